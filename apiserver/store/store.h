@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The versioned store: one interface, two drivers (files now; etcd later). DESIGN §5.
+ *
+ * Keys are (resource, namespace, name), e.g. ("runs.drover.dev", "default", "hello"). A
+ * revision is a global, strictly increasing 64-bit number, never reused; gaps are legal.
+ * One commit may carry several operations; they share one revision.
+ *
+ * Visibility: get, list and watch see a revision only once it is durable; only the
+ * conflict check (expected revision) and store_peek see commits that wait for the disk.
+ * Lazy commits are visible at once. Completions and watch events come on the loop, in
+ * revision order.
+ *
+ * A failed write or fsync poisons the store: every later commit fails with ERR_IO,
+ * on_fatal is called once, and the process is expected to exit. A full disk (ENOSPC
+ * before anything of the batch became visible) is ERR_FULL for the commits of that batch
+ * and is not fatal.
+ *
+ * Threading: all calls on the loop thread. Ownership: objects are refcounted; callbacks
+ * borrow. Cost: get O(log n), put O(log n) amortised, list O(matches) with an O(leaves)
+ * snapshot, event O(watchers that want it).
+ */
+#ifndef APISERVER_STORE_H
+#define APISERVER_STORE_H
+
+#include "api/object.h"
+#include "io/loop.h"
+
+struct store;
+struct store_list;
+struct store_watch;
+
+struct store_key {
+    const char *resource, *ns, *name; /* borrowed; ns "" when cluster-scoped */
+};
+
+struct store_opts {
+    const char *dir;  /* data directory; log/ and snapshot/ below it */
+    bool inline_sync; /* no writer thread: commits complete in store_flush (sim, tests) */
+    size_t ring_events;      /* retained for watches; 0: 100 000 */
+    size_t ring_bytes;       /* 0: 64 MiB */
+    uint64_t snapshot_after; /* bytes of log since the last snapshot; 0: 64 MiB */
+    void (*on_fatal)(void *arg, const struct error *e);
+    /* Facts depend on the kind; replay asks for it by resource. NULL result: kept without
+     * columns and fields. */
+    const struct kind *(*kind_of)(void *arg, const char *resource);
+    void *arg;
+    const struct store_fs_ops
+        *fs; /* file operations; NULL: the real ones. Fault tests. */
+};
+
+/* Locks the directory (ERR_BUSY names the holder's pid), replays, cuts a torn tail of the
+ * last segment with a warning; a bad record elsewhere is ERR_CORRUPT naming file and
+ * offset. */
+int store_open(struct loop *l, const struct store_opts *opts, struct store **ret,
+               struct error *e) WARN_UNUSED;
+/* Waits for pending commits, writes nothing new. */
+void store_close(struct store *s);
+
+uint64_t store_revision(const struct store *s); /* last visible */
+uint64_t store_oldest(const struct store *s);   /* watches from before this get EXPIRED */
+
+/* Borrowed until the next loop turn; ref it to keep it. NULL: absent. */
+struct object *store_get(const struct store *s, const struct store_key *k);
+/* The latest including commits not yet durable: what a read-modify-write starts from. */
+struct object *store_peek(const struct store *s, const struct store_key *k);
+
+enum store_op_type { STORE_PUT, STORE_DELETE };
+struct store_op {
+    enum store_op_type type;
+    struct store_key key;
+    uint64_t expect; /* revision of what is there (peek); 0: must be absent */
+    /* PUT: the new object, reference taken on success, its revision is set by the store.
+     * DELETE: the last state as watchers shall see it (e.g. with deletionTimestamp), or
+     * NULL for the stored one. */
+    struct object *obj;
+};
+enum store_durability {
+    STORE_DURABLE, /* done after fdatasync */
+    STORE_LAZY,    /* logged, not waited for */
+    STORE_MEMORY,  /* not logged: Lease renewals */
+};
+/* e is NULL on success. revision: the commit's. */
+typedef void store_done_fn(void *arg, uint64_t revision, const struct error *e);
+/* Returns ERR_CONFLICT / ERR_EXISTS / ERR_NOT_FOUND at once from the expectation;
+ * otherwise done is called exactly once, later, never from inside this call (LAZY and
+ * MEMORY: at the end of the turn). done may be NULL. */
+int store_commit(struct store *s, const struct store_op *ops, size_t n,
+                 enum store_durability durability, store_done_fn *done, void *arg,
+                 uint64_t *ret_revision, struct error *e) WARN_UNUSED;
+/* Only with inline_sync: writes and completes all pending commits now. */
+void store_flush(struct store *s);
+
+/* A consistent snapshot at store_revision(), sorted by (namespace, name) bytewise; holds
+ * references to leaves, not a copy; other writes go on. ns NULL: all namespaces.
+ * start_after
+ * ("ns/name") NULL: from the beginning. */
+struct store_list *store_list(struct store *s, const char *resource, const char *ns,
+                              const char *start_after);
+uint64_t store_list_revision(const struct store_list *l);
+struct object *
+store_list_next(struct store_list *l); /* borrowed until list free; NULL: end */
+size_t store_list_remaining(const struct store_list *l); /* upper bound, no selector */
+void store_list_free(struct store_list *l);
+size_t store_count(const struct store *s, const char *resource);
+/* Calls fn for each resource name present. */
+void store_resources(struct store *s, void (*fn)(void *arg, const char *resource),
+                     void *arg);
+
+/* --- watch
+ * ------------------------------------------------------------------------------ */
+enum store_event_type { STORE_ADDED, STORE_MODIFIED, STORE_DELETED };
+struct store_event {
+    uint64_t revision;
+    enum store_event_type type;
+    const char *resource;
+    const struct object *obj;  /* new state; for DELETED the last state at `revision` */
+    const struct object *prev; /* state before, NULL for ADDED: selector transitions */
+};
+/*
+ * A watcher is a cursor over the ring: it costs no memory per event. wake() is called on
+ * the loop when there may be an event for it (at most once until it calls
+ * store_watch_next). resource NULL: all resources. ns NULL: all. name NULL: all.
+ * label_key/value: optional exact label demanded (indexed: an event wakes only watchers
+ * that want it).
+ */
+struct store_watch_opts {
+    const char *resource, *ns, *name;
+    const char *label_key, *label_value;
+    uint64_t from; /* events with revision > from */
+    void (*wake)(void *arg);
+    void *arg;
+};
+/* ERR_EXPIRED: from is older than what is retained; message "too old resource version: N
+ * (M)". */
+int store_watch(struct store *s, const struct store_watch_opts *opts,
+                struct store_watch **ret, struct error *e) WARN_UNUSED;
+/* 1: *ret filled (valid until the next call); 0: nothing now; < 0 ERR_EXPIRED: fell
+ * behind. */
+int store_watch_next(struct store_watch *w, struct store_event *ret, struct error *e);
+/* All events up to this revision have been seen by the watcher (for bookmarks). */
+uint64_t store_watch_position(const struct store_watch *w);
+void store_watch_free(struct store_watch *w);
+
+struct store_stats {
+    uint64_t revision, oldest, floor;
+    uint64_t commits, fsyncs, fsync_us_max, log_bytes, snapshot_revision;
+    size_t objects, object_bytes, watchers, pending;
+};
+void store_stats(const struct store *s, struct store_stats *ret);
+/* Starts a snapshot in the background if none runs; done on the loop. */
+void store_snapshot(struct store *s, store_done_fn *done, void *arg);
+
+/* File operations of the log and snapshots, so that tests can fail the Nth one. */
+struct store_fs_ops {
+    ssize_t (*write)(void *arg, int fd, const void *buf, size_t n);
+    int (*fdatasync)(void *arg, int fd);
+    int (*rename)(void *arg, const char *from, const char *to);
+    int (*fallocate)(void *arg, int fd, off_t off, off_t len);
+    void *arg;
+};
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A served kind, compiled from one version of a CustomResourceDefinition document: names,
+ * scope, schema, printer columns, selectable fields, subresources. Immutable and
+ * refcounted after kind_compile, shared by threads.
+ */
+#ifndef API_KIND_H
+#define API_KIND_H
+
+#include <jansson.h>
+
+#include "api/violations.h"
+#include "base/error.h"
+#include "base/str.h"
+
+struct schema;
+struct jsonpath;
+
+struct kind_column {
+    char *name, *type, *format, *description;
+    int priority;
+    struct jsonpath *path;
+};
+
+struct kind {
+    uint32_t magic;
+    _Atomic uint32_t refs;
+    char *group;   /* "" for the core group */
+    char *version; /* "v1" */
+    char *plural, *singular, *kind, *list_kind;
+    char *resource;                   /* "runs.drover.dev", "secrets" */
+    char *api_version;                /* "drover.dev/v1", "v1" */
+    char **short_names, **categories; /* NULL-terminated */
+    bool namespaced;
+    bool has_status; /* status subresource */
+    bool builtin;    /* shipped with the server: list items, patch defaults */
+    /* drover's own annotations on the CRD (ADR 0009): */
+    bool mirrored; /* drover.dev/mirror: "true" */
+    bool lazy;     /* drover.dev/durability: lazy (Event), lease (Lease renewals) */
+    bool lazy_lease;
+    bool managed_on_apply;    /* drover.dev/managed-fields: on-apply */
+    bool generation_from_all; /* kinds without spec: any non-metadata change */
+    struct schema *schema;    /* root */
+    struct kind_column *columns;
+    size_t n_columns;
+    char **selectable; /* ".spec.x" paths without the leading dot; NULL-terminated */
+    size_t n_selectable;
+    json_t *openapi; /* the version's openAPIV3Schema, for OpenAPI documents; read-only */
+};
+
+/* crd: a CustomResourceDefinition object; version: NULL for the storage version. */
+int kind_compile(const json_t *crd, const char *version, struct kind **ret,
+                 struct violations *v, struct error *e) WARN_UNUSED;
+struct kind *kind_ref(const struct kind *k);
+void kind_unref(struct kind *k); /* NULL ok */
+
+enum field_validation { FIELD_IGNORE, FIELD_WARN, FIELD_STRICT };
+
+/*
+ * The one pass: bytes of a whole object (or any JSON for it) -> checked, pruned,
+ * defaulted, validated canonical bytes appended to out. No tree, no allocation beyond
+ * out, a reused scratch and violations.
+ *  - not JSON, wrong top-level shape, other apiVersion/kind: error BAD_REQUEST
+ *  - unknown and duplicate fields are pruned and listed as
+ * VIOLATION_UNKNOWN/_DUPLICATE_KEY
+ *  - schema violations are listed; the return is ERR_INVALID if there is one
+ * metadata is checked by the built-in ObjectMeta schema and kept whole.
+ */
+int kind_decode(const struct kind *k, struct span in, struct str *out,
+                struct violations *v, struct error *e) WARN_UNUSED;
+
+/* The subschema at a member, for server-side apply. NULL when there is none. */
+const struct schema *schema_member(const struct schema *s, const char *key);
+const struct schema *schema_items(const struct schema *s);
+bool schema_preserves_unknown(const struct schema *s);
+enum schema_list_type { SCHEMA_LIST_ATOMIC, SCHEMA_LIST_SET, SCHEMA_LIST_MAP };
+enum schema_list_type schema_list_type(const struct schema *s);
+const char *const *schema_list_map_keys(const struct schema *s); /* NULL-terminated */
+bool schema_map_atomic(const struct schema *s);
+
+/* JSONPath subset of printer columns: .a.b, ['k'], [n], [*], [?(@.type=="x")].field */
+int jsonpath_compile(const char *text, struct jsonpath **ret,
+                     struct error *e) WARN_UNUSED;
+void jsonpath_free(struct jsonpath *p);
+/* First match in canonical bytes; false when there is none. */
+bool jsonpath_first(const struct jsonpath *p, struct span object, struct span *ret);
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A published object: one immutable, refcounted block of canonical JSON with its facts
+ * (DESIGN §5). No cache anywhere holds a tree. Stored bytes carry no resourceVersion;
+ * object_write splices it in at facts.rv_offset.
+ *
+ * Threading: immutable after object_new; ref/unref from any thread.
+ */
+#ifndef API_OBJECT_H
+#define API_OBJECT_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "api/kind.h"
+#include "base/error.h"
+#include "base/str.h"
+
+#define OBJECT_MAX_BYTES (3u << 20)
+
+/* A range of the object's bytes; len 0: absent. String values: raw, without the quotes.
+ */
+struct fact {
+    uint32_t off, len;
+};
+struct fact_label {
+    struct fact key, value;
+};
+struct fact_owner {
+    struct fact uid, kind, name, api_version;
+    bool controller, block_deletion;
+};
+
+struct facts {
+    uint32_t rv_offset;                 /* where `"resourceVersion":"N",` belongs */
+    struct fact metadata, spec, status; /* raw values */
+    struct fact managed_fields;         /* raw value inside metadata */
+    int64_t generation;
+    int64_t created_s;  /* unix seconds; 0 unknown */
+    int64_t deleting_s; /* deletionTimestamp; 0: not being deleted */
+    uint16_t n_labels, n_owners, n_finalizers, n_fields, n_cells;
+    const struct fact_label *labels;
+    const struct fact_owner *owners;
+    const struct fact *finalizers;
+    const struct fact *fields; /* raw JSON values, by index of kind->selectable */
+    const struct fact *cells;  /* raw JSON values, by index of kind->columns */
+};
+
+struct object {
+    uint32_t magic;
+    _Atomic uint32_t refs;
+    uint64_t revision; /* resourceVersion; 0: not stored. Set before publishing. */
+    const char *ns, *name, *uid; /* NUL-terminated; ns "" when cluster-scoped */
+    size_t len;
+    const char *bytes; /* NUL-terminated after len */
+    struct facts facts;
+};
+
+/* Scans canonical bytes (copied) once and builds the facts. kind may be NULL: no fields
+ * and cells then. ERR_INVALID when metadata.name or uid is missing. */
+int object_new(const struct kind *k, const char *canonical, size_t n, uint64_t revision,
+               struct object **ret, struct error *e) WARN_UNUSED;
+/* From a reply of a server: any JSON, with resourceVersion inside; canonicalises. */
+int object_from_json(const struct kind *k, const char *json, size_t n,
+                     struct object **ret, struct error *e) WARN_UNUSED;
+/* Same bytes and facts under another revision (a delete event carries the deletion's). */
+struct object *object_with_revision(const struct object *o, uint64_t revision);
+struct object *object_ref(const struct object *o);
+void object_unref(struct object *o); /* NULL ok */
+static inline void
+object_unref_ptr(struct object **o)
+{
+    object_unref(*o);
+}
+#define auto_object CLEANUP(object_unref_ptr) struct object
+
+/* Appends the bytes with resourceVersion spliced in (object->revision, or none when 0).
+ */
+void object_write(const struct object *o, struct str *out);
+size_t object_written_len(const struct object *o);
+
+static inline struct span
+object_fact(const struct object *o, struct fact f)
+{
+    return (struct span){o->bytes + f.off, f.len};
+}
+/* NULL-span when absent. Raw value of a label. */
+bool object_label(const struct object *o, const char *key, struct span *ret);
+bool object_has_finalizer(const struct object *o, const char *name);
+const struct fact_owner *object_controller(const struct object *o); /* NULL: none */
+/* Raw JSON value at a dotted path in the whole object. */
+bool object_path(const struct object *o, const char *path, struct span *ret);
+/* Convenience for reconcilers: string at path copied to buf ("" when absent); int or
+ * fallback. */
+bool object_get_string(const struct object *o, const char *path, char *buf, size_t size);
+int64_t object_get_int(const struct object *o, const char *path, int64_t fallback);
+/* A private tree of the whole object (resourceVersion included). Caller decrefs. */
+json_t *object_json(const struct object *o);
+
+/* --- doc: taking an object apart and putting it together, for the registry
+ * -------------- */
+/* Spans borrow from the parsed bytes; a zero span is an absent member. */
+struct meta {
+    struct span name, generate_name, ns, uid; /* raw string contents */
+    struct span labels, annotations, owners, finalizers, managed_fields; /* raw values */
+    struct span resource_version, created, deleted; /* raw string contents */
+    int64_t generation;
+    int64_t grace_s; /* deletionGracePeriodSeconds; -1 absent */
+};
+#define DOC_MAX_MEMBERS 64
+struct doc {
+    struct span api_version, kind;
+    struct meta meta;
+    size_t n; /* other top-level members, sorted by key */
+    struct {
+        struct span key, value;
+    } members[DOC_MAX_MEMBERS];
+};
+int doc_parse(const char *canonical, size_t n, struct doc *ret,
+              struct error *e) WARN_UNUSED;
+struct span doc_get(const struct doc *d, const char *key);
+/* value.len == 0 removes the member. */
+int doc_set(struct doc *d, const char *key, struct span value,
+            struct error *e) WARN_UNUSED;
+/* Canonical bytes; resourceVersion is never written. */
+void doc_write(const struct doc *d, struct str *out);
+
+#endif

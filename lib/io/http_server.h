@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP/1.1 server on libmicrohttpd, nested in a loop (external epoll, MHD_run only, never
+ * an internal thread; resumes collected and run at most once per millisecond; departed
+ * clients of suspended connections noticed through EPOLLRDHUP). See DESIGN §3.
+ *
+ * Life of a request: the handler is called on the loop once the whole body (bounded) has
+ * arrived. The request object lives until its response is complete or the client is gone;
+ * it is then freed by the server after on_close. The handler answers at once or later
+ * (keeping the pointer), exactly once, with one of the http_respond_* calls; while it has
+ * not, the connection is suspended. After on_close(aborted=true) the pointer is dead.
+ *
+ * Threading: loop thread only. Bounds: header bytes, body bytes, connections, header and
+ * idle time-outs, in http_server_opts.
+ */
+#ifndef IO_HTTP_SERVER_H
+#define IO_HTTP_SERVER_H
+
+#include "base/error.h"
+#include "base/str.h"
+#include "io/loop.h"
+
+struct http_server;
+struct http_request;
+struct http_stream;
+
+typedef void http_handler_fn(void *arg, struct http_request *r);
+
+struct http_server_opts {
+    const char *name;
+    /* TCP: explicit address and port (0 chooses one); or a unix socket path, mode 0600.
+     */
+    const char *address;
+    uint16_t port;
+    const char *unix_path;
+    /* PEM, both or neither; copied. Plain HTTP without. */
+    const char *tls_cert_pem, *tls_key_pem;
+    /* Optional CA (PEM) for client certificates; a client without one is still served. */
+    const char *client_ca_pem;
+    size_t max_body;          /* bytes; beyond is 413. 0: 3 MiB */
+    unsigned max_connections; /* 0: 16384 */
+    unsigned idle_timeout_s;  /* keep-alive; 0: 120 */
+    size_t connection_memory; /* per-connection pool; 0: 16 KiB */
+    http_handler_fn *handler;
+    /* Optional: decides before the body is read (method, path, headers are there). Return
+     * the body limit for this request, or 0 for the default. */
+    size_t (*body_limit)(void *arg, struct http_request *r);
+    void *arg;
+};
+
+int http_server_start(struct loop *l, const struct http_server_opts *opts,
+                      struct http_server **ret, struct error *e) WARN_UNUSED;
+uint16_t http_server_port(const struct http_server *s);
+/* Stops accepting; open requests go on. */
+void http_server_quiesce(struct http_server *s);
+/* Ends streams and suspended requests, then frees. */
+void http_server_free(struct http_server *s);
+size_t http_server_connections(const struct http_server *s);
+
+/* --- request ------------------------------------------------------------------------ */
+const char *http_method(const struct http_request *r);   /* "GET" */
+const char *http_path(const struct http_request *r);     /* decoded once; no query */
+const char *http_raw_path(const struct http_request *r); /* as sent, with the query */
+/* First value or NULL; "" for a key without value. Borrowed for the request's life. */
+const char *http_query(const struct http_request *r, const char *key);
+/* Calls fn for each pair in order; stops when fn returns false. */
+void http_query_each(const struct http_request *r,
+                     bool (*fn)(void *arg, const char *key, const char *value),
+                     void *arg);
+const char *http_header(const struct http_request *r, const char *name);
+struct span http_body(const struct http_request *r);
+const char *
+http_peer(const struct http_request *r); /* "127.0.0.1:4242" or "unix:pid=9,uid=0" */
+bool http_is_unix(const struct http_request *r);
+/* For the handler's own state; freed by its on_close. */
+void http_set_state(struct http_request *r, void *state,
+                    void (*on_close)(void *state, bool aborted));
+void *http_state(const struct http_request *r);
+
+/* --- response ----------------------------------------------------------------------- */
+/* Adds a header to the response that will be sent. Copied. */
+void http_add_header(struct http_request *r, const char *name, const char *value);
+/* Whole body, copied. */
+void http_respond(struct http_request *r, int status, const char *content_type,
+                  const void *body, size_t len);
+/* Takes the string's buffer. */
+void http_respond_str(struct http_request *r, int status, const char *content_type,
+                      struct str *body);
+/* Known length, produced in slices: read() fills at most `max` bytes and returns how many
+ * (> 0), or < 0 to abort the connection. free_arg runs when done, also on abort. */
+typedef ssize_t http_read_fn(void *arg, char *buf, size_t max);
+void http_respond_reader(struct http_request *r, int status, const char *content_type,
+                         uint64_t length, http_read_fn *read, void (*free_arg)(void *),
+                         void *arg);
+/* Chunked stream of unknown length, pulled: fill() is called when the client can take
+ * more. It returns bytes written (> 0), 0 for "nothing now" (the stream suspends until
+ * http_stream_wake), or -1 for the end. Headers are sent at once. A slow client is a
+ * cursor: nothing is buffered for it beyond one block. */
+typedef ssize_t http_fill_fn(void *arg, char *buf, size_t max);
+struct http_stream *http_respond_stream(struct http_request *r, int status,
+                                        const char *content_type, http_fill_fn *fill,
+                                        void (*free_arg)(void *), void *arg);
+/* There may be something to send now. Cheap and idempotent; resumes are batched. */
+void http_stream_wake(struct http_stream *s);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Certificates made with GnuTLS: ECDSA P-256 keys, a self-signed CA, and server
+ * certificates under it. PEM text in and out. Thread-safe.
+ */
+#ifndef IO_PKI_H
+#define IO_PKI_H
+
+#include "base/error.h"
+#include "base/str.h"
+
+struct pki_pair {
+    struct str cert, key; /* PEM; init with STR_INIT(64 KiB) */
+};
+/* A CA valid for `days`. */
+int pki_make_ca(const char *common_name, int days, struct pki_pair *ret,
+                struct error *e) WARN_UNUSED;
+/* A server certificate; names: NULL-terminated DNS names and IP addresses. */
+int pki_make_server(const struct pki_pair *ca, const char *common_name,
+                    const char *const *names, int days, struct pki_pair *ret,
+                    struct error *e) WARN_UNUSED;
+/* Seconds since the epoch when the first certificate of the PEM text expires. */
+int pki_expiry(const char *cert_pem, int64_t *ret_unix, struct error *e) WARN_UNUSED;
+/* "sha256:<64 hex>" over the DER of the certificate's public key (as kubeadm's
+ * --ca-hash). */
+int pki_ca_hash(const char *cert_pem, char out[80], struct error *e) WARN_UNUSED;
+/* Fetches the certificate chain a TLS server presents, without trusting it, so that the
+ * caller can compare pki_ca_hash of its CA (agent enrolment). PEM of the last
+ * certificate. */
+int pki_fetch_ca(const char *host, uint16_t port, int timeout_ms, struct str *ret_pem,
+                 struct error *e) WARN_UNUSED;
+
+#endif

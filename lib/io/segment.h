@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A job's log: one framed byte sequence kept in segment files of one directory.
+ *
+ * Frame:  u32le length of bytes | u64le unix nanoseconds | u8 stream | bytes
+ * Stream: 1 stdout, 2 stderr, 3 marker (text written by drover: "12 bytes dropped", ...)
+ * Offset: byte position in the frame sequence (headers included). File names are the
+ *         16-digit hex offset of their first byte + ".seg". The same bytes are stored by
+ * the agent's spool and by drover-streams; appends carry the offset.
+ *
+ * Append at offset < length is an idempotent skip of what is already there; > length is
+ * ERR_CONFLICT with the length in ret_length. A torn last frame (after a crash) is cut at
+ * open. Single writer per directory; readers use pread on the same files and may live in
+ * other processes. Bounds: frame bytes <= 64 KiB, segment <= 8 MiB before rolling.
+ */
+#ifndef IO_SEGMENT_H
+#define IO_SEGMENT_H
+
+#include "base/error.h"
+#include "base/str.h"
+
+#define SEGMENT_HEADER 13
+#define SEGMENT_FRAME_MAX (64 * 1024)
+#define SEGMENT_BYTES (8 * 1024 * 1024)
+enum segment_stream { SEGMENT_STDOUT = 1, SEGMENT_STDERR = 2, SEGMENT_MARK = 3 };
+
+struct segment_frame {
+    uint64_t offset; /* of the header */
+    int64_t unix_ns;
+    enum segment_stream stream;
+    struct span bytes;
+};
+
+void segment_frame_put(struct str *out, int64_t unix_ns, enum segment_stream s,
+                       const void *bytes, size_t n);
+/* 1: one frame decoded from the start of buf; 0: needs more bytes; < 0: malformed. */
+int segment_frame_get(const char *buf, size_t n, uint64_t offset,
+                      struct segment_frame *ret, struct error *e);
+
+struct segment_log;
+/* Creates the directory when absent; finds the length; cuts a torn tail. */
+int segment_open(const char *dir, struct segment_log **ret, struct error *e) WARN_UNUSED;
+void segment_close(struct segment_log *s);
+uint64_t segment_length(const struct segment_log *s);
+uint64_t segment_first(const struct segment_log *s); /* oldest retained offset */
+/* Whole frames only. *ret_length: the length afterwards, also on ERR_CONFLICT. */
+int segment_append(struct segment_log *s, uint64_t offset, const void *frames, size_t n,
+                   uint64_t *ret_length, struct error *e) WARN_UNUSED;
+int segment_sync(struct segment_log *s, struct error *e) WARN_UNUSED; /* fdatasync */
+/* Reads up to max bytes of the sequence at offset; 0 at the end. From any process. */
+int segment_read(const char *dir, uint64_t offset, struct str *out, size_t max,
+                 struct error *e) WARN_UNUSED;
+/* Length of the sequence as on disk now, without opening for write. */
+int segment_stat(const char *dir, uint64_t *ret_first, uint64_t *ret_length,
+                 struct error *e) WARN_UNUSED;
+/* Drops whole segments before offset. */
+int segment_trim(struct segment_log *s, uint64_t offset, struct error *e) WARN_UNUSED;
+
+#endif
