@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Event loop of one thread: epoll, one timerfd for all timers, signalfd, pidfds, inotify,
- * an eventfd for posts from other threads.
+ * Event loop of one thread: epoll, a timer heap whose earliest deadline bounds the wait,
+ * signalfd, pidfds, inotify, an eventfd for posts from other threads.
  *
  * Threading: everything but loop_post() and loop_quit() is for the loop's own thread.
  * Ownership: a source is owned by the caller until its *_free/_remove; a callback may
@@ -40,7 +40,7 @@ void loop_quit(struct loop *l, int code); /* any thread */
 int64_t loop_now_ms(const struct loop *l);
 
 /* events: EPOLLIN | EPOLLOUT | EPOLLRDHUP; level-triggered. fd is borrowed, not closed.
- */
+ * With events 0 the source is silent: not even hang-ups are reported. */
 typedef void loop_io_fn(void *arg, int fd, uint32_t events);
 int loop_io_add(struct loop *l, const char *name, int fd, uint32_t events, loop_io_fn *fn,
                 void *arg, struct loop_io **ret, struct error *e) WARN_UNUSED;
@@ -53,11 +53,14 @@ struct loop_timer *loop_timer_new(struct loop *l, const char *name, loop_timer_f
                                   void *arg);
 void loop_timer_at(struct loop_timer *t, int64_t when_ms); /* monotonic; moves if armed */
 void loop_timer_in(struct loop_timer *t, int64_t delay_ms);
+void loop_timer_at_ns(struct loop_timer *t, int64_t when_ns);
 void loop_timer_cancel(struct loop_timer *t);
 bool loop_timer_armed(const struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t); /* NULL ok */
 
-/* Fires once when the child is reaped. status as from waitpid(2). Uses pidfd_open. */
+/* Fires once when the child is reaped. status as from waitpid(2). Uses pidfd_open. Also for
+ * a process that is not a child (an adopted one): then the status is LOOP_CHILD_UNKNOWN. */
+#define LOOP_CHILD_UNKNOWN (-1)
 typedef void loop_child_fn(void *arg, pid_t pid, int wait_status);
 int loop_child_add(struct loop *l, const char *name, pid_t pid, loop_child_fn *fn,
                    void *arg, struct loop_child **ret, struct error *e) WARN_UNUSED;
@@ -67,7 +70,7 @@ void loop_child_free(struct loop_child *c); /* does not kill or reap */
 typedef void loop_signal_fn(void *arg, int signo);
 int loop_signal_add(struct loop *l, int signo, loop_signal_fn *fn, void *arg,
                     struct loop_signal **ret, struct error *e) WARN_UNUSED;
-void loop_signal_free(struct loop_signal *s);
+void loop_signal_free(struct loop_signal *s); /* unblocks what it had blocked */
 
 /* inotify on one path. A hint only: re-read and compare. name is "" for the path itself.
  */
@@ -93,7 +96,9 @@ struct loop_pool *loop_pool_new(struct loop *l, const char *name, unsigned threa
 void loop_pool_run(struct loop_pool *p, loop_post_fn *work, loop_post_fn *done,
                    void *arg);
 size_t loop_pool_pending(const struct loop_pool *p);
-void loop_pool_free(struct loop_pool *p); /* waits for running work; done() still runs */
+/* Waits for all accepted work and calls the remaining done()s before it returns. Not from a
+ * done(). */
+void loop_pool_free(struct loop_pool *p);
 
 /* Lag: how long callbacks ran. Buckets in microseconds (upper bounds), the last
  * unbounded. */
