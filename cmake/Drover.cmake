@@ -50,6 +50,8 @@ function(drover_program name)
   install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endfunction()
 
+add_custom_target(threads COMMENT "tests that also run under ThreadSanitizer")
+
 # drover_test(<name> SOURCES <files...> DEPS <targets...> LABELS <labels...>)
 # Labels choose the stage: unit, integration, threads (also run under TSan), sim.
 function(drover_test name)
@@ -59,6 +61,9 @@ function(drover_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(${name} PRIVATE DROVER_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name})
+  if("threads" IN_LIST ARG_LABELS)
+    add_dependencies(threads ${name})
+  endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()

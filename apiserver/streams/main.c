@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* drover-streams: start-up, listeners, shutdown. */
+#include <getopt.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apiserver/streams/streams.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+LOG_MODULE(streams);
+
+struct options {
+    const char *data_dir, *listen, *unix_socket, *api_socket, *token_file;
+};
+
+struct program {
+    struct streams streams;
+    struct loop *loop;
+    struct http_server *tcp, *local;
+    struct loop_signal *term, *intr;
+    char *output_dir;
+    int lock_fd;
+};
+
+static const char usage[] =
+    "usage: drover-streams --data-dir DIR --listen ADDRESS:PORT --unix-socket PATH\n"
+    "                      --api-socket PATH --token-file FILE [--log-level SPEC]\n"
+    "Serves job logs (streams.drover.dev/v1). Started by `drover server`.\n";
+
+static int
+parse_options(int argc, char **argv, struct options *o, struct error *e)
+{
+    static const struct option longs[] = {
+        {"data-dir", required_argument, NULL, 'd'},
+        {"listen", required_argument, NULL, 'l'},
+        {"unix-socket", required_argument, NULL, 'u'},
+        {"api-socket", required_argument, NULL, 'a'},
+        {"token-file", required_argument, NULL, 't'},
+        {"log-level", required_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'd':
+            o->data_dir = optarg;
+            break;
+        case 'l':
+            o->listen = optarg;
+            break;
+        case 'u':
+            o->unix_socket = optarg;
+            break;
+        case 'a':
+            o->api_socket = optarg;
+            break;
+        case 't':
+            o->token_file = optarg;
+            break;
+        case 'v':
+            if (!log_set_spec(optarg))
+                return error_set(e, ERR_BAD_REQUEST,
+                                 "--log-level: unknown level in \"%s\"", optarg);
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            return error_set(e, ERR_BAD_REQUEST, "see drover-streams --help");
+        }
+    }
+    if (o->data_dir == NULL || o->listen == NULL || o->unix_socket == NULL ||
+        o->api_socket == NULL || o->token_file == NULL)
+        return error_set(e, ERR_BAD_REQUEST,
+                         "--data-dir, --listen, --unix-socket, --api-socket and "
+                         "--token-file are required");
+    return 0;
+}
+
+static int
+split_listen(const char *text, char address[64], uint16_t *ret_port, struct error *e)
+{
+    const char *colon = strrchr(text, ':');
+    char *end = NULL;
+    long port = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
+
+    if (colon == NULL || *end != '\0' || port < 0 || port > 65535 || colon == text ||
+        colon - text >= 64)
+        return error_set(e, ERR_BAD_REQUEST,
+                         "--listen: \"%s\" is not ADDRESS:PORT, e.g. 127.0.0.1:6441",
+                         text);
+    memcpy(address, text, (size_t)(colon - text));
+    address[colon - text] = '\0';
+    *ret_port = (uint16_t)port;
+    return 0;
+}
+
+static int
+read_key(const char *dir, const char *name, struct str *out, struct error *e)
+{
+    autofree char *path = xasprintf("%s/keys/%s", dir, name);
+
+    return fs_read(path, out, e);
+}
+
+static int
+start_listeners(struct program *p, const struct options *o, struct error *e)
+{
+    auto_str cert = STR_INIT(65536);
+    auto_str key = STR_INIT(65536);
+    char address[64];
+    uint16_t port;
+
+    if (split_listen(o->listen, address, &port, e) < 0 ||
+        read_key(o->data_dir, "server.crt", &cert, e) < 0 ||
+        read_key(o->data_dir, "server.key", &key, e) < 0)
+        return -(int)e->code;
+    struct http_server_opts tcp = {.name = "streams-tls",
+                                   .address = address,
+                                   .port = port,
+                                   .tls_cert_pem = cert.ptr,
+                                   .tls_key_pem = key.ptr,
+                                   .max_body = STREAMS_MAX_APPEND,
+                                   .handler = streams_handle,
+                                   .arg = &p->streams};
+    struct http_server_opts local = {.name = "streams-unix",
+                                     .unix_path = o->unix_socket,
+                                     .max_body = STREAMS_MAX_APPEND,
+                                     .handler = streams_handle,
+                                     .arg = &p->streams};
+    if (http_server_start(p->loop, &tcp, &p->tcp, e) < 0)
+        return error_prepend(e, "listen on %s", o->listen);
+    if (http_server_start(p->loop, &local, &p->local, e) < 0)
+        return error_prepend(e, "listen on %s", o->unix_socket);
+    return 0;
+}
+
+static void
+on_signal(void *arg, int signo)
+{
+    struct program *p = arg;
+
+    log_info("stopping", "signal=%d", signo);
+    loop_quit(p->loop, 0);
+}
+
+static int
+start(struct program *p, const struct options *o, struct error *e)
+{
+    struct streams *s = &p->streams;
+
+    p->output_dir = fs_join(o->data_dir, "output");
+    autofree char *lock = fs_join(p->output_dir, "lock");
+    if (fs_mkdirs(p->output_dir, 0700, e) < 0 || fs_lock(lock, &p->lock_fd, e) < 0 ||
+        loop_new(&p->loop, e) < 0)
+        return -(int)e->code;
+    s->loop = p->loop;
+    s->output_dir = p->output_dir;
+    s->api = (struct http_target){.url = "http://apiserver",
+                                  .unix_socket = o->api_socket,
+                                  .bearer_file = o->token_file,
+                                  .user_agent = "drover-streams"};
+    s->tokens = map_new(access_free_identity);
+    s->jobs = map_new(access_free_job);
+    s->logs = map_new(append_free_log);
+    s->queue = append_queue_new(s);
+    s->writer = loop_pool_new(p->loop, "log-writer", 1);
+    if (http_multi_new(p->loop, &s->multi, e) < 0 ||
+        loop_signal_add(p->loop, SIGTERM, on_signal, p, &p->term, e) < 0 ||
+        loop_signal_add(p->loop, SIGINT, on_signal, p, &p->intr, e) < 0)
+        return -(int)e->code;
+    return start_listeners(p, o, e);
+}
+
+static void
+stop(struct program *p)
+{
+    struct streams *s = &p->streams;
+
+    /* The writer first: what it holds is answered before the listeners go. */
+    if (s->writer != NULL)
+        loop_pool_free(s->writer);
+    http_server_free(p->tcp);
+    http_server_free(p->local);
+    http_multi_free(s->multi);
+    append_queue_free(s->queue);
+    map_free(s->logs);
+    map_free(s->jobs);
+    map_free(s->tokens);
+    loop_signal_free(p->term);
+    loop_signal_free(p->intr);
+    loop_free(p->loop);
+    cleanup_close_ptr(&p->lock_fd);
+    free(p->output_dir);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct options o = {0};
+    struct program p = {.lock_fd = -1};
+    struct error e = ERROR_INIT;
+
+    log_set_program("drover-streams");
+    json_object_seed(0);
+    signal(SIGPIPE, SIG_IGN);
+    int rc = parse_options(argc, argv, &o, &e);
+    if (rc == 0)
+        rc = start(&p, &o, &e);
+    if (rc < 0) {
+        fprintf(stderr, "drover-streams: %s\n", e.msg);
+        return error_exit_status(e.code);
+    }
+    log_info("ready", "listen=%s", o.listen);
+    int code = loop_run(p.loop);
+    stop(&p);
+    return code;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * drover-streams: the bulky half of the API (group streams.drover.dev/v1). Today: job
+ * logs.
+ *
+ *   POST .../jobs/<job>/log?uid=U&offset=N   frames (io/segment.h) from the job's agent;
+ *        answered after fdatasync with {"length":N}; 409 with the length on a gap
+ *   GET  .../jobs/<job>/log                   text, or frames with format=frames
+ *
+ * One loop thread; appends are written and synced in groups on a pool thread, so a slow
+ * disk delays acknowledgements only. A follower is a cursor (an offset) and costs no
+ * buffer; appends wake the followers of that job and nobody else. The process owns
+ * <data>/output and nothing else writes there.
+ *
+ * The parts: streams.c (routes), access.c (who may), append.c (writing), follow.c
+ * (reading), text.c (frames to text). All calls on the loop thread.
+ */
+#ifndef APISERVER_STREAMS_H
+#define APISERVER_STREAMS_H
+
+#include "base/map.h"
+#include "base/str.h"
+#include "io/http_client.h"
+#include "io/http_server.h"
+#include "io/loop.h"
+
+#define STREAMS_NAME_MAX 254
+#define STREAMS_MAX_APPEND (1u << 20)
+
+struct streams {
+    struct loop *loop;
+    struct http_multi *multi;
+    struct http_target api; /* the API server's unix socket and our own token */
+    const char *output_dir;
+    struct map *tokens; /* token hash -> struct identity, see access.c */
+    struct map *jobs;   /* ns/name -> struct job_fact, see access.c */
+    struct map *logs;   /* uid -> struct job_log, see append.c */
+    struct loop_pool *writer;
+    struct append_queue *queue;
+};
+
+/* What is needed of a Job to serve its log. Plain copy. */
+struct job_facts {
+    char uid[64], instance_uid[64];
+    bool finished;      /* phase is final */
+    bool lost;          /* its machine is gone; the rest of the log will not come */
+    int64_t log_length; /* -1: not known yet */
+};
+/* From the bytes of a Job object (any JSON); false when it is not one. */
+bool job_facts_read(struct span json, struct job_facts *ret);
+
+struct route {
+    char ns[STREAMS_NAME_MAX], job[STREAMS_NAME_MAX];
+};
+
+void streams_handle(void *arg, struct http_request *r); /* http_handler_fn */
+
+/* --- access.c
+ * --------------------------------------------------------------------------- */
+/* Exactly one callback, unless cancelled. facts NULL: *e says why not. */
+typedef void access_fn(void *arg, const struct job_facts *facts, const struct error *e);
+struct access_check;
+/* A reader: TokenReview, SubjectAccessReview (get jobs/log), then the Job. */
+struct access_check *access_reader(struct streams *s, const struct http_request *r,
+                                   const struct route *route, access_fn *fn, void *arg);
+/* An agent: TokenReview, then the Job must be `uid` and bound to the agent's instance. */
+struct access_check *access_agent(struct streams *s, const struct http_request *r,
+                                  const struct route *route, const char *uid,
+                                  access_fn *fn, void *arg);
+void access_cancel(struct access_check *a); /* NULL ok */
+void access_free_identity(void *identity);
+void access_free_job(void *job);
+
+/* --- append.c
+ * --------------------------------------------------------------------------- */
+struct follower;
+struct append_queue *append_queue_new(struct streams *s);
+void append_queue_free(struct append_queue *q);
+void append_handle(struct streams *s, struct http_request *r, const struct route *route);
+/* Durable length of the job's log as this process knows it, from disk at first. */
+int append_length(struct streams *s, const struct route *route, const char *uid,
+                  uint64_t *ret, struct error *e) WARN_UNUSED;
+/* Registers a stream to be woken when the log of uid grows. */
+struct log_waiter {
+    struct log_waiter *next, **link;
+    struct http_stream *stream;
+};
+void append_wait(struct streams *s, const char *ns, const char *uid,
+                 struct log_waiter *w);
+void append_unwait(struct log_waiter *w);
+void append_free_log(void *log);
+
+/* --- follow.c
+ * ---------------------------------------------------------------------------- */
+void follow_handle(struct streams *s, struct http_request *r, const struct route *route);
+
+/* --- text.c
+ * ------------------------------------------------------------------------------ */
+struct log_format {
+    bool frames;     /* verbatim */
+    bool timestamps; /* RFC 3339 before each line */
+    bool at_line_start;
+    int64_t since_ns; /* skip older frames; 0: all */
+};
+/* Turns whole frames at the start of `in` into output; returns bytes consumed (0: less
+ * than one frame), or -1 when malformed. Stops when out has less than room left. */
+ssize_t text_render(struct log_format *f, struct span in, uint64_t offset,
+                    struct str *out);
+/* Offset of the frame and bytes to skip in it so that at most `lines` lines follow. */
+int text_tail(const char *dir, uint64_t lines, uint64_t *ret_offset, size_t *ret_skip,
+              struct error *e) WARN_UNUSED;
+
+void streams_error(struct http_request *r, const struct error *e);
+
+#endif
