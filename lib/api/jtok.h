@@ -77,7 +77,8 @@ bool jscan_bool(struct span raw); /* true only for literal true */
 
 /* --- writing ---------------------------------------------------------------------------
  */
-/* Appends a quoted, escaped JSON string (minimal escapes, UTF-8 kept). */
+/* Appends a quoted, escaped JSON string (minimal escapes, UTF-8 kept; bytes that are not
+ * UTF-8 become U+FFFD). */
 void jput_string(struct str *out, const char *bytes, size_t n);
 void jput_stringz(struct str *out, const char *z);
 /* Appends `"key":`; adds a comma first unless the last byte is '{' or '['. */
@@ -90,8 +91,9 @@ void jput_member_int(struct str *out, const char *key, int64_t value);
 
 /* Rewrites any JSON as canonical bytes: no white space, members sorted bytewise, minimal
  * escapes, integers plain, other numbers by shortest round-trip. Duplicate keys: the last
- * wins and the path is reported through *ret_dup (may be NULL) once. Two values are equal
- * iff their canonical bytes are. */
+ * wins. Two values are equal iff their canonical bytes are. "Bytewise" is by the bytes of
+ * the key as written (escapes included). A number beyond int64 or with a fraction is a
+ * double; one that is whole is written plain (1e3 -> 1000); one beyond double is an error. */
 int jcanon(const char *bytes, size_t n, struct str *out, struct error *e) WARN_UNUSED;
 /* RFC 7386 merge of a canonical patch into canonical target bytes, in one pass over both.
  */

@@ -53,7 +53,8 @@ void violations_add(struct violations *v, enum violation_reason reason, const ch
 const char *violation_reason_name(enum violation_reason r); /* "FieldValueInvalid" */
 /* Number of problems that are not of the strict-decoding kind. */
 size_t violations_errors(const struct violations *v);
-/* "err" or "[err1, err2]" as in Kubernetes messages, bounded. */
+/* "path: err" or "[path1: err1, path2: err2]" as in Kubernetes messages, bounded. With
+ * strict_only: `unknown field "a", duplicate field "b"`, without brackets. */
 void violations_join(const struct violations *v, bool strict_only, struct str *out);
 
 #endif
