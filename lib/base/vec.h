@@ -66,6 +66,7 @@
 
 /* for (each p pointing into v): vec_foreach (p, &v) { ... } */
 #define vec_foreach(p, v)                                                                \
-    for (__typeof__((v)->items) p = (v)->items; p != (v)->items + (v)->len; p++)
+    for (__typeof__((v)->items + 0) p = (v)->items;                                      \
+         (v)->len > 0 && p != (v)->items + (v)->len; p++)
 
 #endif
