@@ -83,6 +83,9 @@ const char *resource_lack_name(enum resource_lack l); /* "InsufficientMemory", .
  * limit; `cpu: 0..` reserves nothing. GPUs: the lower end of count is reserved (gpu_mask:
  * chosen devices, lowest index first).
  */
+/* GPUs: a memory size names a kind of device, so both ends of memory are compared; when
+ * total memory is asked, as many devices as reach its lower end. Devices are those of
+ * capacity->gpus; of `free` only gpu_free is read. */
 struct reservation {
     int64_t cpu_milli, memory_mib, disk_mib;
     uint64_t gpu_mask;
@@ -91,6 +94,13 @@ enum resource_lack resources_fit(const struct resource_req *req,
                                  const struct resource_have *capacity,
                                  const struct resource_have *free,
                                  struct reservation *ret);
+/* Bit i: capacity->gpus[i] is of the kind asked for. */
+uint64_t resources_gpu_matches(const struct gpu_req *q,
+                               const struct resource_have *capacity);
+/* For inventories: fills vendor and compute capability in from the name where they are
+ * not set, and rounds the memory a driver reports to the size on the box (24564 -> 24
+ * GB). */
+void gpu_have_complete(struct gpu_have *gpu);
 /* One sentence: "needs 64 GB memory, has 24 GB free of 32 GB". */
 void resources_lack_text(enum resource_lack l, const struct resource_req *req,
                          const struct resource_have *capacity,

@@ -10,8 +10,8 @@
 #define VALUE_MEMORY_MIB_MAX (INT64_C(1) << 40)
 
 int value_int_range_text(struct span s, struct range *ret, struct error *e) WARN_UNUSED;
-int value_memory_range_text(struct span s, struct range *ret_mib, struct error *e)
-    WARN_UNUSED;
+int value_memory_range_text(struct span s, struct range *ret_mib,
+                            struct error *e) WARN_UNUSED;
 int value_memory_text(struct span s, int64_t *ret_mib, struct error *e) WARN_UNUSED;
 
 #endif
