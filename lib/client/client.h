@@ -69,6 +69,9 @@ const json_t *client_last_status(const struct client *c); /* NULL: none */
 void client_path(struct str *out, const struct resource *r, const char *ns,
                  const char *name, const char *subresource);
 
+/* Appends text percent-encoded for a path segment or a query value. */
+void client_escape(struct str *out, const char *text);
+
 int client_get(struct client *c, const struct resource *r, const char *ns,
                const char *name, struct object **ret, struct error *e) WARN_UNUSED;
 /* query: "labelSelector=..." already encoded, or NULL. Pages through limit=500 by itself
@@ -77,6 +80,14 @@ int client_get(struct client *c, const struct resource *r, const char *ns,
 int client_list(struct client *c, const struct resource *r, const char *ns,
                 const char *query, void (*fn)(void *arg, struct object *o), void *arg,
                 uint64_t *ret_revision, struct error *e) WARN_UNUSED;
+/* One page of a list document: calls fn per item (borrowed unless ref'ed), appends the
+ * continue token ("" on the last page). Any server's JSON. */
+int client_parse_list(struct span body, void (*fn)(void *arg, struct object *o),
+                      void *arg, struct str *ret_continue, uint64_t *ret_revision,
+                      struct error *e) WARN_UNUSED;
+/* Error code, message and retry hint of a non-2xx reply. Returns -code. */
+int client_reply_error(int status, struct span body, struct error *e);
+
 int client_create(struct client *c, const struct resource *r, const char *ns,
                   const json_t *body, struct object **ret, struct error *e) WARN_UNUSED;
 int client_update(struct client *c, const struct resource *r, const char *ns,
@@ -88,6 +99,7 @@ struct client_patch_opts {
     const char *subresource; /* NULL, "status" */
     const char *manager;     /* fieldManager; required for APPLY */
     bool force, dry_run;
+    bool strict; /* fieldValidation=Strict: unknown fields are errors */
 };
 int client_patch(struct client *c, const struct resource *r, const char *ns,
                  const char *name, const struct client_patch_opts *o, const json_t *patch,
@@ -110,6 +122,7 @@ int client_delete(struct client *c, const struct resource *r, const char *ns,
  */
 struct client_context {
     char *file, *name, *server, *unix_socket, *ca_pem, *token, *token_file, *ns;
+    char *cert_file, *key_file; /* client certificate, or NULL */
     bool insecure;
 };
 int client_context_load(const char *file, const char *context, struct client_context *ret,
