@@ -6,47 +6,10 @@
  */
 #include "api/jtok_internal.h"
 
-/* p behind the opening quote; returns behind the closing one. */
-static inline const char *
-skip_string(const char *p)
-{
-    for (;;) {
-        while (*p != '"' && *p != '\\')
-            p++;
-        if (*p == '"')
-            return p + 1;
-        p += 2;
-    }
-}
-
-static const char *
-skip_container(const char *p)
-{
-    unsigned depth = 0;
-
-    for (;;) {
-        char c = *p++;
-        if (c == '"') {
-            p = skip_string(p);
-        } else if ((c | 0x20) == '{') { /* '[' or '{' */
-            depth++;
-        } else if ((c | 0x20) == '}') {
-            if (--depth == 0)
-                return p;
-        }
-    }
-}
-
 const char *
 jscan_skip(const char *p)
 {
-    if (*p == '"')
-        return skip_string(p + 1);
-    if (*p == '{' || *p == '[')
-        return skip_container(p);
-    while (*p != ',' && *p != '}' && *p != ']' && *p != '\0')
-        p++;
-    return p;
+    return scan_value(p);
 }
 
 bool
@@ -67,10 +30,10 @@ jscan_next_member(struct span object, const char **cursor, struct span *ret_key,
     if (p >= end || *p != '"')
         return false;
     key = p + 1;
-    p = skip_string(key);
+    p = scan_string(key);
     *ret_key = (struct span){key, (size_t)(p - key) - 1};
     key = p + 1;
-    p = jscan_skip(key);
+    p = scan_value(key);
     *ret_value = (struct span){key, (size_t)(p - key)};
     *cursor = p;
     return true;
@@ -94,7 +57,7 @@ jscan_next_item(struct span array, const char **cursor, struct span *ret_value)
         p++;
     }
     begin = p;
-    p = jscan_skip(begin);
+    p = scan_value(begin);
     *ret_value = (struct span){begin, (size_t)(p - begin)};
     *cursor = p;
     return true;

@@ -64,6 +64,46 @@ void jput_int(struct str *out, int64_t v);
 /* Characters of a raw (still escaped) string. */
 size_t jscan_runes(const char *p, size_t n);
 
+/* Scanning of canonical bytes, unchecked. p behind the opening quote; returns behind the
+ * closing one. */
+static inline const char *
+scan_string(const char *p)
+{
+    for (;;) {
+        while (*p != '"' && *p != '\\')
+            p++;
+        if (*p == '"')
+            return p + 1;
+        p += 2;
+    }
+}
+
+/* p at the first byte of a value; returns behind it. */
+static inline const char *
+scan_value(const char *p)
+{
+    unsigned depth = 0;
+
+    if (*p == '"')
+        return scan_string(p + 1);
+    if (*p != '{' && *p != '[') {
+        while (*p != ',' && *p != '}' && *p != ']' && *p != '\0')
+            p++;
+        return p;
+    }
+    for (;;) {
+        char c = *p++;
+        if (c == '"') {
+            p = scan_string(p);
+        } else if ((c | 0x20) == '{') { /* '[' or '{' */
+            depth++;
+        } else if ((c | 0x20) == '}') {
+            if (--depth == 0)
+                return p;
+        }
+    }
+}
+
 /* A member `"key":value` in the output. Offsets, because the output moves as it grows. */
 struct canon_member {
     size_t off, len;

@@ -15,6 +15,7 @@
 
 struct schema;
 struct jsonpath;
+struct want;
 
 struct kind_column {
     char *name, *type, *format, *description;
@@ -45,6 +46,7 @@ struct kind {
     size_t n_columns;
     char **selectable; /* ".spec.x" paths without the leading dot; NULL-terminated */
     size_t n_selectable;
+    struct want *wants; /* columns and fields as one tree; private to lib/api */
     json_t *openapi; /* the version's openAPIV3Schema, for OpenAPI documents; read-only */
 };
 

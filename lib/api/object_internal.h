@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The scan of ObjectMeta that objects and docs share. Private to lib/api. */
+#ifndef API_OBJECT_INTERNAL_H
+#define API_OBJECT_INTERNAL_H
+
+#include "api/jtok_internal.h"
+#include "api/object.h"
+
+/* In the order of canonical bytes. */
+enum meta_key {
+    META_ANNOTATIONS,
+    META_CREATED,
+    META_GRACE,
+    META_DELETED,
+    META_FINALIZERS,
+    META_GENERATE_NAME,
+    META_GENERATION,
+    META_LABELS,
+    META_MANAGED_FIELDS,
+    META_NAME,
+    META_NAMESPACE,
+    META_OWNERS,
+    META_RESOURCE_VERSION,
+    META_UID,
+    META_N,
+};
+extern const char *const meta_keys[META_N];
+
+struct meta_scan {
+    struct span value[META_N]; /* raw; len 0 absent */
+    const char *rv_at;         /* where resourceVersion belongs; NULL: at the end */
+};
+/* p at the '{' of metadata; returns behind its '}'. */
+const char *meta_scan(const char *p, struct meta_scan *ret);
+/* The contents of a raw string; a zero span for anything else. */
+struct span raw_text(struct span raw);
+
+#endif
