@@ -60,8 +60,9 @@ struct http_conn *http_conn_new(const struct http_target *t); /* copies the targ
 void http_conn_free(struct http_conn *c);
 int http_conn_do(struct http_conn *c, const struct http_call *call,
                  struct http_reply *ret, struct error *e) WARN_UNUSED;
-/* Body bytes go to on_data as they come; false from it ends the transfer with success.
- * *cancel (may be NULL) is polled at least every 200 ms; true ends with ERR_TIMEOUT. */
+/* Body bytes of a 2xx reply go to on_data as they come (of any other they are collected,
+ * so that a Status can be read); false from it ends the transfer with success. *cancel
+ * (may be NULL) is polled at least every 200 ms; true ends with ERR_TIMEOUT. */
 int http_conn_stream(struct http_conn *c, const struct http_call *call,
                      bool (*on_data)(void *arg, const char *bytes, size_t n), void *arg,
                      const volatile bool *cancel, struct http_reply *ret,
@@ -73,16 +74,18 @@ struct http_transfer;
 struct http_transfer_cbs {
     /* Status and headers are known. Optional. */
     void (*on_headers)(void *arg, const struct http_reply *r);
-    /* Streaming body; when NULL the body is collected into the reply. False pauses until
-     * http_transfer_unpause (the same bytes come again). */
+    /* Streaming body of a 2xx reply; when NULL, and for other statuses, the body is
+     * collected into the reply. False pauses until http_transfer_unpause (the same bytes
+     * come again). */
     bool (*on_data)(void *arg, const char *bytes, size_t n);
     /* Exactly once, last; the transfer is freed afterwards. e->code is ERR_OK when a
      * whole reply arrived (any status). Not called after http_transfer_cancel. */
     void (*on_done)(void *arg, const struct http_reply *r, const struct error *e);
 };
 int http_multi_new(struct loop *l, struct http_multi **ret, struct error *e) WARN_UNUSED;
-void http_multi_free(struct http_multi *m); /* cancels what runs */
-/* Everything in t and call is copied. max_body bounds a collected body. */
+void http_multi_free(struct http_multi *m); /* cancels what runs; not from a callback */
+/* Never NULL; a failure to start is reported by on_done in the next turn. Everything in t
+ * and call is copied. max_body bounds a collected body. */
 struct http_transfer *http_multi_start(struct http_multi *m, const struct http_target *t,
                                        const struct http_call *call, size_t max_body,
                                        const struct http_transfer_cbs *cbs, void *arg);

@@ -37,7 +37,7 @@ struct http_server_opts {
     const char *tls_cert_pem, *tls_key_pem;
     /* Optional CA (PEM) for client certificates; a client without one is still served. */
     const char *client_ca_pem;
-    size_t max_body;          /* bytes; beyond is 413. 0: 3 MiB */
+    size_t max_body;          /* bytes; beyond is 413 with a Status body. 0: 3 MiB */
     unsigned max_connections; /* 0: 16384 */
     unsigned idle_timeout_s;  /* keep-alive; 0: 120 */
     size_t connection_memory; /* per-connection pool; 0: 16 KiB */
@@ -53,7 +53,8 @@ int http_server_start(struct loop *l, const struct http_server_opts *opts,
 uint16_t http_server_port(const struct http_server *s);
 /* Stops accepting; open requests go on. */
 void http_server_quiesce(struct http_server *s);
-/* Ends streams and suspended requests, then frees. */
+/* Ends streams with their last chunk and requests without an answer with 503 (their
+ * on_close sees aborted=true), then frees. Not from a handler. NULL ok. */
 void http_server_free(struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
 
@@ -94,13 +95,15 @@ void http_respond_reader(struct http_request *r, int status, const char *content
                          void *arg);
 /* Chunked stream of unknown length, pulled: fill() is called when the client can take
  * more. It returns bytes written (> 0), 0 for "nothing now" (the stream suspends until
- * http_stream_wake), or -1 for the end. Headers are sent at once. A slow client is a
- * cursor: nothing is buffered for it beyond one block. */
+ * http_stream_wake), or -1 for the end. max depends on the connection's memory and may be
+ * a few hundred bytes: be able to go on inside an item. Headers are sent at once. A slow
+ * client is a cursor: nothing is buffered for it beyond one block. */
 typedef ssize_t http_fill_fn(void *arg, char *buf, size_t max);
 struct http_stream *http_respond_stream(struct http_request *r, int status,
                                         const char *content_type, http_fill_fn *fill,
                                         void (*free_arg)(void *), void *arg);
-/* There may be something to send now. Cheap and idempotent; resumes are batched. */
+/* There may be something to send now. Cheap and idempotent; resumes are batched. The
+ * stream is dead once its free_arg has been called. */
 void http_stream_wake(struct http_stream *s);
 
 #endif

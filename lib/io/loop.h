@@ -58,8 +58,9 @@ void loop_timer_cancel(struct loop_timer *t);
 bool loop_timer_armed(const struct loop_timer *t);
 void loop_timer_free(struct loop_timer *t); /* NULL ok */
 
-/* Fires once when the child is reaped. status as from waitpid(2). Uses pidfd_open. Also for
- * a process that is not a child (an adopted one): then the status is LOOP_CHILD_UNKNOWN. */
+/* Fires once when the child is reaped. status as from waitpid(2). Uses pidfd_open. Also
+ * for a process that is not a child (an adopted one): then the status is
+ * LOOP_CHILD_UNKNOWN. */
 #define LOOP_CHILD_UNKNOWN (-1)
 typedef void loop_child_fn(void *arg, pid_t pid, int wait_status);
 int loop_child_add(struct loop *l, const char *name, pid_t pid, loop_child_fn *fn,
@@ -96,8 +97,8 @@ struct loop_pool *loop_pool_new(struct loop *l, const char *name, unsigned threa
 void loop_pool_run(struct loop_pool *p, loop_post_fn *work, loop_post_fn *done,
                    void *arg);
 size_t loop_pool_pending(const struct loop_pool *p);
-/* Waits for all accepted work and calls the remaining done()s before it returns. Not from a
- * done(). */
+/* Waits for all accepted work and calls the remaining done()s before it returns. Not from
+ * a done(). */
 void loop_pool_free(struct loop_pool *p);
 
 /* Lag: how long callbacks ran. Buckets in microseconds (upper bounds), the last

@@ -37,6 +37,11 @@ void segment_frame_put(struct str *out, int64_t unix_ns, enum segment_stream s,
 int segment_frame_get(const char *buf, size_t n, uint64_t offset,
                       struct segment_frame *ret, struct error *e);
 
+/* How many bytes of buf are whole frames. 0, or < 0 when what follows them is malformed.
+ */
+int segment_whole(const char *buf, size_t n, uint64_t offset, size_t *ret_whole,
+                  struct error *e);
+
 struct segment_log;
 /* Creates the directory when absent; finds the length; cuts a torn tail. */
 int segment_open(const char *dir, struct segment_log **ret, struct error *e) WARN_UNUSED;
@@ -47,10 +52,13 @@ uint64_t segment_first(const struct segment_log *s); /* oldest retained offset *
 int segment_append(struct segment_log *s, uint64_t offset, const void *frames, size_t n,
                    uint64_t *ret_length, struct error *e) WARN_UNUSED;
 int segment_sync(struct segment_log *s, struct error *e) WARN_UNUSED; /* fdatasync */
-/* Reads up to max bytes of the sequence at offset; 0 at the end. From any process. */
+/* Appends up to max bytes of the sequence at offset to out; none at the end. From any
+ * process. While a frame is being written its first part may be seen: take whole frames
+ * only (segment_whole) and come back. ERR_EXPIRED before the first retained offset. */
 int segment_read(const char *dir, uint64_t offset, struct str *out, size_t max,
                  struct error *e) WARN_UNUSED;
-/* Length of the sequence as on disk now, without opening for write. */
+/* Length of the sequence as on disk now (a frame being written counts in part), without
+ * opening for write. ERR_NOT_FOUND when there is no directory. */
 int segment_stat(const char *dir, uint64_t *ret_first, uint64_t *ret_length,
                  struct error *e) WARN_UNUSED;
 /* Drops whole segments before offset. */
