@@ -289,8 +289,12 @@ client_patch(struct client *c, const struct resource *r, const char *ns, const c
         str_addf(&path, "%cforce=true", separator);
         separator = '&';
     }
-    if (o->dry_run)
+    if (o->dry_run) {
         str_addf(&path, "%cdryRun=All", separator);
+        separator = '&';
+    }
+    if (o->strict)
+        str_addf(&path, "%cfieldValidation=Strict", separator);
     int rc = path_ok(&path, e);
     return rc < 0 ? rc
                   : send_json(c, "PATCH", path.ptr, patch_types[o->type], patch, ret, e);

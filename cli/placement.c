@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Nearest instance and what it lacks. */
+#include "cli/placement.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/resources.h"
+#include "base/mem.h"
+#include "cli/session.h"
+
+struct candidate {
+    const json_t *instance;
+    struct resource_have capacity, free;
+    enum resource_lack lack;
+    const char *why_not; /* other than resources; NULL */
+    int distance;        /* smaller is nearer */
+};
+
+static bool
+is_waiting(const json_t *job)
+{
+    return js(job, "spec.instanceUID")[0] == '\0' &&
+           !cli_final_phase(js(job, "status.phase"));
+}
+
+/* Whether a leaves the queue before b. */
+static bool
+before(const json_t *a, const json_t *b)
+{
+    int64_t pa = js_int(a, "spec.priority", 0);
+    int64_t pb = js_int(b, "spec.priority", 0);
+    int c = strcmp(js(a, "spec.queuedAt"), js(b, "spec.queuedAt"));
+
+    if (pa != pb)
+        return pa > pb;
+    return c != 0 ? c < 0 : strcmp(js(a, "metadata.name"), js(b, "metadata.name")) < 0;
+}
+
+static void
+read_gpus(const json_t *inventory, struct resource_have *h)
+{
+    size_t i;
+    const json_t *g;
+
+    json_array_foreach (json_object_get(inventory, "gpus"), i, g) {
+        static const char *const vendors[] = {"",       "nvidia", "amd",
+                                              "google", "intel",  "tenstorrent"};
+        if (h->n_gpus == RESOURCE_GPUS_MAX)
+            break;
+        struct gpu_have *to = &h->gpus[h->n_gpus];
+        snprintf(to->name, sizeof(to->name), "%s", js(g, "name"));
+        to->memory_mib = js_int(g, "memoryMiB", 0);
+        for (size_t v = 1; v < ARRAY_LEN(vendors); v++) {
+            if (streq(js(g, "vendor"), vendors[v]))
+                to->vendor = (enum gpu_vendor)v;
+        }
+        const char *compute = js(g, "computeCapability");
+        char *end = NULL;
+        to->compute_major = (int)strtol(compute, &end, 10);
+        if (end != NULL && *end == '.')
+            to->compute_minor = (int)strtol(end + 1, NULL, 10);
+        h->gpu_free |= 1ull << h->n_gpus;
+        h->n_gpus++;
+    }
+}
+
+static void
+read_capacity(const json_t *instance, struct resource_have *h)
+{
+    const json_t *inventory = js_get(instance, "status.agent.inventory");
+
+    *h = (struct resource_have){0};
+    h->cpu_milli = js_int(inventory, "cpus", 0) * 1000;
+    h->memory_mib = js_int(inventory, "memoryMiB", 0);
+    h->disk_mib = js_int(inventory, "diskMiB", 0);
+    const char *arch = js(inventory, "arch");
+    h->arch = str_starts(arch, "x86") || streq(arch, "amd64")     ? CPU_ARCH_X86
+              : str_starts(arch, "arm") || streq(arch, "aarch64") ? CPU_ARCH_ARM
+                                                                  : CPU_ARCH_ANY;
+    read_gpus(inventory, h);
+}
+
+static void
+take_gpu(struct resource_have *have, const json_t *inventory, const char *uuid)
+{
+    const json_t *gpus = json_object_get(inventory, "gpus");
+
+    for (size_t i = 0; i < have->n_gpus; i++) {
+        if (streq(js(json_array_get(gpus, i), "uuid"), uuid))
+            have->gpu_free &= ~(1ull << i);
+    }
+}
+
+/* Inventory minus what non-terminal jobs bound to it hold. */
+static void
+subtract_jobs(struct candidate *c, const json_t *jobs)
+{
+    const char *uid = js(c->instance, "metadata.uid");
+    size_t i;
+    const json_t *j;
+
+    json_array_foreach (json_object_get(jobs, "items"), i, j) {
+        size_t g;
+        const json_t *gpu;
+        if (!streq(js(j, "spec.instanceUID"), uid) ||
+            cli_final_phase(js(j, "status.phase")))
+            continue;
+        c->free.cpu_milli -= js_int(j, "spec.reservation.cpuMilli", 0);
+        c->free.memory_mib -= js_int(j, "spec.reservation.memoryMiB", 0);
+        c->free.disk_mib -= js_int(j, "spec.reservation.diskMiB", 0);
+        json_array_foreach (js_get(j, "spec.reservation.gpus"), g, gpu)
+            take_gpu(&c->free, js_get(c->instance, "status.agent.inventory"),
+                     json_string_value(gpu));
+    }
+}
+
+static bool
+has_engine(const json_t *instance, const char *name)
+{
+    size_t i;
+    const json_t *en;
+
+    json_array_foreach (js_get(instance, "status.agent.engines"), i, en) {
+        if (streq(js(en, "name"), name))
+            return json_is_true(json_object_get(en, "available"));
+    }
+    return false;
+}
+
+static void
+judge(struct candidate *c, const json_t *job, const struct resource_req *req,
+      const json_t *jobs)
+{
+    const char *engine = js(job, "spec.image")[0] != '\0' ? "docker" : "process";
+    struct reservation r;
+
+    read_capacity(c->instance, &c->capacity);
+    c->free = c->capacity;
+    subtract_jobs(c, jobs);
+    c->lack = resources_fit(req, &c->capacity, &c->free, &r);
+    c->distance = c->lack == RESOURCE_FITS ? 0 : 100 - (int)c->lack;
+    if (!streq(js(c->instance, "status.phase"), "Ready")) {
+        c->why_not = "is not Ready";
+        c->distance += 2000;
+    } else if (json_is_true(js_get(c->instance, "spec.unschedulable"))) {
+        c->why_not = "is cordoned";
+        c->distance += 500;
+    } else if (!has_engine(c->instance, engine)) {
+        c->why_not = streq(engine, "docker")
+                         ? "has no usable docker engine, which the image needs"
+                         : "has no usable process engine";
+        c->distance += 1000;
+    }
+}
+
+static int
+nearer(const void *a, const void *b)
+{
+    const struct candidate *x = a;
+    const struct candidate *y = b;
+
+    return x->distance - y->distance;
+}
+
+static void
+print_candidate(const struct candidate *c, const struct resource_req *req, FILE *out)
+{
+    auto_str text = STR_INIT(4096);
+
+    if (c->lack != RESOURCE_FITS)
+        resources_lack_text(c->lack, req, &c->capacity, &c->free, &text);
+    fprintf(out, "  %s: %s%s%s\n", js(c->instance, "metadata.name"),
+            c->why_not != NULL ? c->why_not : "",
+            c->why_not != NULL && text.len > 0 ? "; " : "",
+            text.len > 0 || c->why_not != NULL ? text.ptr : "has room now");
+}
+
+void
+placement_explain(const json_t *job, const json_t *jobs, const json_t *instances,
+                  FILE *out)
+{
+    const json_t *items = json_object_get(instances, "items");
+    size_t n = json_array_size(items);
+    struct resource_req req;
+    auto_violations v = {0};
+    auto_str need = STR_INIT(4096);
+    struct error e = ERROR_INIT;
+    size_t ahead = 0;
+    size_t i;
+    const json_t *j;
+
+    if (resources_parse(js_get(job, "spec.resources"), "spec.resources", &req, &v, &e) <
+        0) {
+        fprintf(out, "Placement: %s\n", e.msg);
+        return;
+    }
+    json_array_foreach (json_object_get(jobs, "items"), i, j)
+        ahead += j != job && is_waiting(j) && before(j, job);
+    resources_text(&req, &need);
+    fprintf(out, "Placement: %zu jobs ahead in the queue; needs %s\n", ahead, need.ptr);
+    if (n == 0) {
+        fputs("  There is no instance in this namespace. A machine joins with:\n"
+              "  drover token create --join FLEET\n",
+              out);
+        return;
+    }
+    struct candidate *all = xcalloc(n, sizeof(*all));
+    for (i = 0; i < n; i++) {
+        all[i].instance = json_array_get(items, i);
+        judge(&all[i], job, &req, jobs);
+    }
+    qsort(all, n, sizeof(*all), nearer);
+    for (i = 0; i < n && i < 5; i++)
+        print_candidate(&all[i], &req, out);
+    if (n > 5)
+        fprintf(out, "  ... and %zu more instances, all farther\n", n - 5);
+    free(all);
+}

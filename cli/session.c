@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Context, client, streamed GETs. */
+#include "cli/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+enum { REPLY_MAX = 256 << 20, LINE_MAX = 8 << 20 };
+
+bool
+session_option(struct session *s, int c, const char *value)
+{
+    switch (c) {
+    case 'n':
+        s->ns_option = value;
+        return true;
+    case 'A':
+        s->all_namespaces = true;
+        return true;
+    case OPT_KUBECONFIG:
+        s->kubeconfig = value;
+        return true;
+    case OPT_CONTEXT:
+        s->context = value;
+        return true;
+    default:
+        return false;
+    }
+}
+
+int
+session_open(struct session *s, struct error *e)
+{
+    if (client_context_load(s->kubeconfig, s->context, &s->ctx, e) < 0)
+        return -(int)e->code;
+    s->open = true;
+    client_context_target(&s->ctx, &s->target);
+    s->target.user_agent = "drover/" DROVER_VERSION;
+    s->client = client_http_new(&s->target);
+    s->ns = s->ns_option != NULL                        ? s->ns_option
+            : s->ctx.ns != NULL && s->ctx.ns[0] != '\0' ? s->ctx.ns
+                                                        : "default";
+    return 0;
+}
+
+void
+session_close(struct session *s)
+{
+    if (!s->open)
+        return;
+    client_free(s->client);
+    client_context_done(&s->ctx);
+    s->open = false;
+}
+
+int
+session_get_json(struct session *s, const char *path, const char *accept, json_t **ret,
+                 struct error *e)
+{
+    auto_str body = STR_INIT(REPLY_MAX);
+    struct client_request r = {
+        .method = "GET", .path = path, .accept = accept, .timeout_ms = 60000};
+    json_error_t je;
+
+    if (client_do(s->client, &r, &body, e) < 0)
+        return -(int)e->code;
+    *ret = json_loadb(body.ptr, body.len, 0, &je);
+    if (*ret == NULL)
+        return error_set(e, ERR_PROVIDER, "the server sent no JSON for %s: %s", path,
+                         je.text);
+    return 0;
+}
+
+/* --- streams
+ * ------------------------------------------------------------------------------- */
+
+struct line_reader {
+    struct str line;
+    bool (*fn)(void *arg, struct span line);
+    void *arg;
+    bool stopped;
+};
+
+static bool
+on_bytes(void *arg, const char *bytes, size_t n)
+{
+    struct line_reader *lr = arg;
+
+    while (n > 0) {
+        const char *nl = memchr(bytes, '\n', n);
+        size_t part = nl == NULL ? n : (size_t)(nl - bytes);
+        str_add(&lr->line, bytes, part);
+        if (nl == NULL)
+            return true;
+        if (lr->line.len > 0 &&
+            !lr->fn(lr->arg, (struct span){lr->line.ptr, lr->line.len})) {
+            lr->stopped = true;
+            return false;
+        }
+        str_reset(&lr->line);
+        bytes += part + 1;
+        n -= part + 1;
+    }
+    return true;
+}
+
+/* A non-2xx reply (its body came as stream bytes) -> error from its Status. */
+static int
+reply_error(const struct http_reply *reply, struct span body, struct error *e)
+{
+    json_t *status = json_loadb(body.ptr, body.len, 0, NULL);
+    enum err_code code = error_from_http(reply->status, js(status, "reason"));
+    const char *message = js(status, "message");
+
+    error_set(e, code, "%s", message[0] != '\0' ? message : "the server refused");
+    if (message[0] == '\0')
+        error_prepend(e, "HTTP %d", reply->status);
+    json_decref(status);
+    return -(int)e->code;
+}
+
+int
+session_stream_lines(struct session *s, const char *path, const char *accept,
+                     int timeout_ms, bool (*fn)(void *arg, struct span line), void *arg,
+                     struct error *e)
+{
+    struct http_call call = {
+        .method = "GET", .path = path, .accept = accept, .timeout_ms = timeout_ms};
+    struct line_reader lr = {.line = STR_INIT(LINE_MAX), .fn = fn, .arg = arg};
+    auto_http_reply reply = {0};
+    struct http_conn *c = http_conn_new(&s->target);
+
+    http_reply_init(&reply, 65536);
+    int rc = http_conn_stream(c, &call, on_bytes, &lr, NULL, &reply, e);
+    http_conn_free(c);
+    if (rc == 0 && !lr.stopped && reply.status / 100 != 2)
+        rc = reply_error(&reply, (struct span){lr.line.ptr, lr.line.len}, e);
+    str_done(&lr.line);
+    return rc;
+}
+
+struct byte_reader {
+    bool (*fn)(void *arg, const char *bytes, size_t n);
+    void *arg;
+    struct str head; /* the first bytes, in case they are an error */
+};
+
+static bool
+on_raw(void *arg, const char *bytes, size_t n)
+{
+    struct byte_reader *br = arg;
+
+    if (br->head.len < 4096)
+        str_add(&br->head, bytes, n < 4096 ? n : 4096);
+    return br->fn(br->arg, bytes, n);
+}
+
+int
+session_stream_bytes(const struct http_target *t, const char *path, int timeout_ms,
+                     bool (*fn)(void *arg, const char *bytes, size_t n), void *arg,
+                     struct error *e)
+{
+    struct http_call call = {.method = "GET", .path = path, .timeout_ms = timeout_ms};
+    struct byte_reader br = {.fn = fn, .arg = arg, .head = STR_INIT(16384)};
+    auto_http_reply reply = {0};
+    struct http_conn *c = http_conn_new(t);
+
+    http_reply_init(&reply, 65536);
+    int rc = http_conn_stream(c, &call, on_raw, &br, NULL, &reply, e);
+    http_conn_free(c);
+    if (rc == 0 && reply.status / 100 != 2)
+        rc = reply_error(&reply, (struct span){br.head.ptr, br.head.len}, e);
+    str_done(&br.head);
+    return rc;
+}
+
+/* --- JSON
+ * ------------------------------------------------------------------------------------ */
+
+const json_t *
+js_get(const json_t *o, const char *path)
+{
+    char key[64];
+
+    while (o != NULL) {
+        size_t n = strcspn(path, ".");
+        if (n >= sizeof(key))
+            return NULL;
+        memcpy(key, path, n);
+        key[n] = '\0';
+        o = json_object_get(o, key);
+        if (path[n] == '\0')
+            return o;
+        path += n + 1;
+    }
+    return NULL;
+}
+
+const char *
+js(const json_t *o, const char *path)
+{
+    const char *s = json_string_value(js_get(o, path));
+
+    return s == NULL ? "" : s;
+}
+
+int64_t
+js_int(const json_t *o, const char *path, int64_t fallback)
+{
+    const json_t *v = js_get(o, path);
+
+    return json_is_integer(v) ? json_integer_value(v) : fallback;
+}
+
+void
+cli_age(const char *rfc3339, char *out, size_t size)
+{
+    int64_t then;
+
+    out[0] = '\0';
+    if (clock_parse(rfc3339, strlen(rfc3339), &then))
+        clock_human((clock_wall_ns() - then) / 1000000000, out, size);
+}
+
+bool
+cli_final_phase(const char *phase)
+{
+    return streq(phase, "Done") || streq(phase, "Failed") || streq(phase, "Terminated");
+}
