@@ -15,7 +15,8 @@ struct pki_pair {
 /* A CA valid for `days`. */
 int pki_make_ca(const char *common_name, int days, struct pki_pair *ret,
                 struct error *e) WARN_UNUSED;
-/* A server certificate; names: NULL-terminated DNS names and IP addresses. */
+/* A server certificate followed by its CA's, as a server presents it (pki_fetch_ca of
+ * others relies on that). names: NULL-terminated DNS names and IP addresses. */
 int pki_make_server(const struct pki_pair *ca, const char *common_name,
                     const char *const *names, int days, struct pki_pair *ret,
                     struct error *e) WARN_UNUSED;
