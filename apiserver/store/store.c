@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store's front: opening and closing, reading, watching, and what happens at the end
+ * of a turn. Commits are in store_commit.c, the log in store_log.c and store_writer.c,
+ * starting in store_replay.c, snapshots in store_snapshot.c.
+ */
+#include "apiserver/store/store.h"
+
+#include <inttypes.h>
+#include <sodium.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "apiserver/store/store_internal.h"
+#include "apiserver/store/store_writer.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+LOG_MODULE(store);
+
+struct store_list {
+    uint64_t revision;
+    struct store_range range;
+};
+
+/* --- end of the turn --- */
+
+void
+store_kick(struct store *s)
+{
+    uint64_t one = 1;
+
+    if (s->kicked)
+        return;
+    s->kicked = true;
+    ssize_t n = write(s->kick_fd, &one, sizeof(one));
+    UNUSED(n); /* full means that the loop will wake up anyway */
+}
+
+void
+store_finish_later(struct store *s, store_done_fn *done, void *arg, uint64_t revision,
+                   const struct error *e)
+{
+    struct store_finish f = {.done = done, .arg = arg, .revision = revision};
+
+    if (done == NULL)
+        return;
+    if (e != NULL)
+        f.e = xmemdup(e, sizeof(*e));
+    vec_push(&s->finished, f);
+}
+
+/* Callbacks may commit; what that makes due comes in the next turn. */
+void
+store_run_finished(struct store *s)
+{
+    __typeof__(s->finished) due = s->finished;
+
+    memset(&s->finished, 0, sizeof(s->finished));
+    vec_foreach (f, &due) {
+        f->done(f->arg, f->revision, f->e);
+        free(f->e);
+    }
+    if (s->finished.len == 0 && s->finished.cap == 0) {
+        memcpy(&s->finished, &due, sizeof(due)); /* keep the memory */
+        s->finished.len = 0;
+    } else {
+        vec_done(&due);
+    }
+}
+
+static void
+bury(struct store *s, struct object *o)
+{
+    if (o != NULL)
+        vec_push(&s->graveyard, o);
+}
+
+/* A borrower of this turn may be a hook that runs after ours, so the dead stay for one
+ * more turn. */
+static void
+clear_graveyard(struct store *s)
+{
+    size_t rest = s->graveyard.len - s->n_old_graves;
+
+    for (size_t i = 0; i < s->n_old_graves; i++)
+        object_unref(s->graveyard.items[i]);
+    if (rest > 0)
+        memmove(s->graveyard.items, s->graveyard.items + s->n_old_graves,
+                rest * sizeof(s->graveyard.items[0]));
+    s->graveyard.len = s->n_old_graves = rest;
+}
+
+static void
+end_of_turn(void *arg)
+{
+    struct store *s = arg;
+
+    store_run_finished(s);
+    hub_wake(&s->hub);
+    if (!s->opts.inline_sync)
+        store_submit(s);
+    clear_graveyard(s);
+    if (s->finished.len > 0 || hub_wants_wake(&s->hub))
+        store_kick(s);
+}
+
+static void
+on_kick(void *arg, int fd, uint32_t events)
+{
+    struct store *s = arg;
+    uint64_t n;
+
+    UNUSED(events);
+    ssize_t rc = read(fd, &n, sizeof(n));
+    UNUSED(rc);
+    s->kicked = false;
+    store_collect(s);
+    store_run_finished(s);
+    hub_wake(&s->hub);
+    store_snapshot_maybe(s);
+}
+
+void
+store_flush(struct store *s)
+{
+    bug_if(!s->opts.inline_sync);
+    do {
+        store_submit(s);
+        store_collect(s);
+    } while (store_has_unwritten(s));
+    store_run_finished(s);
+    hub_wake(&s->hub);
+    store_snapshot_maybe(s);
+}
+
+/* --- resources and objects --- */
+
+static void
+resource_free(void *arg)
+{
+    struct store_resource *r = arg;
+
+    store_index_done(&r->index);
+    free(r->name);
+    free(r);
+}
+
+static void
+overlay_free(void *arg)
+{
+    struct store_overlay *o = arg;
+
+    object_unref(o->obj);
+    free(o);
+}
+
+struct store_resource *
+store_resource_get(struct store *s, const char *name)
+{
+    struct store_resource *r = map_get(s->resources, name);
+
+    if (r == NULL) {
+        r = xnew(struct store_resource);
+        r->name = xstrdup(name);
+        map_put(s->resources, name, r);
+    }
+    return r;
+}
+
+const struct kind *
+store_kind(const struct store *s, const char *resource)
+{
+    return s->opts.kind_of == NULL ? NULL : s->opts.kind_of(s->opts.arg, resource);
+}
+
+void
+store_set_visible(struct store *s, uint64_t revision)
+{
+    s->visible = s->hub.visible = revision;
+}
+
+void
+store_apply(struct store *s, uint64_t revision, const struct store_change *ch)
+{
+    struct store_resource *r = ch->resource;
+    struct object *old;
+
+    if (ch->type == STORE_PUT) {
+        old = store_index_put(&r->index, ch->obj);
+        s->n_objects += old == NULL;
+        s->object_bytes += ch->obj->len;
+    } else {
+        old = store_index_remove(&r->index, ch->obj->ns, ch->obj->name);
+        s->n_objects -= old != NULL;
+    }
+    s->object_bytes -= old == NULL ? 0 : old->len;
+    struct store_event ev = {
+        .revision = revision,
+        .type = STORE_DELETED,
+        .resource = r->name,
+        .obj = ch->obj,
+        .prev = old,
+    };
+    if (ch->type == STORE_PUT)
+        ev.type = old == NULL ? STORE_ADDED : STORE_MODIFIED;
+    /* Only a replay can delete what is not there: a lazy commit that was lost. */
+    if (ch->type == STORE_PUT || old != NULL)
+        hub_publish(&s->hub, &ev);
+    bury(s, old);
+}
+
+struct object *
+store_get(const struct store *s, const struct store_key *k)
+{
+    const struct store_resource *r = map_get(s->resources, k->resource);
+
+    return r == NULL ? NULL : store_index_get(&r->index, k->ns, k->name);
+}
+
+size_t
+store_count(const struct store *s, const char *resource)
+{
+    const struct store_resource *r = map_get(s->resources, resource);
+
+    return r == NULL ? 0 : r->index.len;
+}
+
+void
+store_resources(struct store *s, void (*fn)(void *arg, const char *resource), void *arg)
+{
+    struct map_cursor c = map_begin(s->resources);
+    void *value;
+
+    while (map_next(&c, NULL, &value)) {
+        const struct store_resource *r = value;
+        if (r->index.len > 0)
+            fn(arg, r->name);
+    }
+}
+
+uint64_t
+store_revision(const struct store *s)
+{
+    return s->visible;
+}
+
+uint64_t
+store_oldest(const struct store *s)
+{
+    return s->hub.oldest;
+}
+
+/* --- lists --- */
+
+struct store_list *
+store_list(struct store *s, const char *resource, const char *ns, const char *start_after)
+{
+    const struct store_resource *r = map_get(s->resources, resource);
+    struct store_list *l = xnew(struct store_list);
+    autofree char *after_ns = NULL;
+    const char *after_name = NULL;
+
+    l->revision = s->visible;
+    if (start_after != NULL) {
+        after_name = strchr(start_after, '/');
+        after_ns = xstrndup(start_after,
+                            after_name == NULL ? 0 : (size_t)(after_name - start_after));
+        after_name = after_name == NULL ? start_after : after_name + 1;
+    }
+    if (r != NULL)
+        store_range_init(&r->index, ns, after_ns, after_name, &l->range);
+    return l;
+}
+
+uint64_t
+store_list_revision(const struct store_list *l)
+{
+    return l->revision;
+}
+
+struct object *
+store_list_next(struct store_list *l)
+{
+    return store_range_next(&l->range);
+}
+
+size_t
+store_list_remaining(const struct store_list *l)
+{
+    return l->range.left;
+}
+
+void
+store_list_free(struct store_list *l)
+{
+    if (l == NULL)
+        return;
+    store_range_done(&l->range);
+    free(l);
+}
+
+int
+store_refresh(struct store *s, const char *resource, struct error *e)
+{
+    struct store_resource *r = map_get(s->resources, resource);
+    const struct kind *k = store_kind(s, resource);
+    struct store_range range;
+    struct object *o;
+    int rc = 0;
+
+    if (r == NULL)
+        return 0;
+    store_range_init(&r->index, NULL, NULL, NULL, &range);
+    while (rc == 0 && (o = store_range_next(&range)) != NULL) {
+        auto_object *fresh = NULL;
+        rc = object_new(k, o->bytes, o->len, o->revision, &fresh, e);
+        if (rc == 0)
+            bury(s, store_index_put(&r->index, fresh));
+    }
+    store_range_done(&range);
+    return rc < 0 ? error_prepend(e, "facts of %s", resource) : 0;
+}
+
+/* --- watches --- */
+
+/* Commits of a lazy kind may have been seen and then lost with the process: a watcher
+ * from before this start cannot be told what became of them. */
+static bool
+may_have_lost(struct store *s, const char *resource)
+{
+    if (resource == NULL) {
+        struct map_cursor c = map_begin(s->resources);
+        const char *name;
+        void *value;
+        while (map_next(&c, &name, &value)) {
+            if (may_have_lost(s, name))
+                return true;
+        }
+        return false;
+    }
+    const struct kind *k = store_kind(s, resource);
+    return store_resource_get(s, resource)->lazy ||
+           (k != NULL && (k->lazy || k->lazy_lease));
+}
+
+int
+store_watch(struct store *s, const struct store_watch_opts *opts,
+            struct store_watch **ret, struct error *e)
+{
+    const char *resource = NULL;
+
+    bug_if(s->magic != STORE_MAGIC);
+    if (opts->from < s->start_floor && may_have_lost(s, opts->resource))
+        return error_set(e, ERR_EXPIRED,
+                         "too old resource version: %" PRIu64 " (%" PRIu64 ")",
+                         opts->from, s->start_floor);
+    if (opts->resource != NULL)
+        resource = store_resource_get(s, opts->resource)->name;
+    int rc = hub_watch(&s->hub, opts, resource, ret, e);
+    if (rc == 0 && hub_wants_wake(&s->hub))
+        store_kick(s);
+    return rc;
+}
+
+/* --- opening and closing --- */
+
+static void
+free_parts(struct store *s)
+{
+    writer_free(s->writer);
+    vec_foreach (f, &s->finished)
+        free(f->e);
+    vec_done(&s->finished);
+    vec_foreach (o, &s->graveyard)
+        object_unref(*o);
+    vec_done(&s->graveyard);
+    loop_hook_free(s->hook);
+    loop_io_free(s->kick_io);
+    if (s->kick_fd >= 0)
+        close(s->kick_fd);
+    hub_done(&s->hub);
+    map_free(s->overlay);
+    map_free(s->resources);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    free(s->dir);
+    free(s->log_dir);
+    free(s->snapshot_dir);
+    s->magic = 0;
+    free(s);
+}
+
+static int
+lock_and_replay(struct store *s, struct log_head *ret_start, struct error *e)
+{
+    autofree char *lock = fs_join(s->log_dir, "lock");
+    int rc = fs_mkdirs(s->log_dir, 0700, e);
+
+    if (rc == 0)
+        rc = fs_mkdirs(s->snapshot_dir, 0700, e);
+    if (rc == 0)
+        rc = fs_lock(lock, &s->lock_fd, e);
+    if (rc == 0)
+        rc = store_replay(s, ret_start, e);
+    return rc;
+}
+
+static int
+start(struct store *s, const struct log_head *at, struct error *e)
+{
+    struct store_log *log = NULL;
+    int rc = store_log_open(s->log_dir, s->opts.fs, at, &log, e);
+
+    if (rc < 0)
+        return rc;
+    s->last = at->first - 1;
+    s->start_floor = s->last;
+    store_set_visible(s, s->last);
+    s->floor = s->floor_asked = at->floor;
+    s->writer = writer_new(log, s->kick_fd, !s->opts.inline_sync);
+    s->hook = loop_before_sleep(s->loop, "store", end_of_turn, s);
+    return loop_io_add(s->loop, "store", s->kick_fd, EPOLLIN, on_kick, s, &s->kick_io, e);
+}
+
+int
+store_open(struct loop *l, const struct store_opts *opts, struct store **ret,
+           struct error *e)
+{
+    struct store *s = xnew(struct store);
+    struct log_head at = {0};
+
+    bug_if(sodium_init() < 0);
+    s->magic = STORE_MAGIC;
+    s->loop = l;
+    s->opts = *opts;
+    if (s->opts.fs == NULL)
+        s->opts.fs = &store_fs_real;
+    if (s->opts.snapshot_after == 0)
+        s->opts.snapshot_after = 64u << 20;
+    s->dir = xstrdup(opts->dir);
+    s->opts.dir = s->dir;
+    s->log_dir = fs_join(opts->dir, "log");
+    s->snapshot_dir = fs_join(opts->dir, "snapshot");
+    s->lock_fd = -1;
+    s->resources = map_new(resource_free);
+    s->overlay = map_new(overlay_free);
+    TAILQ_INIT(&s->waiting);
+    STAILQ_INIT(&s->collected);
+    hub_init(&s->hub, opts->ring_events, opts->ring_bytes);
+    s->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int rc = s->kick_fd < 0 ? error_errno(e, errno, "create eventfd") : 0;
+    if (rc == 0)
+        rc = lock_and_replay(s, &at, e);
+    if (rc == 0)
+        rc = start(s, &at, e);
+    if (rc < 0) {
+        free_parts(s);
+        return error_prepend(e, "open store %s", opts->dir);
+    }
+    log_debug("opened", "dir=%s revision=%" PRIu64 " objects=%zu", s->dir, s->visible,
+              s->n_objects);
+    *ret = s;
+    return 0;
+}
+
+void
+store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    bug_if(s->magic != STORE_MAGIC);
+    while (store_has_unwritten(s) || s->n_with_writer > 0) {
+        store_submit(s);
+        writer_wait(s->writer);
+        store_collect(s);
+    }
+    store_run_finished(s);
+    store_snapshot_stop(s);
+    free_parts(s);
+}
+
+void
+store_stats(const struct store *s, struct store_stats *ret)
+{
+    struct log_counters c;
+
+    writer_counters(s->writer, &c);
+    *ret = (struct store_stats){
+        .revision = s->visible,
+        .oldest = s->hub.oldest,
+        .floor = s->floor,
+        .commits = s->commits,
+        .fsyncs = c.fsyncs,
+        .fsync_us_max = c.fsync_us_max,
+        .log_bytes = c.bytes,
+        .snapshot_revision = s->snapshot_revision,
+        .objects = s->n_objects,
+        .object_bytes = s->object_bytes,
+        .watchers = s->hub.n_watchers,
+        .pending = s->n_waiting,
+    };
+}

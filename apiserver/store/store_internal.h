@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the store share; nothing here is for other folders. */
+#ifndef APISERVER_STORE_INTERNAL_H
+#define APISERVER_STORE_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "apiserver/store/store.h"
+#include "apiserver/store/store_hub.h"
+#include "apiserver/store/store_index.h"
+#include "apiserver/store/store_log.h"
+#include "base/map.h"
+#include "base/vec.h"
+
+struct store_writer;
+struct snapshot_job;
+
+#define STORE_MAGIC 0x53544f52u
+/* Revisions are reserved this many at a time; the next block is asked for when half of
+ * one is used, so that nothing ever waits for a floor. */
+#define STORE_FLOOR_BLOCK (1u << 20)
+/* Left free before each batch of durable commits, for renewals that must not wait. */
+#define STORE_REVISION_GAP 64
+#define STORE_BATCH_COMMITS 256
+#define STORE_BATCH_BYTES (4u << 20)
+
+struct store_resource {
+    char *name;
+    struct store_index index;
+    bool lazy; /* has had commits that the log may have lost */
+};
+
+/* What a commit still waiting for the disk made of a key. obj NULL: deleted. */
+struct store_overlay {
+    uint64_t revision;
+    struct object *obj;
+};
+
+/* A done() that is due. */
+struct store_finish {
+    store_done_fn *done;
+    void *arg;
+    uint64_t revision;
+    struct error *e; /* owned; NULL: success */
+};
+
+struct store {
+    uint32_t magic;
+    struct loop *loop;
+    char *dir, *log_dir, *snapshot_dir;
+    struct store_opts opts;
+    int lock_fd;
+
+    struct map *resources; /* name -> struct store_resource; entries are never removed */
+    size_t n_objects, object_bytes;
+    struct store_hub hub;
+    uint64_t visible;     /* what get, list and watch show */
+    uint64_t last;        /* the greatest revision handed out */
+    uint64_t floor;       /* durable: revisions up to here may be used */
+    uint64_t floor_asked; /* will be, with a batch on its way or the next one */
+    uint64_t floor_due;   /* for the next batch to reserve; 0: nothing */
+    bool floor_try;       /* worth a batch of its own (one try per commit when full) */
+    uint64_t start_floor; /* of this start; revisions up to here may have been lost */
+
+    struct map *overlay;                              /* key -> struct store_overlay */
+    TAILQ_HEAD(store_waiting, store_pending) waiting; /* not yet visible, by revision */
+    struct store_pending_list collected;              /* not yet with the writer */
+    size_t n_collected, collected_bytes, n_waiting, n_with_writer;
+    bool collected_durable;
+    bool full;     /* the last batch found no space */
+    bool poisoned; /* the log is broken */
+    struct error poison;
+
+    struct store_writer *writer;
+    struct loop_hook *hook;
+    int kick_fd; /* makes the loop take another turn, for work due at its end */
+    struct loop_io *kick_io;
+    bool kicked;
+    vec(struct store_finish) finished;
+    vec(struct object *) graveyard; /* replaced lately; borrowers may still look */
+    size_t n_old_graves;            /* of the turn before: nobody can */
+
+    struct loop_pool *pool;
+    struct snapshot_job *job; /* the snapshot that runs */
+    uint64_t log_since_snapshot, snapshot_retry_at, snapshot_revision;
+    vec(struct store_finish) snapshot_next; /* asked for while one ran */
+    uint64_t commits;
+};
+
+/* store.c */
+struct store_resource *store_resource_get(struct store *s, const char *name);
+const struct kind *store_kind(const struct store *s, const char *resource);
+/* Applies one change to the index and, with an event, to the hub. */
+void store_apply(struct store *s, uint64_t revision, const struct store_change *ch);
+void store_set_visible(struct store *s, uint64_t revision);
+/* There is work for the end of the turn: makes sure that the turn ends soon. */
+void store_kick(struct store *s);
+void store_finish_later(struct store *s, store_done_fn *done, void *arg,
+                        uint64_t revision, const struct error *e);
+void store_run_finished(struct store *s);
+
+/* store_commit.c */
+/* Hands what has been collected to the writer. */
+void store_submit(struct store *s);
+/* Takes the writer's results: makes revisions visible, completes or fails commits.
+ * Callbacks are left to store_run_finished and hub_wake. */
+void store_collect(struct store *s);
+bool store_has_unwritten(const struct store *s);
+
+/* store_replay.c: fills the empty store and says where the log goes on. */
+int store_replay(struct store *s, struct log_head *ret_start,
+                 struct error *e) WARN_UNUSED;
+
+/* store_snapshot.c */
+void store_snapshot_maybe(struct store *s);
+void store_snapshot_stop(struct store *s);
+
+/* store_files.c */
+extern const struct store_fs_ops store_fs_real;
+enum { STORE_NAME_DIGITS = 20 };
+/* Removes what an interrupted start left behind. Before anybody writes. */
+int store_files_clean(const char *dir, struct error *e) WARN_UNUSED;
+/* Revisions of the files <20 digits><suffix> in dir, ascending; others are ignored. */
+typedef vec(uint64_t) store_revisions;
+int store_files_list(const char *dir, const char *suffix, store_revisions *ret,
+                     struct error *e) WARN_UNUSED;
+/* malloc'd path. */
+char *store_files_path(const char *dir, uint64_t revision, const char *suffix);
+int store_files_sync_dir(const char *dir, const struct store_fs_ops *fs,
+                         struct error *e) WARN_UNUSED;
+/* All bytes, retrying short writes and EINTR. Leaves errno in e->sys. */
+int store_files_write(const struct store_fs_ops *fs, int fd, const char *p, size_t n,
+                      struct error *e) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots: what is visible at one revision, written by a pool thread from references to
+ * immutable leaves while commits go on. The file appears under its name only when it is
+ * durable; only then go the older snapshots and the segments that it replaces.
+ *
+ * A snapshot that fails costs nothing but a longer log: it is reported, logged, and tried
+ * again when the log has grown by a quarter of the usual amount.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <unistd.h>
+
+#include "apiserver/store/store_internal.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+LOG_MODULE(store);
+
+#define ITEMS_BYTES (256u << 10)
+#define WRITE_BYTES (1u << 20)
+
+struct part {
+    const char *resource; /* interned */
+    struct store_range range;
+};
+
+struct snapshot_job {
+    struct store *s; /* for the loop thread only */
+    const struct store_fs_ops *fs;
+    const char *dir, *log_dir; /* borrowed from the store */
+    struct log_head head;
+    vec(struct part) parts;
+    vec(struct store_finish) waiters;
+    struct error e;
+};
+
+/* --- on the pool thread --- */
+
+struct out {
+    const struct snapshot_job *job;
+    int fd;
+    struct str buf;
+    uint64_t at; /* file offset of buf's first byte */
+    uint64_t n;
+};
+
+static int
+flush_out(struct out *o, struct error *e)
+{
+    int rc = store_files_write(o->job->fs, o->fd, o->buf.ptr, o->buf.len, e);
+
+    o->at += o->buf.len;
+    str_reset(&o->buf);
+    return rc;
+}
+
+/* One record of at most ITEMS_BYTES, or of one object. False: nothing is left. */
+static bool
+add_items(struct out *o, struct part *part)
+{
+    struct object *obj = store_range_next(&part->range);
+    unsigned n_ops = 0;
+
+    if (obj == NULL)
+        return false;
+    size_t begin = log_record_begin(&o->buf, LOG_ITEMS, 0, o->job->head.first);
+    for (;;) {
+        struct log_op op = {
+            .resource = span_of(part->resource),
+            .ns = span_of(obj->ns),
+            .name = span_of(obj->name),
+            .object = {obj->bytes, obj->len},
+            .revision = obj->revision,
+        };
+        log_record_op(&o->buf, &op);
+        n_ops++;
+        if (o->buf.len - begin >= ITEMS_BYTES ||
+            (obj = store_range_next(&part->range)) == NULL)
+            break;
+    }
+    log_record_end(&o->buf, begin, n_ops, 0, &o->job->head, o->at);
+    o->n += n_ops;
+    return true;
+}
+
+static int
+write_records(const struct snapshot_job *job, int fd, struct error *e)
+{
+    struct out o = {.job = job, .fd = fd, .buf = STR_INIT(2 * LOG_BODY_MAX)};
+    int rc = 0;
+
+    str_reserve(&o.buf, LOG_HEAD_BYTES);
+    log_head_write(&job->head, LOG_SNAP_MAGIC, o.buf.ptr);
+    o.buf.len = LOG_HEAD_BYTES;
+    vec_foreach (part, &job->parts) {
+        while (rc == 0 && add_items(&o, part)) {
+            if (o.buf.len >= WRITE_BYTES)
+                rc = flush_out(&o, e);
+        }
+    }
+    size_t begin = log_record_begin(&o.buf, LOG_END, 0, job->head.first);
+    log_add64(&o.buf, o.n);
+    log_record_end(&o.buf, begin, 0, 0, &job->head, o.at);
+    if (rc == 0)
+        rc = flush_out(&o, e);
+    str_done(&o.buf);
+    return rc;
+}
+
+static int
+write_snapshot(const struct snapshot_job *job, struct error *e)
+{
+    autofree char *tmp = xasprintf("%s/snapshot.tmp", job->dir);
+    autofree char *path = store_files_path(job->dir, job->head.first, ".snap");
+    autoclose int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return error_errno(e, errno, "create %s", tmp);
+    int rc = write_records(job, fd, e);
+    if (rc == 0 && job->fs->fdatasync(job->fs->arg, fd) < 0)
+        rc = error_errno(e, errno, "sync");
+    if (rc == 0 && job->fs->rename(job->fs->arg, tmp, path) < 0)
+        rc = error_errno(e, errno, "rename");
+    if (rc < 0) {
+        unlink(tmp);
+        return error_prepend(e, "write %s", path);
+    }
+    return store_files_sync_dir(job->dir, job->fs, e);
+}
+
+static void
+remove_file(const char *dir, uint64_t revision, const char *suffix)
+{
+    autofree char *path = store_files_path(dir, revision, suffix);
+
+    if (unlink(path) < 0)
+        log_warn("cannot remove", "file=%s errno=%d", path, errno);
+}
+
+/* What the snapshot has replaced, oldest first. What cannot be removed now is looked at
+ * again with the next snapshot; a start ignores it. */
+static void
+remove_replaced(const struct snapshot_job *job)
+{
+    struct error e = ERROR_INIT;
+    store_revisions files = {0};
+    uint64_t revision = job->head.first;
+
+    if (store_files_list(job->dir, ".snap", &files, &e) == 0) {
+        for (size_t i = 0; i < files.len && files.items[i] < revision; i++)
+            remove_file(job->dir, files.items[i], ".snap");
+    }
+    vec_done(&files);
+    if (store_files_list(job->log_dir, ".log", &files, &e) == 0) {
+        for (size_t i = 0; i + 1 < files.len && files.items[i + 1] <= revision + 1; i++)
+            remove_file(job->log_dir, files.items[i], ".log");
+    }
+    vec_done(&files);
+    if (e.code != ERR_OK)
+        log_warn("cannot clean up", "error=\"%s\"", e.msg);
+}
+
+static void
+work(void *arg)
+{
+    struct snapshot_job *job = arg;
+
+    if (write_snapshot(job, &job->e) == 0)
+        remove_replaced(job);
+    vec_foreach (part, &job->parts)
+        store_range_done(&part->range);
+    vec_done(&job->parts);
+}
+
+/* --- on the loop --- */
+
+static void start_job(struct store *s);
+
+static void
+done(void *arg)
+{
+    struct snapshot_job *job = arg;
+    struct store *s = job->s;
+    bool ok = job->e.code == ERR_OK;
+
+    s->job = NULL;
+    if (ok) {
+        s->snapshot_revision = job->head.first;
+        log_debug("snapshot", "revision=%" PRIu64, job->head.first);
+    } else {
+        s->snapshot_retry_at = s->log_since_snapshot + s->opts.snapshot_after / 4;
+        log_warn("snapshot failed", "error=\"%s\"", job->e.msg);
+    }
+    vec_foreach (f, &job->waiters)
+        store_finish_later(s, f->done, f->arg, job->head.first, ok ? NULL : &job->e);
+    if (job->waiters.len > 0)
+        store_kick(s);
+    vec_done(&job->waiters);
+    free(job);
+    if (s->snapshot_next.len > 0)
+        start_job(s);
+}
+
+static void
+add_parts(struct store *s, struct snapshot_job *job)
+{
+    struct map_cursor c = map_begin(s->resources);
+    void *value;
+
+    while (map_next(&c, NULL, &value)) {
+        const struct store_resource *r = value;
+        struct part part = {.resource = r->name};
+        store_range_init(&r->index, NULL, NULL, NULL, &part.range);
+        vec_push(&job->parts, part);
+    }
+}
+
+static void
+start_job(struct store *s)
+{
+    struct snapshot_job *job = xnew(struct snapshot_job);
+
+    job->s = s;
+    job->fs = s->opts.fs;
+    job->dir = s->snapshot_dir;
+    job->log_dir = s->log_dir;
+    job->head.first = s->visible;
+    job->head.floor = s->floor;
+    randombytes_buf(job->head.id, sizeof(job->head.id));
+    memcpy(&job->waiters, &s->snapshot_next, sizeof(job->waiters));
+    memset(&s->snapshot_next, 0, sizeof(s->snapshot_next));
+    add_parts(s, job);
+    s->job = job;
+    s->log_since_snapshot = 0;
+    s->snapshot_retry_at = 0;
+    if (s->opts.inline_sync) {
+        work(job);
+        done(job);
+        return;
+    }
+    if (s->pool == NULL)
+        s->pool = loop_pool_new(s->loop, "snapshot", 1);
+    loop_pool_run(s->pool, work, done, job);
+}
+
+void
+store_snapshot(struct store *s, store_done_fn *fn, void *arg)
+{
+    vec_push(&s->snapshot_next, ((struct store_finish){.done = fn, .arg = arg}));
+    if (s->job == NULL)
+        start_job(s);
+}
+
+void
+store_snapshot_maybe(struct store *s)
+{
+    uint64_t due = s->snapshot_retry_at > s->opts.snapshot_after ? s->snapshot_retry_at
+                                                                 : s->opts.snapshot_after;
+
+    if (s->job == NULL && !s->poisoned && s->log_since_snapshot >= due)
+        start_job(s);
+}
+
+/* Waits for the one that runs; those asked for after it are told that nothing came. */
+void
+store_snapshot_stop(struct store *s)
+{
+    struct error e = ERROR_INIT;
+    __typeof__(s->snapshot_next) never = s->snapshot_next;
+
+    memset(&s->snapshot_next, 0, sizeof(s->snapshot_next));
+    loop_pool_free(s->pool);
+    s->pool = NULL;
+    error_set(&e, ERR_UNAVAILABLE, "the store is closing");
+    vec_foreach (f, &never)
+        store_finish_later(s, f->done, f->arg, 0, &e);
+    vec_done(&never);
+    store_run_finished(s);
+}
