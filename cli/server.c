@@ -27,8 +27,6 @@
 #include "io/http_client.h"
 #include "io/loop.h"
 
-LOG_MODULE(server);
-
 enum {
     READY_RETRY_MS = 20,
     READY_LIMIT_MS = 60000,
