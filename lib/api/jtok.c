@@ -482,14 +482,15 @@ jtok_int64(const struct jtok *t, int64_t *ret, struct error *e)
     return 0;
 }
 
-void
+bool
 canon_text(struct str *out, const struct jtok *t)
 {
     const char *p = t->text.ptr, *end = p + t->text.len;
+    bool clean = true;
 
     if (!t->escaped) {
         put(out, p, t->text.len);
-        return;
+        return true;
     }
     while (p < end) {
         const char *slash = memchr(p, '\\', (size_t)(end - p));
@@ -500,9 +501,11 @@ canon_text(struct str *out, const struct jtok *t)
         if (slash == end)
             break;
         p = slash + 1 + read_escape(slash + 1, end, &v);
+        clean = clean && v != 0;
         if (v < 0x20 || v == '"' || v == '\\')
             jput_escape(out, (unsigned char)v);
         else
             jput_rune(out, v);
     }
+    return clean;
 }

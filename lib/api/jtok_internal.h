@@ -53,8 +53,9 @@ size_t jtok_utf8(const char *p, const char *end);
 void jput_rune(struct str *out, uint32_t rune);
 /* Appends the escape of a control character, quote or backslash. */
 void jput_escape(struct str *out, unsigned char c);
-/* Appends the raw text of a string token with minimal escapes, without quotes. */
-void canon_text(struct str *out, const struct jtok *t);
+/* Appends the raw text of a string token with minimal escapes, without quotes. False when
+ * it holds a NUL character (it is appended all the same). */
+bool canon_text(struct str *out, const struct jtok *t);
 /* Appends a number: int64 plain, everything else as the shortest double that reads back.
  */
 int canon_number(struct str *out, const struct jtok *t, struct error *e) WARN_UNUSED;

@@ -3,6 +3,13 @@
  * A served kind, compiled from one version of a CustomResourceDefinition document: names,
  * scope, schema, printer columns, selectable fields, subresources. Immutable and
  * refcounted after kind_compile, shared by threads.
+ *
+ * Structural schemas only. Checked: type, enum, pattern (PCRE2 with limits; RE2's syntax
+ * subset), format (others than date-time, date, byte, int32, ipv4, ipv6, cidr, uuid, duration
+ * are ignored), all bounds, required, nullable, default, additionalProperties, and the
+ * x-kubernetes keywords preserve-unknown-fields, int-or-string, embedded-resource, list-type,
+ * list-map-keys, map-type. Refused when compiling, with the path: allOf, anyOf (but for
+ * [integer, string] beside int-or-string), oneOf, not, $ref, CEL rules.
  */
 #ifndef API_KIND_H
 #define API_KIND_H
@@ -65,7 +72,12 @@ enum field_validation { FIELD_IGNORE, FIELD_WARN, FIELD_STRICT };
  *  - not JSON, wrong top-level shape, other apiVersion/kind: error BAD_REQUEST
  *  - unknown and duplicate fields are pruned and listed as
  * VIOLATION_UNKNOWN/_DUPLICATE_KEY
- *  - schema violations are listed; the return is ERR_INVALID if there is one
+ *  - null for a non-nullable member is dropped (and then defaulted), as in Kubernetes
+ *  - a NUL character in any string is BAD_REQUEST; a kind marked builtin may leave out
+ *    apiVersion and kind
+ *  - schema violations are listed; the return is ERR_INVALID if there is one, and the message
+ *    joins them
+ * Nothing stays in out after an error. The scratch is the calling thread's.
  * metadata is checked by the built-in ObjectMeta schema and kept whole.
  */
 int kind_decode(const struct kind *k, struct span in, struct str *out,

@@ -57,7 +57,7 @@ struct schema {
     enum schema_format format;
     enum schema_list_type list_type;
     bool nullable, preserve_unknown, map_atomic, additional_any;
-    bool shared; /* a constant of this library: never freed with its parent */
+    bool checked;                /* has a constraint beyond its type */
     struct schema_field *fields; /* sorted by key */
     size_t n_fields;
     struct schema_field **needed; /* required or with a default; sorted by key */
@@ -66,7 +66,7 @@ struct schema {
     char **map_keys;    /* NULL-terminated; NULL without */
     char *default_json; /* canonical, defaulted itself; NULL without */
     size_t default_len;
-    struct span *enums; /* canonical values, owned */
+    char **enums; /* canonical values */
     size_t n_enums;
     pcre2_code *pattern;
     char *pattern_text;
@@ -76,12 +76,8 @@ struct schema {
     size_t min_members, max_members;
 };
 
-/* Any value at all. */
+/* Any value at all; a constant. */
 extern const struct schema schema_any;
-
-/* Checks and rewrites one value; for defaults. Whole text must be one value. */
-int decode_value_text(const struct schema *s, const char *path, struct span in,
-                      struct str *out, struct violations *v, struct error *e) WARN_UNUSED;
 
 bool format_check(enum schema_format f, const char *p, size_t n);
 enum schema_format format_named(const char *name);
@@ -93,11 +89,49 @@ struct schema *schema_compile(const json_t *doc, const char *path, struct violat
 struct schema *schema_compile_root(const json_t *doc, const char *path,
                                    struct violations *v);
 void schema_free(struct schema *s);
-struct schema *schema_field_find(const struct schema *s, struct span key);
-/* Keeps fields sorted; replaces a present one when `replace`. Takes sub. */
-void schema_put_field(struct schema *s, const char *key, struct schema *sub,
-                      bool replace);
+/* After a change of fields or defaults. */
 void schema_set_needed(struct schema *s);
+const struct schema_field *schema_find(const struct schema *s, struct span key);
+/* --- decoding
+ * ---------------------------------------------------------------------------- */
+
+/* Where in the document: a member's raw key, or an item's index (key.ptr NULL). */
+struct decode_frame {
+    const struct decode_frame *up; /* NULL at the root, which has no name */
+    struct span key;
+    size_t index;
+};
+
+struct decode {
+    struct jtok_reader r;
+    struct canon *c;
+    struct str *out;
+    struct violations *v;
+    struct error *e;
+    const char *base; /* path of the root frame, "" for an object */
+    size_t errors;    /* violations that are not of the strict kind */
+};
+
+/* Checks and rewrites one value at p->r. */
+int decode_value(struct decode *d, const struct schema *s, const struct decode_frame *f,
+                 const struct jtok *t) WARN_UNUSED;
+/* Whole text must be one value; for defaults. *ret_errors: violations added. */
+int decode_text(const struct schema *s, const char *path, struct span in, struct str *out,
+                struct violations *v, size_t *ret_errors, struct error *e) WARN_UNUSED;
+void decode_violation(struct decode *d, const struct decode_frame *f,
+                      enum violation_reason reason, const char *value, const char *fmt,
+                      ...) PRINTF_LIKE(5, 6);
+void decode_path(const struct decode *d, const struct decode_frame *f, struct str *out);
+/* The constraints of a value that has the right type and stands at the end of out. */
+void decode_check_scalar(struct decode *d, const struct schema *s,
+                         const struct decode_frame *f, size_t start, enum jtok_type type);
+void decode_check_enum(struct decode *d, const struct schema *s,
+                       const struct decode_frame *f, size_t start);
+void decode_check_count(struct decode *d, const struct schema *s,
+                        const struct decode_frame *f, size_t n);
+/* members[first..] are the items of the array: off, len. Changes their order. */
+void decode_check_unique(struct decode *d, const struct schema *s,
+                         const struct decode_frame *f, size_t first);
 
 /* --- printer columns and selectable fields, found in one walk over an object
  * ------------ */

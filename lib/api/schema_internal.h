@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the two halves of the schema compiler. Private to lib/api. */
+#ifndef API_SCHEMA_INTERNAL_H
+#define API_SCHEMA_INTERNAL_H
+
+#include "api/kind_internal.h"
+
+/* The schema of ObjectMeta, as JSON text. */
+extern const char schema_object_meta[];
+
+struct schema *schema_new(void);
+/* Finds or adds; sub (taken) replaces an older schema unless NULL. Borrowed until the
+ * next. */
+struct schema_field *schema_put_field(struct schema *s, const char *key,
+                                      struct schema *sub);
+/* Refuses keywords that cannot be honoured, and unknown ones. */
+void schema_check_keywords(const json_t *doc, const char *path, struct violations *v);
+/* enum, pattern, format, bounds, list and map types, nullable. */
+void schema_read_constraints(struct schema *s, const json_t *doc, const char *path,
+                             struct violations *v);
+/* "path.keyword: Invalid value: <value>: why"; value may be NULL. */
+void schema_complain(struct violations *v, const char *path, const char *keyword,
+                     const json_t *value, const char *why);
+
+#endif
