@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* User and group lookup in the machine's files. */
+#include "supervisor/account.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "supervisor/idmap.h"
+
+enum { ENTRY_BYTES = 64 * 1024 };
+
+static bool
+parse_id(const char *text, uint32_t *ret)
+{
+    char *end;
+
+    if (text[0] < '0' || text[0] > '9')
+        return false;
+    errno = 0;
+    unsigned long v = strtoul(text, &end, 10);
+    if (*end != '\0' || errno != 0 || v > UINT32_MAX)
+        return false;
+    *ret = (uint32_t)v;
+    return true;
+}
+
+static int
+check_range(const char *what, uint32_t id, struct error *e)
+{
+    if (id >= IDMAP_SIZE)
+        return error_set(e, ERR_INVALID, "%s %u: ids of a job are below %u", what, id,
+                         IDMAP_SIZE);
+    return 0;
+}
+
+/* By number when text is one, else by name; *ret_name (ENTRY_BYTES) may stay "". */
+static int
+find_user(const char *text, struct account *a, char *ret_name, struct error *e)
+{
+    autofile FILE *f = fopen("/etc/passwd", "re");
+    autofree char *buf = xmalloc(ENTRY_BYTES);
+    struct passwd pw;
+    struct passwd *found = NULL;
+    uint32_t id = 0;
+    bool numeric = parse_id(text, &id);
+
+    ret_name[0] = '\0';
+    while (f != NULL && fgetpwent_r(f, &pw, buf, ENTRY_BYTES, &found) == 0) {
+        if (numeric ? pw.pw_uid == id : streq(pw.pw_name, text))
+            break;
+        found = NULL;
+    }
+    if (found == NULL && !numeric)
+        return error_set(e, ERR_NOT_FOUND, "user \"%s\" is not in /etc/passwd", text);
+    a->uid = found == NULL ? id : pw.pw_uid;
+    a->gid = found == NULL ? 0 : pw.pw_gid;
+    if (found != NULL)
+        snprintf(ret_name, ENTRY_BYTES, "%s", pw.pw_name);
+    int rc = check_range("user", a->uid, e);
+    return rc != 0 ? rc : check_range("group", a->gid, e);
+}
+
+static int
+find_group(const char *text, gid_t *ret, struct error *e)
+{
+    autofile FILE *f = fopen("/etc/group", "re");
+    autofree char *buf = xmalloc(ENTRY_BYTES);
+    struct group gr;
+    struct group *found = NULL;
+    uint32_t id;
+
+    if (parse_id(text, &id)) {
+        *ret = id;
+        return check_range("group", id, e);
+    }
+    while (f != NULL && fgetgrent_r(f, &gr, buf, ENTRY_BYTES, &found) == 0) {
+        if (streq(gr.gr_name, text)) {
+            *ret = gr.gr_gid;
+            return check_range("group", gr.gr_gid, e);
+        }
+    }
+    return error_set(e, ERR_NOT_FOUND, "group \"%s\" is not in /etc/group", text);
+}
+
+static void
+add_supplementary(const char *name, struct account *a)
+{
+    autofile FILE *f = fopen("/etc/group", "re");
+    autofree char *buf = xmalloc(ENTRY_BYTES);
+    struct group gr;
+    struct group *found = NULL;
+
+    while (f != NULL && fgetgrent_r(f, &gr, buf, ENTRY_BYTES, &found) == 0) {
+        bool member = false;
+        for (char **m = gr.gr_mem; !member && *m != NULL; m++)
+            member = streq(*m, name);
+        if (member && gr.gr_gid < IDMAP_SIZE && gr.gr_gid != a->gid &&
+            a->n_groups < ACCOUNT_GROUPS)
+            a->groups[a->n_groups++] = gr.gr_gid;
+    }
+}
+
+int
+account_find(const char *text, struct account *ret, struct error *e)
+{
+    struct account a = {0};
+    autofree char *name = xmalloc(ENTRY_BYTES);
+    autofree char *user = xstrdup(text == NULL || text[0] == '\0' ? "0" : text);
+    char *group = strchr(user, ':');
+
+    if (group != NULL)
+        *group++ = '\0';
+    int rc = find_user(user[0] == '\0' ? "0" : user, &a, name, e);
+    if (rc == 0 && group != NULL && group[0] != '\0')
+        rc = find_group(group, &a.gid, e);
+    if (rc != 0)
+        return rc;
+    a.groups[a.n_groups++] = a.gid;
+    if (group == NULL && name[0] != '\0')
+        add_supplementary(name, &a);
+    *ret = a;
+    return 0;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Taking privileges away from the calling process, just before it executes the job's
+ * program. Each call is irreversible; after a failure the process must exit.
+ */
+#ifndef SUPERVISOR_CONFINE_H
+#define SUPERVISOR_CONFINE_H
+
+#include "base/error.h"
+#include "supervisor/account.h"
+
+/* Becomes the account, inside the user namespace; keeps the few capabilities of a
+ * container's root (none for another user) and no way to gain any. */
+int confine_identity(const struct account *a, struct error *e) WARN_UNUSED;
+/* Signal dispositions and mask, limits (no core files), out-of-memory score. Before
+ * confine_identity(). */
+int confine_process(struct error *e) WARN_UNUSED;
+/* Landlock scopes where the kernel has them: abstract unix sockets and signals stay
+ * within the job. */
+int confine_scope(struct error *e) WARN_UNUSED;
+/* The system call filter. Last of all. */
+int confine_syscalls(struct error *e) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Namespaces, the init of a job, and the way of its first process to execve(2). */
+#include "supervisor/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "supervisor/confine.h"
+#include "supervisor/idmap.h"
+#include "supervisor/rootfs.h"
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+enum { STDIO_PIPE_BYTES = 256 * 1024, FAILED_STATUS = 127 };
+
+/* Both ends of every pipe, as the three processes share them. */
+struct wires {
+    int report[2], exec[2], release[2], out[2], err[2];
+    int maps_wanted[2], maps_done[2]; /* main <-> init */
+    int procs[CGROUP_N];
+    size_t n_procs;
+};
+
+static void
+tell(int fd, enum launch_kind kind, int value, const char *text)
+{
+    struct launch_msg msg = {.kind = kind, .value = value};
+
+    snprintf(msg.text, sizeof(msg.text), "%s", text);
+    ssize_t n = write(fd, &msg, sizeof(msg));
+    UNUSED(n); /* without a supervisor nobody is left to be told */
+}
+
+static _Noreturn void
+give_up(int fd, enum launch_kind kind, const struct error *e)
+{
+    tell(fd, kind, e->sys, e->msg);
+    _exit(FAILED_STATUS);
+}
+
+static void
+close_pair(int pair[2])
+{
+    for (int i = 0; i < 2; i++) {
+        if (pair[i] >= 0)
+            close(pair[i]);
+        pair[i] = -1;
+    }
+}
+
+static void
+wires_done(struct wires *w)
+{
+    close_pair(w->report);
+    close_pair(w->exec);
+    close_pair(w->release);
+    close_pair(w->out);
+    close_pair(w->err);
+    close_pair(w->maps_wanted);
+    close_pair(w->maps_done);
+    while (w->n_procs > 0)
+        close(w->procs[--w->n_procs]);
+}
+
+static int
+wires_make(struct wires *w, const struct launch_opts *o, struct error *e)
+{
+    int *const pairs[] = {w->report, w->exec,        w->release,  w->out,
+                          w->err,    w->maps_wanted, w->maps_done};
+    uid_t uid = o->base + o->account->uid;
+
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
+        pairs[i][0] = pairs[i][1] = -1;
+    for (size_t i = 0; i < CGROUP_N; i++)
+        w->procs[i] = -1;
+    w->n_procs = 0;
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        if (pipe2(pairs[i], O_CLOEXEC) < 0)
+            return error_errno(e, errno, "create pipe");
+    }
+    /* A bigger pipe only saves wake-ups; past the user's quota the default does. */
+    if (fcntl(w->out[1], F_SETPIPE_SZ, STDIO_PIPE_BYTES) < 0 ||
+        fcntl(w->err[1], F_SETPIPE_SZ, STDIO_PIPE_BYTES) < 0)
+        errno = 0;
+    /* So that the job can open /dev/stdout, which asks for rights on the pipe itself. */
+    if (fchown(w->out[1], uid, uid) < 0 || fchown(w->err[1], uid, uid) < 0)
+        return error_errno(e, errno, "hand over the output pipes");
+    int n = cgroup_open_procs(o->cgroup, w->procs, e);
+    if (n < 0)
+        return n;
+    w->n_procs = (size_t)n;
+    return 0;
+}
+
+/* Closes everything but the given descriptors (and 0-2). */
+static void
+close_others(const int *keep, size_t n)
+{
+    unsigned from = 3;
+
+    for (;;) {
+        unsigned next = ~0u; /* the lowest kept descriptor from here on */
+        for (size_t i = 0; i < n; i++) {
+            if ((unsigned)keep[i] >= from && (unsigned)keep[i] < next)
+                next = (unsigned)keep[i];
+        }
+        if (next > from)
+            close_range(from, next == ~0u ? ~0u : next - 1, 0);
+        if (next == ~0u)
+            return;
+        from = next + 1;
+    }
+}
+
+static bool
+read_byte(int fd)
+{
+    char c;
+    ssize_t n;
+
+    do
+        n = read(fd, &c, 1);
+    while (n < 0 && errno == EINTR);
+    return n == 1;
+}
+
+/* ---- main ---- */
+
+static int
+join_cgroups(const struct wires *w, struct error *e)
+{
+    for (size_t i = 0; i < w->n_procs; i++) {
+        if (write(w->procs[i], "0", 1) != 1)
+            return error_errno(e, errno, "enter cgroup");
+    }
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        return error_errno(e, errno, "new cgroup namespace");
+    return 0;
+}
+
+static int
+enter_user_namespace(const struct wires *w, struct error *e)
+{
+    if (unshare(CLONE_NEWUSER) < 0)
+        return error_errno(e, errno, "new user namespace");
+    if (write(w->maps_wanted[1], "m", 1) != 1 || !read_byte(w->maps_done[0]))
+        return error_set(e, ERR_INTERNAL, "user ids could not be mapped");
+    return 0;
+}
+
+static int
+take_stdio(const struct wires *w, struct error *e)
+{
+    autoclose int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null < 0 || dup2(null, 0) < 0 || dup2(w->out[1], 1) < 0 || dup2(w->err[1], 2) < 0)
+        return error_errno(e, errno, "set up standard input and output");
+    return 0;
+}
+
+/* As the job's user: what it may not enter, drover does not enter for it. */
+static int
+enter_directory(const char *dir, struct error *e)
+{
+    struct error ignored = ERROR_INIT;
+
+    if (dir == NULL || dir[0] == '\0')
+        dir = ROOTFS_HOME;
+    if (dir[0] != '/')
+        return error_set(e, ERR_INVALID, "working directory %s is not absolute", dir);
+    if (chdir(dir) == 0)
+        return 0;
+    int sys = errno;
+    if (sys == ENOENT && fs_mkdirs(dir, 0755, &ignored) == 0 && chdir(dir) == 0)
+        return 0;
+    return error_errno(e, sys, "working directory %s", dir);
+}
+
+static bool
+has_env(const struct spec_list *env, const char *prefix)
+{
+    for (size_t i = 0; i < env->len; i++) {
+        if (str_starts(env->items[i], prefix))
+            return true;
+    }
+    return false;
+}
+
+static char **
+job_environment(const struct spec_list *env)
+{
+    char **out = xcalloc(env->len + 3, sizeof(char *));
+    size_t n = 0;
+
+    if (!has_env(env, "PATH="))
+        out[n++] = xstrdup("PATH=" DEFAULT_PATH);
+    if (!has_env(env, "HOME="))
+        out[n++] = xstrdup("HOME=" ROOTFS_HOME);
+    for (size_t i = 0; i < env->len; i++)
+        out[n++] = xstrdup(env->items[i]);
+    return out;
+}
+
+static char **
+job_arguments(const struct spec_list *argv)
+{
+    char **out = xcalloc(argv->len + 1, sizeof(char *));
+
+    for (size_t i = 0; i < argv->len; i++)
+        out[i] = xstrdup(argv->items[i]);
+    return out;
+}
+
+static int
+prepare_main(const struct launch_opts *o, const struct wires *w, struct error *e)
+{
+    int rc = take_stdio(w, e);
+
+    if (rc == 0 && setsid() < 0)
+        rc = error_errno(e, errno, "new session");
+    if (rc == 0)
+        rc = confine_process(e);
+    if (rc == 0)
+        rc = join_cgroups(w, e);
+    if (rc == 0)
+        rc = enter_user_namespace(w, e);
+    if (rc == 0)
+        rc = confine_identity(o->account, e);
+    if (rc == 0)
+        rc = confine_scope(e);
+    if (rc == 0)
+        rc = enter_directory(o->spec->working_dir, e);
+    return rc;
+}
+
+static _Noreturn void
+main_process(const struct launch_opts *o, const struct wires *w)
+{
+    struct error e = ERROR_INIT;
+    int report = w->exec[1];
+    int keep[] = {report,      w->release[0], w->maps_wanted[1], w->maps_done[0],
+                  w->procs[0], w->procs[1],   w->procs[2],       w->procs[3],
+                  w->procs[4], w->procs[5],   w->out[1],         w->err[1]};
+
+    close_others(keep, ARRAY_LEN(keep));
+    if (prepare_main(o, w, &e) != 0)
+        give_up(report, LAUNCH_CREATE_FAILED, &e);
+    /* Before the filter and before the release: nothing is left to fail but execve. */
+    char **argv = job_arguments(&o->spec->argv);
+    environ = job_environment(&o->spec->env);
+    int last[] = {report, w->release[0]};
+    close_others(last, ARRAY_LEN(last));
+    tell(report, LAUNCH_READY, 0, "");
+    if (!read_byte(w->release[0]))
+        _exit(FAILED_STATUS); /* the supervisor is gone, or does not want it any more */
+    if (confine_syscalls(&e) != 0)
+        give_up(report, LAUNCH_CREATE_FAILED, &e);
+    execvp(argv[0], argv);
+    if (errno == ENOENT)
+        error_set(&e, ERR_NOT_FOUND, "command not found: %s", argv[0]);
+    else
+        error_errno(&e, errno, "execute %s", argv[0]);
+    give_up(report, LAUNCH_START_FAILED, &e);
+}
+
+/* ---- init ---- */
+
+static int
+write_map(pid_t pid, const char *file, uid_t base, struct error *e)
+{
+    char path[64];
+    char text[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    int n = snprintf(text, sizeof(text), "0 %u %u\n", (unsigned)base, IDMAP_SIZE);
+    autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, text, (size_t)n) != n)
+        return error_errno(e, errno, "map user ids: %s", file);
+    return 0;
+}
+
+/* Reaps everything in the namespace until main is gone; the rest dies with init. */
+static int
+reap_until(pid_t main_pid)
+{
+    for (;;) {
+        int status;
+        pid_t pid = waitpid(-1, &status, 0);
+        if (pid == main_pid)
+            return status;
+        if (pid < 0 && errno != EINTR)
+            return FAILED_STATUS << 8;
+    }
+}
+
+static _Noreturn void
+init_process(const struct launch_opts *o, const struct wires *w)
+{
+    struct error e = ERROR_INIT;
+    struct rootfs root = {.job_dir = o->spec->dir,
+                          .base = o->base,
+                          .shm_mib = o->spec->shm_mib,
+                          .masks = o->spec->masks.items,
+                          .n_masks = o->spec->masks.len,
+                          .devices = o->spec->devices.items,
+                          .n_devices = o->spec->devices.len};
+    int report = w->report[1];
+
+    /* A supervisor that died before this line shows as end of the release pipe. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        _exit(FAILED_STATUS);
+    prctl(PR_SET_NAME, "drover-init");
+    if (rootfs_enter(&root, &e) != 0)
+        give_up(report, LAUNCH_CREATE_FAILED, &e);
+    pid_t pid = fork();
+    if (pid < 0) {
+        error_errno(&e, errno, "start the job's first process");
+        give_up(report, LAUNCH_CREATE_FAILED, &e);
+    }
+    if (pid == 0)
+        main_process(o, w);
+    int keep[] = {report, w->maps_wanted[0], w->maps_done[1]};
+    close_others(keep, ARRAY_LEN(keep));
+    /* Ends without a byte when main failed earlier; it has told why. */
+    if (read_byte(w->maps_wanted[0])) {
+        if (write_map(pid, "uid_map", o->base, &e) != 0 ||
+            write_map(pid, "gid_map", o->base, &e) != 0 ||
+            write(w->maps_done[1], "m", 1) != 1)
+            give_up(report, LAUNCH_CREATE_FAILED, &e);
+    }
+    close_others(&report, 1);
+    tell(report, LAUNCH_EXITED, reap_until(pid), "");
+    _exit(0);
+}
+
+/* ---- supervisor's side ---- */
+
+/* fork(2) into new namespaces. The caller has one thread. */
+static pid_t
+fork_into(unsigned long flags)
+{
+#if defined(__s390x__)
+    return (pid_t)syscall(SYS_clone, NULL, flags | SIGCHLD, NULL, NULL, NULL);
+#else
+    return (pid_t)syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
+#endif
+}
+
+static int
+keep_end(int pair[2], int end)
+{
+    int fd = pair[end];
+
+    pair[end] = -1;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
+int
+launch_start(const struct launch_opts *o, struct launch *ret, struct error *e)
+{
+    struct launch l = LAUNCH_INIT;
+    struct wires w;
+
+    int rc = wires_make(&w, o, e);
+    if (rc != 0) {
+        wires_done(&w);
+        return rc;
+    }
+    l.init_pid = fork_into(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS);
+    if (l.init_pid == 0)
+        init_process(o, &w);
+    if (l.init_pid < 0) {
+        rc = error_errno(e, errno, "create namespaces");
+        wires_done(&w);
+        return rc;
+    }
+    l.init_pidfd = pidfd_open(l.init_pid, 0);
+    if (l.init_pidfd < 0) {
+        rc = error_errno(e, errno, "watch the job");
+        kill(l.init_pid, SIGKILL);
+        waitpid(l.init_pid, NULL, 0);
+        wires_done(&w);
+        return rc;
+    }
+    l.report_fd = keep_end(w.report, 0);
+    l.exec_fd = keep_end(w.exec, 0);
+    l.release_fd = keep_end(w.release, 1);
+    l.out_fd = keep_end(w.out, 0);
+    l.err_fd = keep_end(w.err, 0);
+    wires_done(&w);
+    *ret = l;
+    return 0;
+}
+
+int
+launch_release(struct launch *l, struct error *e)
+{
+    if (write(l->release_fd, "g", 1) != 1)
+        return error_errno(e, errno, "release the job's first process");
+    close(move_fd(l->release_fd));
+    return 0;
+}
+
+void
+launch_kill(const struct launch *l)
+{
+    if (l->init_pidfd >= 0)
+        pidfd_send_signal(l->init_pidfd, SIGKILL, NULL, 0);
+}
+
+static _Noreturn void
+probe_process(void)
+{
+    struct mount_attr_probe {
+        uint64_t set, clr, propagation, userns;
+    } attr = {0};
+
+    /* An empty change of a bad descriptor: EBADF where the call exists. */
+    if (syscall(SYS_mount_setattr, -1, "", 0x1000, &attr, sizeof(attr)) < 0 &&
+        errno == ENOSYS)
+        _exit(2);
+    if (unshare(CLONE_NEWCGROUP) < 0)
+        _exit(3);
+    if (unshare(CLONE_NEWUSER) < 0)
+        _exit(4);
+    _exit(0);
+}
+
+int
+launch_probe(struct error *e)
+{
+    static const char *const lacks[] = {
+        [2] = "the kernel has no mount_setattr (older than 5.12)",
+        [3] = "the kernel has no cgroup namespaces",
+        [4] = "user namespaces are switched off (user.max_user_namespaces)",
+    };
+    int status;
+    pid_t pid = fork_into(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS);
+
+    if (pid == 0)
+        probe_process();
+    if (pid < 0)
+        return error_errno(e, errno, "create namespaces");
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (status == 0)
+        return 0;
+    size_t code = WIFEXITED(status) ? (size_t)WEXITSTATUS(status) : 0;
+    bool known = code < ARRAY_LEN(lacks) && lacks[code] != NULL;
+    return error_set(e, ERR_UNSUPPORTED, "%s",
+                     known ? lacks[code] : "namespaces cannot be created");
+}

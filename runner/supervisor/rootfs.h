@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a job of the process engine sees as its file system. There is no image, so the
+ * machine's own programs are lent read-only; everything else is new and private:
+ *
+ *   /usr /bin /sbin /lib* /etc /opt /nix   the machine's, read-only, no setuid, no
+ * devices /job                                   <job dir>/work: home and default
+ * directory /tmp (/var/tmp is a link to it)        <job dir>/tmp /run empty tmpfs, so no
+ * socket of the machine /dev                                   null zero full random
+ * urandom tty ptmx pts shm and the devices that the job was given /proc of the job's own
+ * pid namespace /sys                                   read-only, without cgroups and
+ * firmware anything else (/root /home /var /srv)  absent or empty
+ *
+ * It is an allow list: a data directory, socket or kubeconfig outside the lent trees does
+ * not exist inside; the masks cover those that lie within them. The mount namespace
+ * belongs to the machine's user namespace, so the job has no right over its mounts.
+ */
+#ifndef SUPERVISOR_ROOTFS_H
+#define SUPERVISOR_ROOTFS_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define ROOTFS_WORK "work" /* in the job's directory */
+#define ROOTFS_TMP "tmp"
+#define ROOTFS_HOME "/job"
+
+struct rootfs {
+    const char *job_dir;
+    uid_t base;                 /* the job's root */
+    int64_t shm_mib;            /* 0: 64 */
+    const char *const *masks;   /* absolute directories or files of the machine */
+    const char *const *devices; /* paths below /dev */
+    size_t n_masks, n_devices;
+};
+/* Replaces the root of the calling process, which is alone in a new mount namespace and
+ * pid 1 of a new pid namespace, with all privileges. On failure it must exit. */
+int rootfs_enter(const struct rootfs *r, struct error *e) WARN_UNUSED;
+
+#endif

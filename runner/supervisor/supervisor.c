@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Entry of the supervisor: becoming independent, the claim, preparation, the record. */
+#include "supervisor/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/str.h"
+#include "supervisor/cgroup.h"
+#include "supervisor/idmap.h"
+#include "supervisor/rootfs.h"
+#include "supervisor/spec.h"
+#include "supervisor/watch.h"
+
+enum { PIDS_MAX = 32768, DEVICES_MAX = 256, TEXT_MAX = 400 };
+
+static void
+block_signals(int *ret_signal_fd)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SUPERVISOR_STOP);
+    /* Blocked for good: a stop that comes at any moment waits in the descriptor. */
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    *ret_signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGHUP, &ignore, NULL);
+    sigaction(SIGINT, &ignore, NULL);
+    sigaction(SIGQUIT, &ignore, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+}
+
+/* When the machine runs out of memory, jobs go first; losing this process would cost the
+ * job and its record. */
+static void
+protect_from_oom(void)
+{
+    autoclose int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, "-900", 4) != 4)
+        errno = 0; /* not permitted in some containers, ignoring */
+}
+
+static int
+make_private_dir(const char *dir, const char *name, uid_t owner, mode_t mode,
+                 struct error *e)
+{
+    autofree char *path = fs_join(dir, name);
+
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return error_errno(e, errno, "create %s", path);
+    if (lchown(path, owner, owner) < 0 || chmod(path, mode) < 0)
+        return error_errno(e, errno, "hand over %s", path);
+    return 0;
+}
+
+static int
+find_devices(const struct spec_list *paths, dev_t *out, struct error *e)
+{
+    if (paths->len > DEVICES_MAX)
+        return error_set(e, ERR_TOO_LARGE, "%zu devices, more than %d", paths->len,
+                         DEVICES_MAX);
+    for (size_t i = 0; i < paths->len; i++) {
+        struct stat st;
+        if (stat(paths->items[i], &st) < 0)
+            return error_errno(e, errno, "device %s", paths->items[i]);
+        out[i] = st.st_rdev;
+    }
+    return 0;
+}
+
+/* Everything that the job needs on the machine, then its confined first process. */
+static int
+create_job(const struct spec *s, struct cgroup *cg, struct launch *ret, struct error *e)
+{
+    struct cgroup_host host;
+    struct account account;
+    dev_t devices[DEVICES_MAX];
+    uid_t base;
+
+    if (s->argv.len == 0)
+        return error_set(e, ERR_INVALID,
+                         "no command: the process engine has no image to take it from");
+    int rc = account_find(s->user, &account, e);
+    if (rc == 0)
+        rc = find_devices(&s->devices, devices, e);
+    if (rc == 0)
+        rc = cgroup_host_find(&host, e);
+    if (rc == 0)
+        rc = cgroup_paths(&host, s->agent_id, s->uid, cg, e);
+    if (rc == 0)
+        rc = idmap_take(s->dir, &base, e);
+    if (rc == 0)
+        rc = make_private_dir(s->dir, ROOTFS_WORK, base + account.uid, 0755, e);
+    if (rc == 0)
+        rc = make_private_dir(s->dir, ROOTFS_TMP, base, 01777, e);
+    struct cgroup_limits limits = {
+        .cpu_request_milli = s->cpu_request_milli,
+        .cpu_limit_milli = s->cpu_limit_milli,
+        .memory_limit_mib = s->memory_limit_mib,
+        .pids_max = PIDS_MAX,
+        .devices = devices,
+        .n_devices = s->devices.len,
+    };
+    if (rc == 0)
+        rc = cgroup_create(cg, &limits, e);
+    struct launch_opts opts = {
+        .spec = s, .account = &account, .cgroup = cg, .base = base};
+    return rc != 0 ? rc : launch_start(&opts, ret, e);
+}
+
+static void
+record_failure(const char *dir, const struct error *why)
+{
+    struct error e = ERROR_INIT;
+    struct record_exit x = {
+        .end = RECORD_CREATE_FAILED, .exit_code = -1, .finished_ns = clock_wall_ns()};
+
+    snprintf(x.message, sizeof(x.message), "%.*s", (int)sizeof(x.message) - 1, why->msg);
+    int rc = record_exit_write(dir, &x, &e);
+    UNUSED(rc); /* the agent finds a dead supervisor that started nothing */
+}
+
+static int
+run_job(struct spec *s, const struct record_state *self, int signal_fd)
+{
+    struct error e = ERROR_INIT;
+    struct watch w = {.launch = LAUNCH_INIT, .state = *self, .signal_fd = signal_fd};
+
+    autofree char *dir = xstrdup(s->dir);
+    autofree char *log_dir = fs_join(dir, "log");
+    int rc = output_open(log_dir, s->spool_bytes, &w.output, &e);
+    if (rc == 0)
+        rc = create_job(s, &w.cgroup, &w.launch, &e);
+    if (rc != 0) {
+        int64_t unused;
+        output_close(w.output, &unused, &unused);
+        record_failure(dir, &e);
+        return 1;
+    }
+    /* The children have their copy; the secrets in env are not needed here any more. */
+    spec_done(s);
+    w.dir = dir;
+    return watch_run(&w);
+}
+
+/* The independent process. Tells through claimed_fd how the claim went. */
+static int
+supervise(struct spec *s, int signal_fd, int claimed_fd)
+{
+    struct error e = ERROR_INIT;
+    struct record_state self = {.supervisor = {.pid = getpid()}};
+    struct record_claim claim;
+    char verdict[TEXT_MAX + 1] = {0};
+
+    setsid();
+    prctl(PR_SET_NAME, "drover-superv");
+    prctl(PR_SET_DUMPABLE, 0);
+    protect_from_oom();
+    record_boot_id(self.boot_id);
+    self.supervisor.ticks = record_proc_ticks(self.supervisor.pid);
+    claim.supervisor = self.supervisor;
+    memcpy(claim.boot_id, self.boot_id, sizeof(claim.boot_id));
+    int rc = record_prepare(s->dir, &e);
+    if (rc == 0)
+        rc = record_claim_make(s->dir, &claim, &e);
+    verdict[0] = (char)(rc == 0 ? 0 : rc == -ERR_EXISTS ? SUPERVISOR_CLAIMED : 1);
+    snprintf(verdict + 1, TEXT_MAX, "%.*s", TEXT_MAX - 1, e.msg);
+    ssize_t n = write(claimed_fd, verdict, sizeof(verdict));
+    UNUSED(n); /* the one that waits for it may be gone */
+    close(claimed_fd);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd < 3; fd++)
+        dup2(null, fd);
+    return rc == 0 ? run_job(s, &self, signal_fd) : 1;
+}
+
+static int
+say(const char *text, int status)
+{
+    fprintf(stderr, "%s\n", text);
+    return status;
+}
+
+static int
+start(const char *dir)
+{
+    struct error e = ERROR_INIT;
+    struct spec s;
+    int signal_fd;
+    int pair[2];
+
+    int rc = spec_map(SPEC_FD, &s, &e);
+    if (rc != 0)
+        return say(e.msg, 1);
+    close(SPEC_FD);
+    if (!streq(s.dir, dir))
+        return say("job spec: not of this directory", 1);
+    block_signals(&signal_fd);
+    if (signal_fd < 0 || pipe2(pair, O_CLOEXEC) < 0)
+        return say("no descriptors left", 1);
+    pid_t pid = fork();
+    if (pid < 0)
+        return say("fork failed", 1);
+    if (pid == 0) {
+        close(pair[0]);
+        _exit(supervise(&s, signal_fd, pair[1]));
+    }
+    close(pair[1]);
+    char verdict[TEXT_MAX + 1] = {1};
+    ssize_t n = read(pair[0], verdict, sizeof(verdict));
+    verdict[TEXT_MAX] = '\0';
+    if (n <= 0)
+        return say("the supervisor was killed before it began", 1);
+    return verdict[0] == 0 ? 0 : say(verdict + 1, verdict[0]);
+}
+
+static int
+probe(void)
+{
+    struct error e = ERROR_INIT;
+    struct cgroup_host host;
+    struct cgroup cg;
+    char uid[32];
+
+    if (geteuid() != 0) {
+        puts("not running as root: jobs could not be contained");
+        return SUPERVISOR_PROBE_NOT_ROOT;
+    }
+    if (launch_probe(&e) != 0) {
+        puts(e.msg);
+        return SUPERVISOR_PROBE_NAMESPACES;
+    }
+    struct cgroup_limits limits = {.memory_limit_mib = 16,
+                                   .cpu_request_milli = 100,
+                                   .cpu_limit_milli = 1000,
+                                   .pids_max = 16};
+    snprintf(uid, sizeof(uid), "probe-%d", (int)getpid());
+    int rc = cgroup_host_find(&host, &e);
+    if (rc == 0)
+        rc = cgroup_paths(&host, "probe", uid, &cg, &e);
+    if (rc == 0) {
+        struct error ignored = ERROR_INIT;
+        rc = cgroup_create(&cg, &limits, &e);
+        int removed = cgroup_remove(&cg, &ignored);
+        UNUSED(removed); /* was never entered */
+    }
+    if (rc != 0) {
+        puts(e.msg);
+        return SUPERVISOR_PROBE_CGROUPS;
+    }
+    return SUPERVISOR_PROBE_OK;
+}
+
+int
+supervisor_main(int argc, char **argv)
+{
+    int status = 2;
+
+    if (argc == 3 && streq(argv[2], "--probe"))
+        status = probe();
+    else if (argc == 3 && argv[2][0] == '/')
+        status = start(argv[2]);
+    else
+        say("usage: drover-runner --supervise <job directory> (internal)", 2);
+    fflush(stdout);
+    return status;
+}
