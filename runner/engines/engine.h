@@ -89,6 +89,9 @@ const char *engine_reason_name(enum engine_reason r);
 struct engine_result {
     enum engine_reason reason;
     bool started;
+    /* Answer to adopt only: the engine is sure that no process of this uid ever ran, so
+     * launch may be called. */
+    bool never_started;
     int exit_code;                   /* -1: none */
     int signal;                      /* 0: none */
     int64_t started_ns, finished_ns; /* wall */
@@ -112,6 +115,7 @@ struct engine_status {
 
 struct engine_config {
     const char *agent_dir;
+    const char *agent_id; /* names this agent on the machine; survives a lost journal */
     const char *docker_socket; /* NULL: $DOCKER_HOST or /var/run/docker.sock */
     const char *supervisor;    /* path of the drover-runner binary, re-executed per job */
     const char *const *host_dir_mask;

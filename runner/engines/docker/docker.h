@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of the docker engine, shared by its own files only.
+ *
+ *   docker_engine.c  the table: open, probe, availability, slots, sweep
+ *   docker_job.c     one container's way from launch or adopt to its exit and removal
+ *   docker_pull.c    the image, when it is absent
+ *   docker_log.c     the daemon's log of a container copied into the job's segments
+ *   docker_api.c     requests to the daemon
+ *   docker_signal.c  a signal to every process of a container
+ *   docker_image.c, docker_stream.c, docker_spec.c    pure parts
+ *
+ * Everything runs on the agent's loop. A daemon that goes away (upgrade, crash) is
+ * normal: calls in flight end with an error, the engine probes until the daemon is back,
+ * and each job then looks at its container again.
+ */
+#ifndef DOCKER_H
+#define DOCKER_H
+
+#include <jansson.h>
+#include <sys/queue.h>
+
+#include "io/http_client.h"
+#include "runner/engines/docker/docker_image.h"
+#include "runner/engines/docker/docker_spec.h"
+#include "runner/engines/docker/docker_stream.h"
+#include "runner/engines/engine.h"
+
+/* --- requests ------------------------------------------------------------------------
+ */
+struct docker_call;
+struct docker_reply {
+    bool reached;        /* a reply came at all */
+    int status;          /* HTTP */
+    const json_t *doc;   /* NULL when the body is no JSON; borrowed for the callback */
+    const char *message; /* the daemon's words, or why there is no reply; never NULL */
+};
+typedef void docker_reply_fn(void *arg, const struct docker_reply *r);
+struct docker_request {
+    const char *method;
+    const char *path; /* after the version prefix; already percent-encoded */
+    const json_t *body;
+    int timeout_ms; /* 0: 60 s; -1: none */
+    bool unversioned;
+    /* Body of a 2xx reply as it comes; doc is NULL then. */
+    void (*on_data)(void *arg, const char *bytes, size_t n);
+    docker_reply_fn *on_reply; /* once; *slot is NULL by then */
+    void *arg;
+};
+/* *slot names the running call until its reply; cancel through it. */
+void docker_call_start(struct engine *en, struct docker_call **slot,
+                       const struct docker_request *r);
+void docker_call_cancel(struct docker_call **slot); /* empty slot ok */
+void docker_escape(struct str *out, const char *text);
+
+/* --- engine --------------------------------------------------------------------------
+ */
+struct docker_job;
+TAILQ_HEAD(docker_jobs, docker_job);
+
+struct engine {
+    struct loop *loop;
+    struct http_multi *http;
+    char *socket, *agent_id;
+    char prefix[16]; /* "/v1.41"; "" until negotiated: the daemon then assumes its own */
+    bool podman, nvidia;
+    struct engine_status status;
+
+    void (*probe_done)(void *arg, const struct engine_status *s);
+    void *probe_arg;
+    bool probe_pending; /* an answer is owed even if nothing changed */
+    struct docker_call *probe_call, *events_call, *sweep_call;
+    struct loop_watch *dir_watch;
+    struct loop_timer *retry;
+    unsigned n_retries;
+
+    struct docker_jobs jobs;
+    struct docker_jobs waiting; /* for a start slot, in order */
+    unsigned slots_used;
+    char **sweep_known; /* pending sweep, NULL-terminated; NULL: none */
+    json_t *sweep_ids;  /* containers still to be removed */
+};
+/* A request got no reply: look whether the daemon is there. */
+void docker_engine_suspect(struct engine *en);
+/* Creating and starting many at once only makes each slower. */
+void docker_slot_acquire(struct docker_job *dj);
+void docker_slot_release(struct docker_job *dj);
+
+/* --- log -----------------------------------------------------------------------------
+ */
+struct docker_log;
+struct docker_log *docker_log_new(struct engine *en, const struct engine_job *j);
+void docker_log_free(struct docker_log *l);
+/* Reads on from what is stored, live. Idempotent. */
+void docker_log_follow(struct docker_log *l);
+/* The container has ended: reads what is left, then done(arg, reached); reached is false
+ * when the daemon was not. */
+void docker_log_finish(struct docker_log *l, void (*done)(void *arg, bool reached),
+                       void *arg);
+/* The init's own complaint that the job's program could not be executed, or "". */
+const char *docker_log_exec_error(const struct docker_log *l);
+
+/* --- job -----------------------------------------------------------------------------
+ */
+enum docker_step {
+    DOCKER_QUEUED,   /* waits for a slot, then creates */
+    DOCKER_CREATING, /* create request in flight */
+    DOCKER_PULLING,
+    DOCKER_STARTING,   /* start request in flight */
+    DOCKER_INSPECTING, /* adopting, or finding out after a broken call */
+    DOCKER_SETTLING,   /* an earlier start request may still be in the daemon */
+    DOCKER_RUNNING,    /* wait request in flight */
+    DOCKER_ENDING,     /* ended; exit facts and the rest of the log are fetched */
+    DOCKER_AWAY,       /* the daemon does not answer; `back` says what to do then */
+    DOCKER_ENDED,      /* on_exit was told */
+    DOCKER_REMOVING,
+};
+
+struct docker_job {
+    struct engine *en;
+    struct engine_job *j;
+    TAILQ_ENTRY(docker_job) link, wait_link;
+    enum docker_step step;
+    void (*back)(struct docker_job *dj);
+    struct docker_call *call; /* of the step */
+    struct docker_call *wait_call, *inspect_call, *kill_call;
+    struct loop_timer *timer; /* of the step: stall, settle, patience */
+    struct loop_timer *kill_timer;
+    struct docker_pull *pull;
+    struct docker_log *log;
+    bool slot_held, slot_waiting, pulled;
+    bool stop_wanted, kill_now, term_sent;
+    bool started_told, facts_known, log_complete;
+    int64_t kill_at_ms;
+    struct docker_facts facts;
+};
+void docker_job_launch(struct engine *en, struct engine_job *j);
+void docker_job_adopt(struct engine *en, struct engine_job *j);
+void docker_job_stop(struct engine *en, struct engine_job *j, int64_t grace_ms);
+void docker_job_remove(struct engine *en, struct engine_job *j);
+void docker_job_slot_granted(struct docker_job *dj);
+/* The daemon answers again. */
+void docker_job_engine_back(struct docker_job *dj);
+void docker_job_free(struct docker_job *dj);
+/* From docker_pull.c: fetches the image, then goes on with the creation or fails. */
+void docker_job_pull(struct docker_job *dj);
+void docker_job_create(struct docker_job *dj);
+void docker_job_fail(struct docker_job *dj, enum engine_reason reason,
+                     const char *message);
+void docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
+                     int64_t patience_ms);
+
+/* Signals every process of the container whose init is pid, but not the init itself.
+ * Returns how many, or < 0 when the processes cannot be found from here. */
+int docker_signal_all(int64_t init_pid, int signo, struct error *e) WARN_UNUSED;
+
+#endif

@@ -1,0 +1,651 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The docker engine against a real dockerd (run it by hack/with-dockerd): outcomes, logs
+ * to the byte, stop of a whole job, restarts of the agent and of the daemon.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/proc.h"
+#include "io/segment.h"
+#include "runner/engines/engine.h"
+
+#define WAIT_MS 60000
+
+struct fixture {
+    struct loop *loop;
+    struct engine *en;
+    char dir[64];
+    struct engine_status status;
+    unsigned n_status;
+};
+
+struct job {
+    struct engine_job j;
+    char uid[ID_UUID_LEN];
+    char *dir;
+    const char *argv[4];
+    int64_t started_ns, launched_ms, started_ms, exit_ms;
+    unsigned n_started, n_exits, n_removed, n_progress;
+    struct engine_result result;
+    struct error remove_error;
+};
+
+static struct job *
+job_of(struct engine_job *j)
+{
+    return CONTAINER_OF(j, struct job, j);
+}
+
+static void
+on_progress(struct engine_job *j, const struct engine_progress *p)
+{
+    UNUSED(p);
+    job_of(j)->n_progress++;
+}
+
+static void
+on_started(struct engine_job *j, int64_t started_ns)
+{
+    job_of(j)->started_ns = started_ns;
+    job_of(j)->started_ms = clock_now_ms();
+    job_of(j)->n_started++;
+}
+
+static void
+on_exit_(struct engine_job *j, const struct engine_result *r)
+{
+    job_of(j)->result = *r;
+    job_of(j)->exit_ms = clock_now_ms();
+    job_of(j)->n_exits++;
+}
+
+static void
+on_removed(struct engine_job *j, const struct error *e)
+{
+    job_of(j)->remove_error = e != NULL ? *e : ERROR_INIT;
+    job_of(j)->n_removed++;
+}
+
+static const struct engine_events events = {on_progress, on_started, on_exit_,
+                                            on_removed};
+
+static void
+on_status(void *arg, const struct engine_status *s)
+{
+    struct fixture *f = arg;
+    f->status = *s;
+    f->n_status++;
+}
+
+#define wait_for(f, cond)                                                                \
+    do {                                                                                 \
+        int64_t until_ = clock_now_ms() + WAIT_MS;                                       \
+        while (!(cond)) {                                                                \
+            if (clock_now_ms() > until_)                                                 \
+                fail_msg("timed out waiting for " #cond);                                \
+            loop_turn((f)->loop, 200);                                                   \
+        }                                                                                \
+    } while (0)
+
+static void
+engine_up(struct fixture *f, const char *socket)
+{
+    struct error e = ERROR_INIT;
+    struct engine_config c = {
+        .agent_dir = f->dir, .agent_id = "test-agent", .docker_socket = socket};
+    assert_int_equal(engine_docker.open(f->loop, &c, &f->en, &e), 0);
+    f->n_status = 0;
+    engine_docker.probe(f->en, on_status, f);
+    wait_for(f, f->n_status > 0);
+}
+
+static int
+setup(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct fixture *f = xnew(struct fixture);
+    snprintf(f->dir, sizeof(f->dir), "/tmp/drover-dt-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    assert_int_equal(loop_new(&f->loop, &e), 0);
+    engine_up(f, NULL);
+    assert_true(f->status.available);
+    *state = f;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+    engine_docker.close(f->en);
+    loop_free(f->loop);
+    assert_int_equal(fs_remove_tree(f->dir, &e), 0);
+    free(f);
+    return 0;
+}
+
+static struct job *
+job_new(struct fixture *f, const char *script)
+{
+    struct error e = ERROR_INIT;
+    struct job *job = xnew(struct job);
+    id_uuid4(job->uid);
+    job->dir = xasprintf("%s/%s", f->dir, job->uid);
+    assert_int_equal(fs_mkdirs(job->dir, 0700, &e), 0);
+    job->argv[0] = "/bin/sh";
+    job->argv[1] = "-c";
+    job->argv[2] = script;
+    job->j = (struct engine_job){.uid = job->uid,
+                                 .ns = "default",
+                                 .name = "t",
+                                 .run_name = "t",
+                                 .dir = job->dir,
+                                 .image = "drover-test/busybox:1",
+                                 .argv = job->argv,
+                                 .events = &events};
+    return job;
+}
+
+static void
+launch(struct fixture *f, struct job *job)
+{
+    job->launched_ms = clock_now_ms();
+    engine_docker.launch(f->en, &job->j);
+}
+
+static void
+run(struct fixture *f, struct job *job)
+{
+    launch(f, job);
+    wait_for(f, job->n_exits == 1);
+}
+
+static void
+remove_job(struct fixture *f, struct job *job)
+{
+    engine_docker.remove(f->en, &job->j);
+    wait_for(f, job->n_removed > 0);
+    assert_int_equal(job->remove_error.code, ERR_OK);
+    assert_int_equal(job->n_exits, 1);
+    free(job->dir);
+    free(job);
+}
+
+/* All payload bytes of a stream (0: of both), in order. */
+static void
+read_log(const struct job *job, int stream, struct str *out)
+{
+    struct error e = ERROR_INIT;
+    autofree char *dir = fs_join(job->dir, "log");
+    auto_str raw = STR_INIT(256 << 20);
+    uint64_t first, length;
+    assert_int_equal(segment_stat(dir, &first, &length, &e), 0);
+    while (raw.len < length)
+        assert_int_equal(segment_read(dir, raw.len, &raw, 1 << 20, &e), 0);
+    for (size_t at = 0; at < raw.len;) {
+        struct segment_frame fr;
+        assert_int_equal(segment_frame_get(raw.ptr + at, raw.len - at, at, &fr, &e), 1);
+        if (stream == 0 || (int)fr.stream == stream)
+            str_add(out, fr.bytes.ptr, fr.bytes.len);
+        at += SEGMENT_HEADER + fr.bytes.len;
+    }
+}
+
+static void
+assert_log(const struct job *job, int stream, const char *want)
+{
+    auto_str got = STR_INIT(256 << 20);
+    read_log(job, stream, &got);
+    assert_string_equal(got.ptr, want);
+}
+
+/* Lines "0\n1\n...": none lost, none twice, in order. */
+static void
+assert_counted(const struct job *job, unsigned n)
+{
+    auto_str got = STR_INIT(256 << 20);
+    read_log(job, SEGMENT_STDOUT, &got);
+    const char *p = got.ptr;
+    for (unsigned i = 0; i < n; i++) {
+        char *end;
+        unsigned long v = strtoul(p, &end, 10);
+        if (v != i || *end != '\n')
+            fail_msg("line %u of the log is \"%.20s\"", i, p);
+        p = end + 1;
+    }
+    assert_int_equal(*p, '\0');
+}
+
+/* --- tests ---------------------------------------------------------------------------
+ */
+
+static void
+outcome_and_log(void **state)
+{
+    static const char *const env[] = {"GREETING=hi there", NULL};
+    struct fixture *f = *state;
+    struct job *job = job_new(f, "echo $GREETING $IMAGE_VAR; pwd; id -u; echo oops >&2");
+    job->j.env = env;
+    job->j.user = "worker";
+    job->j.working_dir = "/home/worker";
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_EXITED);
+    assert_int_equal(job->result.exit_code, 0);
+    assert_true(job->result.started);
+    assert_int_equal(job->n_started, 1);
+    assert_int_equal(job->started_ns, job->result.started_ns);
+    assert_true(job->result.finished_ns >= job->result.started_ns);
+    assert_log(job, SEGMENT_STDOUT, "hi there from-image\n/home/worker\n1234\n");
+    assert_log(job, SEGMENT_STDERR, "oops\n");
+    remove_job(f, job);
+}
+
+static void
+outcomes(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *script;
+        int64_t memory_mib;
+        enum engine_reason reason;
+        int exit_code, signal;
+    } cases[] = {
+        {"exit 3", 0, ENGINE_EXITED, 3, 0},
+        {"kill -9 $$", 0, ENGINE_SIGNALED, 137, SIGKILL},
+        {"dd if=/dev/zero of=/dev/null bs=200M count=2", 32, ENGINE_OOM, 137, SIGKILL},
+        {"exit 127", 0, ENGINE_EXITED, 127, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct job *job = job_new(f, cases[i].script);
+        job->j.memory_limit_mib = cases[i].memory_mib;
+        run(f, job);
+        assert_int_equal(job->result.reason, cases[i].reason);
+        assert_int_equal(job->result.exit_code, cases[i].exit_code);
+        assert_int_equal(job->result.signal, cases[i].signal);
+        remove_job(f, job);
+    }
+}
+
+static void
+failures_before_the_start(void **state)
+{
+    struct fixture *f = *state;
+    struct job *job = job_new(f, "true");
+    job->j.user = "nosuch";
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_START_FAILED);
+    assert_false(job->result.started);
+    assert_non_null(strstr(job->result.message, "nosuch"));
+    remove_job(f, job);
+
+    job = job_new(f, "true");
+    job->j.working_dir = "relative";
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_CREATE_FAILED);
+    assert_non_null(strstr(job->result.message, "absolute"));
+    remove_job(f, job);
+
+    job = job_new(f, "true");
+    job->argv[0] = "/no/such/program";
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_START_FAILED);
+    assert_non_null(strstr(job->result.message, "/no/such/program"));
+    remove_job(f, job);
+
+    job = job_new(f, "true");
+    job->j.image = "127.0.0.1:1/none/such:1";
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_IMAGE_PULL);
+    if (strstr(job->result.message, "127.0.0.1:1") == NULL)
+        fail_msg("message: %s", job->result.message);
+    remove_job(f, job);
+}
+
+static void
+log_is_exact(void **state)
+{
+    struct fixture *f = *state;
+    /* Binary, a line of 20 000 bytes, one of exactly 16 KiB, and an unfinished last one.
+     */
+    struct job *job = job_new(
+        f, "printf 'a\\0b\\r\\377\\376\\n\\n'; "
+           "head -c 20000 /dev/zero | busybox tr '\\0' x; echo; "
+           "head -c 16384 /dev/zero | busybox tr '\\0' y; echo; printf 'no newline'");
+    auto_str want = STR_INIT(1 << 20);
+    auto_str got = STR_INIT(1 << 20);
+    str_add(&want, "a\0b\r\377\376\n\n", 8);
+    for (int i = 0; i < 20000; i++)
+        str_addc(&want, 'x');
+    str_addc(&want, '\n');
+    for (int i = 0; i < 16384; i++)
+        str_addc(&want, 'y');
+    str_adds(&want, "\nno newline");
+    run(f, job);
+    read_log(job, 0, &got);
+    assert_int_equal(got.len, want.len);
+    assert_memory_equal(got.ptr, want.ptr, want.len);
+    remove_job(f, job);
+
+    job = job_new(f, "seq 0 199999");
+    run(f, job);
+    assert_counted(job, 200000);
+    remove_job(f, job);
+}
+
+static uint64_t
+log_length(const struct job *job)
+{
+    struct error e = ERROR_INIT;
+    uint64_t first, length = 0;
+    autofree char *dir = fs_join(job->dir, "log");
+    if (segment_stat(dir, &first, &length, &e) < 0)
+        return 0;
+    return length;
+}
+
+static void
+log_follows_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct job *job = job_new(f, "echo ready; sleep 60");
+    launch(f, job);
+    wait_for(f, job->n_started == 1);
+    wait_for(f, log_length(job) > 0);
+    int64_t ms = clock_now_ms() - job->started_ms;
+    print_message("first line stored %lld ms after the start\n", (long long)ms);
+    assert_true(ms < 200);
+    engine_docker.stop(f->en, &job->j, 0);
+    wait_for(f, job->n_exits == 1);
+    assert_int_equal(job->result.reason, ENGINE_SIGNALED);
+    assert_int_equal(job->result.signal, SIGKILL);
+    remove_job(f, job);
+}
+
+static void
+stop_reaches_everything(void **state)
+{
+    struct fixture *f = *state;
+    struct job *job = job_new(
+        f, "(trap 'echo child; exit' TERM; while :; do sleep 0.1; done) & "
+           "trap 'echo main; wait; exit 7' TERM; echo up; while :; do sleep 0.1; done");
+    launch(f, job);
+    wait_for(f, log_length(job) > 0);
+    int64_t at = clock_now_ms();
+    engine_docker.stop(f->en, &job->j, 30000);
+    wait_for(f, job->n_exits == 1);
+    assert_true(clock_now_ms() - at < 10000);
+    auto_str got = STR_INIT(4096);
+    read_log(job, SEGMENT_STDOUT, &got);
+    assert_non_null(strstr(got.ptr, "child"));
+    assert_non_null(strstr(got.ptr, "main"));
+    assert_int_equal(job->result.exit_code, 7);
+    remove_job(f, job);
+
+    /* One that ignores SIGTERM is killed after the grace; asking again shortens it. */
+    job = job_new(f, "trap '' TERM; echo up; while :; do sleep 0.1; done");
+    launch(f, job);
+    wait_for(f, log_length(job) > 0);
+    at = clock_now_ms();
+    engine_docker.stop(f->en, &job->j, 60000);
+    engine_docker.stop(f->en, &job->j, 1000);
+    wait_for(f, job->n_exits == 1);
+    assert_in_range(clock_now_ms() - at, 900, 10000);
+    assert_int_equal(job->result.signal, SIGKILL);
+    remove_job(f, job);
+}
+
+static void
+stop_before_the_start(void **state)
+{
+    struct fixture *f = *state;
+    struct job *job = job_new(f, "echo never");
+    launch(f, job);
+    engine_docker.stop(f->en, &job->j, 0);
+    wait_for(f, job->n_exits == 1);
+    if (job->result.started) /* the start request was on its way */
+        assert_int_equal(job->result.signal, SIGKILL);
+    remove_job(f, job);
+}
+
+static void
+agent_restarts(void **state)
+{
+    struct fixture *f = *state;
+    struct job *job = job_new(f, "i=0; while [ $i -lt 3000 ]; do echo $i; i=$((i+1)); "
+                                 "[ $((i % 100)) = 0 ] && sleep 0.1; done; exit 5");
+    launch(f, job);
+    wait_for(f, log_length(job) > 0);
+    for (int n = 0; n < 4; n++) {
+        uint64_t before = log_length(job);
+        wait_for(f, log_length(job) > before + 2000 || job->n_exits > 0);
+        engine_docker.close(f->en);
+        engine_up(f, NULL);
+        engine_docker.adopt(f->en, &job->j);
+    }
+    wait_for(f, job->n_exits == 1);
+    assert_int_equal(job->result.exit_code, 5);
+    assert_true(job->n_started >= 2);
+    assert_counted(job, 3000);
+
+    /* Again, after the end: the same answer, nothing new in the log. */
+    engine_docker.close(f->en);
+    engine_up(f, NULL);
+    job->n_exits = 0;
+    engine_docker.adopt(f->en, &job->j);
+    wait_for(f, job->n_exits == 1);
+    assert_int_equal(job->result.exit_code, 5);
+    assert_counted(job, 3000);
+    remove_job(f, job);
+}
+
+static void
+adopt_what_never_ran(void **state)
+{
+    struct fixture *f = *state;
+    struct job *job = job_new(f, "echo once");
+    /* Nothing was made yet: a launch is safe, and works on the same job. */
+    engine_docker.adopt(f->en, &job->j);
+    wait_for(f, job->n_exits == 1);
+    assert_int_equal(job->result.reason, ENGINE_LOST);
+    assert_true(job->result.never_started);
+    job->n_exits = 0;
+    run(f, job);
+    assert_log(job, SEGMENT_STDOUT, "once\n");
+    /* It ran, and the container is gone: lost, never started again. */
+    engine_docker.remove(f->en, &job->j);
+    wait_for(f, job->n_removed == 1);
+    job->n_removed = 0;
+    job->n_exits = 0;
+    engine_docker.adopt(f->en, &job->j);
+    wait_for(f, job->n_exits == 1);
+    assert_int_equal(job->result.reason, ENGINE_LOST);
+    assert_false(job->result.never_started);
+    remove_job(f, job);
+}
+
+/* Killed at a random moment of the launch, over and over: one start. */
+static void
+restart_while_launching(void **state)
+{
+    struct fixture *f = *state;
+    for (int n = 0; n < 8; n++) {
+        struct job *job = job_new(f, "echo once");
+        launch(f, job);
+        int64_t until = clock_now_ms() + 15 * n;
+        while (clock_now_ms() < until)
+            loop_turn(f->loop, 1);
+        bool exited = job->n_exits > 0;
+        engine_docker.close(f->en);
+        engine_up(f, NULL);
+        job->n_exits = 0;
+        engine_docker.adopt(f->en, &job->j);
+        wait_for(f, job->n_exits == 1);
+        if (job->result.never_started) {
+            assert_false(exited);
+            job->n_exits = 0;
+            run(f, job);
+        }
+        assert_int_equal(job->result.reason, ENGINE_EXITED);
+        assert_log(job, SEGMENT_STDOUT, "once\n");
+        remove_job(f, job);
+    }
+}
+
+static void
+ctl(struct fixture *f, const char *verb)
+{
+    struct error e = ERROR_INIT;
+    const char *argv[] = {getenv("WITH_DOCKERD_RESTART"), verb, NULL};
+    struct proc_opts o = PROC_OPTS_INIT;
+    auto_str out = STR_INIT(4096);
+    int status;
+    o.argv = argv;
+    UNUSED(f);
+    assert_int_equal(proc_run(&o, WAIT_MS, &out, &status, &e), 0);
+    assert_int_equal(status, 0);
+}
+
+static void
+daemon_restarts(void **state)
+{
+    struct fixture *f = *state;
+    struct job *job = job_new(f, "i=0; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); "
+                                 "sleep 0.1; done; exit 4");
+    launch(f, job);
+    wait_for(f, log_length(job) > 100);
+    unsigned before = f->n_status;
+    ctl(f, "stop");
+    wait_for(f, !f->status.available);
+    assert_true(f->n_status > before);
+    ctl(f, "start");
+    wait_for(f, f->status.available);
+    wait_for(f, job->n_exits == 1);
+    assert_int_equal(job->result.reason, ENGINE_EXITED);
+    assert_int_equal(job->result.exit_code, 4);
+    assert_counted(job, 100);
+    remove_job(f, job);
+}
+
+static void
+missing_daemon(void **state)
+{
+    struct fixture *f = *state;
+    autofree char *none = xasprintf("%s/none.sock", f->dir);
+    autofree char *real = xstrdup(getenv("DOCKER_HOST") + strlen("unix://"));
+    engine_docker.close(f->en);
+    engine_up(f, none);
+    assert_false(f->status.available);
+    assert_string_equal(f->status.reason, "SocketMissing");
+    assert_non_null(strstr(f->status.message, "none.sock"));
+    /* It appears. */
+    assert_int_equal(symlink(real, none), 0);
+    wait_for(f, f->status.available);
+    assert_true(f->status.version[0] != '\0');
+    engine_docker.close(f->en);
+    engine_up(f, NULL);
+}
+
+static bool
+container_exists(const struct job *job)
+{
+    struct error e = ERROR_INIT;
+    const char *argv[] = {"docker", "inspect", job->uid, NULL};
+    struct proc_opts o = PROC_OPTS_INIT;
+    auto_str out = STR_INIT(65536);
+    int status;
+    o.argv = argv;
+    assert_int_equal(proc_run(&o, WAIT_MS, &out, &status, &e), 0);
+    return status == 0;
+}
+
+static void
+sweep_removes_leftovers(void **state)
+{
+    struct fixture *f = *state;
+    struct job *kept = job_new(f, "sleep 1000");
+    struct job *left = job_new(f, "sleep 1000");
+    launch(f, kept);
+    launch(f, left);
+    wait_for(f, kept->n_started == 1 && left->n_started == 1);
+    engine_docker.close(f->en);
+    engine_up(f, NULL);
+    const char *known[] = {kept->uid, NULL};
+    engine_docker.adopt(f->en, &kept->j);
+    engine_docker.sweep(f->en, known);
+    wait_for(f, !container_exists(left));
+    assert_true(container_exists(kept));
+    engine_docker.adopt(f->en, &left->j);
+    wait_for(f, left->n_exits == 1);
+    assert_int_equal(left->result.reason, ENGINE_LOST);
+    remove_job(f, left);
+    assert_int_equal(kept->n_exits, 0);
+    engine_docker.stop(f->en, &kept->j, 0);
+    wait_for(f, kept->n_exits == 1);
+    remove_job(f, kept);
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a;
+    int64_t y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void
+start_latency(void **state)
+{
+    struct fixture *f = *state;
+    int64_t ms[20];
+    for (size_t i = 0; i < ARRAY_LEN(ms); i++) {
+        struct job *job = job_new(f, "true");
+        run(f, job);
+        ms[i] = job->started_ms - job->launched_ms;
+        remove_job(f, job);
+    }
+    qsort(ms, ARRAY_LEN(ms), sizeof(ms[0]), by_value);
+    print_message("launch to started: p50 %lld ms, max %lld ms\n", (long long)ms[10],
+                  (long long)ms[19]);
+}
+
+int
+main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(outcome_and_log),           T(outcomes),
+        T(failures_before_the_start), T(log_is_exact),
+        T(log_follows_at_once),       T(stop_reaches_everything),
+        T(stop_before_the_start),     T(agent_restarts),
+        T(adopt_what_never_ran),      T(restart_while_launching),
+        T(daemon_restarts),           T(missing_daemon),
+        T(sweep_removes_leftovers),   T(start_latency),
+    };
+    UNUSED(argc);
+    const char *wrapper = getenv("WITH_DOCKERD");
+    if (getenv("WITH_DOCKERD_RESTART") == NULL && wrapper != NULL) {
+        execl(wrapper, wrapper, argv[0], (char *)NULL);
+        perror(wrapper);
+        return 1;
+    }
+    if (getenv("DOCKER_HOST") == NULL || getenv("WITH_DOCKERD_RESTART") == NULL) {
+        fprintf(stderr, "skipped: run it by hack/with-dockerd\n");
+        return 77;
+    }
+    cmocka_set_test_filter(getenv("TEST_FILTER"));
+    log_set_spec(getenv("TEST_LOG") != NULL ? getenv("TEST_LOG") : "warn");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
