@@ -18,7 +18,9 @@ struct http_conn_state {
     int fd;
     bool is_unix;
     bool gone;             /* the client has closed its side */
-    struct loop_io *watch; /* EPOLLRDHUP, from the first suspension on */
+    struct loop_io *watch; /* EPOLLRDHUP */
+    bool leaving;          /* on the server's list of that name */
+    TAILQ_ENTRY(http_conn_state) leaving_link;
     struct http_request *request;
     char peer[80]; /* "" until asked for */
     LIST_ENTRY(http_conn_state) link;
@@ -85,6 +87,7 @@ struct http_server {
     size_t n_conns, n_suspended;
     int64_t last_resume_ns;
     LIST_HEAD(, http_conn_state) conns;
+    TAILQ_HEAD(, http_conn_state) leaving;
     TAILQ_HEAD(, http_request) batch; /* to be resumed together */
 };
 

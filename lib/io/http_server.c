@@ -20,6 +20,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -101,11 +103,92 @@ flush_resumes(struct http_server *s)
     http_server_run(s);
 }
 
+/* --- clients that leave ------------------------------------------------------------- */
+
+static void
+client_left(struct http_request *r)
+{
+    r->aborted = true;
+    http_resume_later(r);
+}
+
+/* To be looked at when MHD has had its turn. */
+static void
+leave(struct http_conn_state *c)
+{
+    if (c->leaving)
+        return;
+    c->leaving = true;
+    TAILQ_INSERT_TAIL(&c->server->leaving, c, leaving_link);
+}
+
+static void
+stay(struct http_conn_state *c)
+{
+    if (c->leaving)
+        TAILQ_REMOVE(&c->server->leaving, c, leaving_link);
+    c->leaving = false;
+}
+
+static void
+on_hangup(void *arg, int fd, uint32_t events)
+{
+    struct http_conn_state *c = arg;
+    struct error e = ERROR_INIT;
+
+    UNUSED(fd);
+    UNUSED(events);
+    c->gone = true;
+    /* It stays true and would be reported in every turn. */
+    bug_if(loop_io_set(c->watch, 0, &e) < 0);
+    if (c->request != NULL && c->request->suspended)
+        client_left(c->request);
+    else
+        leave(c);
+}
+
+/* Ends connections of which nothing more can come. One whose request is being answered is
+ * left alone; it comes back here when that is over. */
+static void
+end_leaving(struct http_server *s)
+{
+    struct http_conn_state *c;
+    struct http_conn_state *next;
+
+    http_server_run(s);
+    for (c = TAILQ_FIRST(&s->leaving); c != NULL; c = next) {
+        int unread = 0;
+        next = TAILQ_NEXT(c, leaving_link);
+        bool receiving = c->request == NULL || !c->request->handled;
+        if (receiving && ioctl(c->fd, FIONREAD, &unread) == 0 && unread > 0)
+            continue;
+        stay(c);
+        if (receiving)
+            shutdown(c->fd, SHUT_RDWR);
+    }
+}
+
+void
+http_suspend(struct http_request *r)
+{
+    struct http_server *s = r->conn->server;
+
+    MHD_suspend_connection(r->conn->mhd);
+    r->suspended = true;
+    s->n_suspended++;
+    if (r->conn->gone)
+        client_left(r);
+}
+
+/* --- between turns ------------------------------------------------------------------ */
+
 static void
 before_sleep(void *arg)
 {
     struct http_server *s = arg;
 
+    if (!TAILQ_EMPTY(&s->leaving))
+        end_leaving(s);
     if (TAILQ_EMPTY(&s->batch) || loop_timer_armed(s->resume_timer))
         return;
     int64_t gap = (int64_t)s->n_suspended * RESUME_GAP_PER_SUSPENDED_NS;
@@ -127,47 +210,6 @@ on_resume_timer(void *arg)
         flush_resumes(s);
 }
 
-static void
-client_left(struct http_request *r)
-{
-    r->aborted = true;
-    http_resume_later(r);
-}
-
-static void
-on_hangup(void *arg, int fd, uint32_t events)
-{
-    struct http_conn_state *c = arg;
-    struct error e = ERROR_INIT;
-
-    UNUSED(fd);
-    UNUSED(events);
-    c->gone = true;
-    /* It stays true and would be reported in every turn. */
-    bug_if(loop_io_set(c->watch, 0, &e) < 0);
-    if (c->request != NULL && c->request->suspended)
-        client_left(c->request);
-}
-
-void
-http_suspend(struct http_request *r)
-{
-    struct http_conn_state *c = r->conn;
-    struct http_server *s = c->server;
-    struct error e = ERROR_INIT;
-
-    MHD_suspend_connection(c->mhd);
-    r->suspended = true;
-    s->n_suspended++;
-    if (c->gone) {
-        client_left(r);
-    } else if (c->watch == NULL && loop_io_add(s->loop, "http-client", c->fd, EPOLLRDHUP,
-                                               on_hangup, c, &c->watch, &e) < 0) {
-        /* Out of kernel memory: served, but its leaving is noticed late. */
-        log_warn_rl("cannot watch a client", "server=%s error=\"%s\"", s->name, e.msg);
-    }
-}
-
 /* --- MHD's callbacks ------------------------------------------------------------------
  */
 
@@ -180,6 +222,25 @@ conn_of(struct MHD_Connection *mhd)
     return info == NULL ? NULL : info->socket_context;
 }
 
+static struct http_conn_state *
+conn_new(struct http_server *s, struct MHD_Connection *mhd)
+{
+    struct http_conn_state *c = xnew(struct http_conn_state);
+    struct error e = ERROR_INIT;
+
+    c->server = s;
+    c->mhd = mhd;
+    c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    c->is_unix = s->unix_path != NULL;
+    LIST_INSERT_HEAD(&s->conns, c, link);
+    s->n_conns++;
+    /* Out of kernel memory: served, but its leaving is noticed late. */
+    if (loop_io_add(s->loop, "http-client", c->fd, EPOLLRDHUP, on_hangup, c, &c->watch,
+                    &e) < 0)
+        log_warn_rl("cannot watch a client", "server=%s error=\"%s\"", s->name, e.msg);
+    return c;
+}
+
 static void
 on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
               enum MHD_ConnectionNotificationCode code)
@@ -188,18 +249,11 @@ on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
     struct http_conn_state *c = *socket_context;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        c = xnew(struct http_conn_state);
-        c->server = s;
-        c->mhd = mhd;
-        c->fd =
-            MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        c->is_unix = s->unix_path != NULL;
-        LIST_INSERT_HEAD(&s->conns, c, link);
-        s->n_conns++;
-        *socket_context = c;
+        *socket_context = conn_new(s, mhd);
         return;
     }
     bug_if(c == NULL || c->request != NULL);
+    stay(c);
     loop_io_free(c->watch);
     LIST_REMOVE(c, link);
     free(c);
@@ -239,6 +293,8 @@ on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     if (r == NULL)
         return;
     *context = NULL;
+    if (r->conn->gone)
+        leave(r->conn);
     if (r->in_batch)
         TAILQ_REMOVE(&s->batch, r, batch_link);
     if (r->suspended)
@@ -336,6 +392,7 @@ http_server_start(struct loop *l, const struct http_server_opts *opts,
     s->listen_fd = -1;
     LIST_INIT(&s->conns);
     TAILQ_INIT(&s->batch);
+    TAILQ_INIT(&s->leaving);
     copy_opts(s, opts);
     s->run_timer = loop_timer_new(l, "http-run", on_run_timer, s);
     s->resume_timer = loop_timer_new(l, "http-resume", on_resume_timer, s);

@@ -157,6 +157,7 @@ int
 loop_signal_add(struct loop *l, int signo, loop_signal_fn *fn, void *arg,
                 struct loop_signal **ret, struct error *e)
 {
+    const struct loop_signal *other;
     sigset_t one;
     sigset_t old;
     int rc = signals_need(l, e);
@@ -173,6 +174,13 @@ loop_signal_add(struct loop *l, int signo, loop_signal_fn *fn, void *arg,
     struct loop_signal *s = xnew(struct loop_signal);
     *s = (struct loop_signal){.loop = l, .signo = signo, .fn = fn, .arg = arg};
     s->was_blocked = sigismember(&old, signo) == 1;
+    /* Blocked by an earlier source of the same signal: what was before that one counts.
+     */
+    LIST_FOREACH(other, &l->signals->list, link)
+    {
+        if (other->signo == signo)
+            s->was_blocked = other->was_blocked;
+    }
     LIST_INSERT_HEAD(&l->signals->list, s, link);
     *ret = s;
     return 0;

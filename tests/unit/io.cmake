@@ -1,0 +1,6 @@
+drover_test(test_io_loop SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_io_loop.c DEPS io
+            LABELS unit threads)
+drover_test(test_io_http_server
+            SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_io_http_server.c
+                    ${CMAKE_CURRENT_SOURCE_DIR}/io_http_fixture.c
+            DEPS io LABELS unit)
