@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Structures of the scheduler, for its own files and tests. */
+#ifndef CONTROLLERS_JOB_SCHED_INTERNAL_H
+#define CONTROLLERS_JOB_SCHED_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "base/map.h"
+#include "base/vec.h"
+#include "controllers/job/scheduler/scheduler.h"
+
+/* --- indexed heap with a comparison --------------------------------------------------
+ */
+struct pq_node {
+    size_t index; /* SIZE_MAX: outside */
+};
+typedef bool pq_before_fn(const struct pq_node *a, const struct pq_node *b);
+struct pq {
+    vec(struct pq_node *) nodes;
+    pq_before_fn *before;
+};
+void pq_push(struct pq *q, struct pq_node *n);
+void pq_remove(struct pq *q, struct pq_node *n);
+void pq_fix(struct pq *q, struct pq_node *n); /* its order changed */
+void pq_done(struct pq *q);
+static inline struct pq_node *
+pq_min(const struct pq *q)
+{
+    return q->nodes.len == 0 ? NULL : q->nodes.items[0];
+}
+static inline bool
+pq_contains(const struct pq_node *n)
+{
+    return n->index != SIZE_MAX;
+}
+
+/* --- instances ------------------------------------------------------------------------
+ */
+/* Classes of free CPU and memory: powers of two. */
+enum { CPU_CLASSES = 20, MEMORY_CLASSES = 24, GPU_LEVELS = RESOURCE_GPUS_MAX + 1 };
+
+struct node_list {
+    vec(struct node *) list; /* by name, then uid */
+};
+struct level { /* the usable nodes of a pool with one number of free GPUs */
+    uint32_t cpu_mask;
+    uint32_t memory_mask[CPU_CLASSES];
+    struct node_list cell[CPU_CLASSES][MEMORY_CLASSES];
+};
+
+/* Instances of one fleet. */
+struct pool {
+    char *key; /* "ns/fleet" */
+    char *ns, *fleet;
+    struct level *levels[GPU_LEVELS]; /* NULL: never used */
+    uint64_t level_mask[2];
+    vec(struct node *) nodes; /* all, no order */
+};
+
+/* Capacity and device names, shared by equal machines only as far as bytes go: none. */
+struct node {
+    char *uid, *name;
+    struct pool *pool;
+    bool usable, placed; /* placed: in a cell */
+    bool known;          /* false: only held by jobs, not seen yet */
+    unsigned engines;
+    struct resource_have *capacity;
+    char **gpu_uuids;
+    struct resource_have free; /* only the amounts and gpu_free are kept */
+    unsigned level, cpu_class, memory_class;
+    TAILQ_HEAD(, job) holds;
+    size_t pool_index;
+};
+
+/* --- jobs -----------------------------------------------------------------------------
+ */
+enum job_where { JOB_NOWHERE, JOB_WAITING, JOB_HOLDING };
+
+struct job {
+    char *uid, *ns, *name;
+    enum job_where where;
+    /* waiting */
+    int64_t priority, queued_ns;
+    struct shape *shape;
+    struct pq_node order; /* in shape->jobs */
+    const char *reason;   /* shown code; a static string */
+    bool stale;           /* in shape->stale: another code than the shape's */
+    TAILQ_ENTRY(job) stale_link;
+    /* holding */
+    struct node *node;
+    TAILQ_ENTRY(job) hold_link;
+    int64_t cpu_milli, memory_mib, disk_mib;
+    char **gpu_uuids;
+    size_t n_gpus;
+};
+
+/* Waiting jobs with the same requirements. */
+struct shape {
+    char *key;
+    size_t key_len;
+    char *ns;
+    struct resource_req req;
+    unsigned engine;
+    char **fleets;
+    size_t n_fleets;
+    struct pq jobs;
+    struct pq_node order; /* in scheduler->open while it may fit */
+    bool unfit;           /* asked, fits nowhere; in scheduler->unfit */
+    size_t unfit_index;
+    const char *reason; /* why, static; NULL while not unfit */
+    uint64_t topology;  /* for which the reason was computed */
+    TAILQ_HEAD(, job) stale;
+    TAILQ_ENTRY(shape) stale_link;
+    bool in_stale;
+};
+
+struct scheduler {
+    struct map *jobs;              /* uid -> struct job */
+    struct map *nodes;             /* uid -> struct node */
+    struct map *pools;             /* key -> struct pool */
+    struct map *shapes;            /* key -> struct shape */
+    vec(struct pool *) pool_order; /* by key */
+    struct pq open;                /* shapes by their first job */
+    vec(struct shape *) unfit;
+    TAILQ_HEAD(, shape) stale;
+    uint64_t topology; /* moves when instances come, go or change */
+    size_t n_waiting;
+};
+
+/* sched_pool.c */
+struct pool *sched_pool(struct scheduler *s, const char *ns, const char *fleet);
+void sched_pool_free(void *pool);
+void sched_node_leave(struct node *n); /* out of its cell */
+void sched_node_enter(struct node *n); /* into the cell of what is free now */
+bool sched_fits(const struct shape *sh, const struct node *n, struct reservation *ret);
+bool sched_allows(const struct shape *sh, const struct pool *p);
+struct node *sched_search(const struct scheduler *s, const struct shape *sh,
+                          struct reservation *ret);
+const char *sched_lack(const struct scheduler *s, const struct shape *sh);
+
+/* sched_queue.c */
+void sched_enqueue(struct scheduler *s, struct job *j, const struct sched_job *from);
+void sched_dequeue(struct scheduler *s, struct job *j);
+void sched_mark_unfit(struct scheduler *s, struct shape *sh);
+/* Something became free on n: shapes that fit it now are open again. */
+void sched_reopen(struct scheduler *s, const struct node *n);
+void sched_shape_free(void *shape);
+
+#endif

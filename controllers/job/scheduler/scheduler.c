@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Instances and holds: what is free is always recomputed from capacity and holds. */
+#include "controllers/job/scheduler/scheduler.h"
+
+#include "controllers/job/scheduler/sched_internal.h"
+
+static void
+free_words(char **words, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(words[i]);
+    free(words);
+}
+
+static char **
+copy_words(const char *const *words, size_t n)
+{
+    char **copy = xcalloc(n + 1, sizeof(*copy));
+
+    for (size_t i = 0; i < n; i++)
+        copy[i] = xstrdup(words[i]);
+    return copy;
+}
+
+static void
+job_free(void *arg)
+{
+    struct job *j = arg;
+
+    free_words(j->gpu_uuids, j->n_gpus);
+    free(j->uid);
+    free(j->ns);
+    free(j->name);
+    free(j);
+}
+
+static void
+node_free(void *arg)
+{
+    struct node *n = arg;
+
+    if (n->gpu_uuids != NULL)
+        free_words(n->gpu_uuids, n->capacity->n_gpus);
+    free(n->capacity);
+    free(n->uid);
+    free(n->name);
+    free(n);
+}
+
+struct scheduler *
+scheduler_new(void)
+{
+    struct scheduler *s = xnew(struct scheduler);
+
+    s->jobs = map_new(job_free);
+    s->nodes = map_new(node_free);
+    s->pools = map_new(sched_pool_free);
+    s->shapes = map_new(sched_shape_free);
+    TAILQ_INIT(&s->stale);
+    return s;
+}
+
+void
+scheduler_free(struct scheduler *s)
+{
+    if (s == NULL)
+        return;
+    pq_done(&s->open);
+    vec_done(&s->unfit);
+    vec_done(&s->pool_order);
+    map_free(s->shapes);
+    map_free(s->jobs);
+    map_free(s->nodes);
+    map_free(s->pools);
+    free(s);
+}
+
+/* --- what is free ------------------------------------------------------------------ */
+
+static uint64_t
+gpu_bits(const struct node *n, const struct job *j)
+{
+    uint64_t bits = 0;
+
+    for (size_t g = 0; g < j->n_gpus; g++)
+        for (size_t i = 0; i < n->capacity->n_gpus; i++)
+            if (streq(n->gpu_uuids[i], j->gpu_uuids[g]))
+                bits |= UINT64_C(1) << i;
+    return bits;
+}
+
+static void
+recount(struct node *n)
+{
+    struct job *j;
+
+    if (!n->known)
+        return;
+    n->free.cpu_milli = n->capacity->cpu_milli;
+    n->free.memory_mib = n->capacity->memory_mib;
+    n->free.disk_mib = n->capacity->disk_mib;
+    n->free.gpu_free = n->capacity->gpu_free;
+    TAILQ_FOREACH (j, &n->holds, hold_link) {
+        n->free.cpu_milli -= j->cpu_milli;
+        n->free.memory_mib -= j->memory_mib;
+        n->free.disk_mib -= j->disk_mib;
+        n->free.gpu_free &= ~gpu_bits(n, j);
+    }
+}
+
+/* One hold more or less, without walking the others. */
+static void
+shift(struct node *n, const struct job *j, int sign)
+{
+    if (!n->known)
+        return;
+    n->free.cpu_milli -= sign * j->cpu_milli;
+    n->free.memory_mib -= sign * j->memory_mib;
+    n->free.disk_mib -= sign * j->disk_mib;
+    if (sign > 0)
+        n->free.gpu_free &= ~gpu_bits(n, j);
+    else /* two holds may name one device: after a wrong bind by somebody else */
+        recount(n);
+}
+
+static struct node *
+node_of(struct scheduler *s, const char *uid)
+{
+    struct node *n = map_get(s->nodes, uid);
+
+    if (n != NULL)
+        return n;
+    n = xnew(struct node);
+    n->uid = xstrdup(uid);
+    TAILQ_INIT(&n->holds);
+    map_put(s->nodes, uid, n);
+    return n;
+}
+
+static void
+reap_node(struct scheduler *s, struct node *n)
+{
+    if (!n->known && TAILQ_EMPTY(&n->holds))
+        map_del(s->nodes, n->uid);
+}
+
+static void
+attach(struct scheduler *s, struct job *j, struct node *n)
+{
+    UNUSED(s);
+    sched_node_leave(n);
+    j->where = JOB_HOLDING;
+    j->node = n;
+    TAILQ_INSERT_TAIL(&n->holds, j, hold_link);
+    shift(n, j, 1);
+    sched_node_enter(n);
+}
+
+static void
+detach(struct scheduler *s, struct job *j)
+{
+    struct node *n = j->node;
+
+    sched_node_leave(n);
+    TAILQ_REMOVE(&n->holds, j, hold_link);
+    shift(n, j, -1);
+    j->node = NULL;
+    j->where = JOB_NOWHERE;
+    sched_node_enter(n);
+    if (n->known)
+        sched_reopen(s, n);
+    reap_node(s, n);
+}
+
+/* --- instances --------------------------------------------------------------------- */
+
+static void
+pool_add(struct pool *p, struct node *n)
+{
+    n->pool = p;
+    n->pool_index = p->nodes.len;
+    vec_push(&p->nodes, n);
+}
+
+static void
+pool_remove(struct node *n)
+{
+    struct pool *p = n->pool;
+    struct node *last = p->nodes.items[--p->nodes.len];
+
+    p->nodes.items[n->pool_index] = last;
+    last->pool_index = n->pool_index;
+    n->pool = NULL;
+}
+
+static void
+clear_facts(struct node *n)
+{
+    sched_node_leave(n);
+    if (n->pool != NULL)
+        pool_remove(n);
+    if (n->gpu_uuids != NULL)
+        free_words(n->gpu_uuids, n->capacity->n_gpus);
+    n->gpu_uuids = NULL;
+    free(n->capacity);
+    n->capacity = NULL;
+    free(n->name);
+    n->name = NULL;
+    n->known = false;
+    n->usable = false;
+}
+
+static bool
+same_facts(const struct node *n, const struct sched_instance *i)
+{
+    if (!n->known || n->usable != i->usable || n->engines != i->engines ||
+        !streq(n->name, i->name) || !streq(n->pool->fleet, i->fleet) ||
+        !streq(n->pool->ns, i->ns) ||
+        memcmp(n->capacity, i->capacity, sizeof(*n->capacity)) != 0)
+        return false;
+    for (size_t g = 0; g < n->capacity->n_gpus; g++)
+        if (!streq(n->gpu_uuids[g], i->gpu_uuids[g]))
+            return false;
+    return true;
+}
+
+void
+scheduler_set_instance(struct scheduler *s, const struct sched_instance *i)
+{
+    struct node *n = node_of(s, i->uid);
+
+    if (same_facts(n, i))
+        return;
+    clear_facts(n);
+    n->name = xstrdup(i->name);
+    n->capacity = xmemdup(i->capacity, sizeof(*i->capacity));
+    n->gpu_uuids = copy_words(i->gpu_uuids, i->capacity->n_gpus);
+    n->usable = i->usable;
+    n->engines = i->engines;
+    n->known = true;
+    pool_add(sched_pool(s, i->ns, i->fleet), n);
+    recount(n);
+    sched_node_enter(n);
+    s->topology++;
+    sched_reopen(s, n);
+}
+
+void
+scheduler_remove_instance(struct scheduler *s, const char *uid)
+{
+    struct node *n = map_get(s->nodes, uid);
+
+    if (n == NULL || !n->known)
+        return;
+    clear_facts(n);
+    s->topology++;
+    reap_node(s, n);
+}
+
+/* --- jobs -------------------------------------------------------------------------- */
+
+/* Out of where it is; it stays in the map. */
+static void
+lift(struct scheduler *s, struct job *j)
+{
+    if (j->where == JOB_WAITING)
+        sched_dequeue(s, j);
+    else if (j->where == JOB_HOLDING)
+        detach(s, j);
+}
+
+static struct job *
+job_of(struct scheduler *s, const char *uid)
+{
+    struct job *j = map_get(s->jobs, uid);
+
+    if (j != NULL)
+        return j;
+    j = xnew(struct job);
+    j->uid = xstrdup(uid);
+    j->reason = "";
+    j->order.index = SIZE_MAX;
+    map_put(s->jobs, uid, j);
+    return j;
+}
+
+void
+scheduler_queue(struct scheduler *s, const struct sched_job *from)
+{
+    struct job *j = job_of(s, from->uid);
+
+    lift(s, j);
+    if (j->name == NULL) {
+        j->ns = xstrdup(from->ns);
+        j->name = xstrdup(from->name);
+    }
+    sched_enqueue(s, j, from);
+}
+
+static void
+set_amounts(struct job *j, const struct sched_hold *h)
+{
+    free_words(j->gpu_uuids, j->n_gpus);
+    j->cpu_milli = h->cpu_milli;
+    j->memory_mib = h->memory_mib;
+    j->disk_mib = h->disk_mib;
+    j->gpu_uuids = copy_words(h->gpu_uuids, h->n_gpus);
+    j->n_gpus = h->n_gpus;
+}
+
+static bool
+same_hold(const struct job *j, const struct sched_hold *h)
+{
+    if (j->where != JOB_HOLDING || !streq(j->node->uid, h->instance_uid) ||
+        j->cpu_milli != h->cpu_milli || j->memory_mib != h->memory_mib ||
+        j->disk_mib != h->disk_mib || j->n_gpus != h->n_gpus)
+        return false;
+    for (size_t i = 0; i < j->n_gpus; i++)
+        if (!streq(j->gpu_uuids[i], h->gpu_uuids[i]))
+            return false;
+    return true;
+}
+
+void
+scheduler_hold(struct scheduler *s, const struct sched_hold *h)
+{
+    struct job *j = job_of(s, h->uid);
+
+    if (same_hold(j, h))
+        return;
+    lift(s, j);
+    set_amounts(j, h);
+    attach(s, j, node_of(s, h->instance_uid));
+}
+
+void
+scheduler_remove_job(struct scheduler *s, const char *uid)
+{
+    struct job *j = map_get(s->jobs, uid);
+
+    if (j == NULL)
+        return;
+    lift(s, j);
+    map_del(s->jobs, uid);
+}
+
+/* --- decisions --------------------------------------------------------------------- */
+
+static void
+decide(struct scheduler *s, struct job *j, struct node *n, const struct reservation *r,
+       struct sched_decision *ret)
+{
+    struct sched_hold h = {.uid = j->uid, .instance_uid = n->uid};
+
+    *ret = (struct sched_decision){
+        .uid = j->uid,
+        .ns = j->ns,
+        .name = j->name,
+        .instance_uid = n->uid,
+        .instance_name = n->name,
+        .engine = j->shape->engine,
+        .reserve = *r,
+    };
+    for (size_t i = 0; i < n->capacity->n_gpus; i++)
+        if (r->gpu_mask >> i & 1)
+            ret->gpu_uuids[ret->n_gpus++] = n->gpu_uuids[i];
+    h.cpu_milli = r->cpu_milli;
+    h.memory_mib = r->memory_mib;
+    h.disk_mib = r->disk_mib;
+    h.gpu_uuids = ret->gpu_uuids;
+    h.n_gpus = ret->n_gpus;
+    scheduler_hold(s, &h);
+}
+
+bool
+scheduler_next(struct scheduler *s, struct sched_decision *ret)
+{
+    struct pq_node *first;
+    struct reservation r;
+
+    while ((first = pq_min(&s->open)) != NULL) {
+        struct shape *sh = CONTAINER_OF(first, struct shape, order);
+        struct node *n = sched_search(s, sh, &r);
+        if (n == NULL) {
+            sched_mark_unfit(s, sh);
+            continue;
+        }
+        decide(s, CONTAINER_OF(pq_min(&sh->jobs), struct job, order), n, &r, ret);
+        return true;
+    }
+    return false;
+}
+
+size_t
+scheduler_waiting(const struct scheduler *s)
+{
+    return s->n_waiting;
+}
+
+bool
+scheduler_free_of(const struct scheduler *s, const char *instance_uid,
+                  int64_t *ret_cpu_milli, int64_t *ret_memory_mib, uint64_t *ret_gpus)
+{
+    const struct node *n = map_get(s->nodes, instance_uid);
+
+    if (n == NULL || !n->known)
+        return false;
+    *ret_cpu_milli = n->free.cpu_milli;
+    *ret_memory_mib = n->free.memory_mib;
+    *ret_gpus = n->free.gpu_free;
+    return true;
+}
