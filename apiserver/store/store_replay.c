@@ -12,6 +12,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "api/jtok.h"
 #include "apiserver/store/store_internal.h"
 #include "apiserver/store/store_reader.h"
 #include "base/log.h"
@@ -33,6 +34,7 @@ struct replay {
     /* the last resource that was looked up */
     struct store_resource *resource;
     const struct kind *kind;
+    struct str scratch;
 };
 
 static int
@@ -65,12 +67,31 @@ find_resource(struct replay *rp, struct span name, struct error *e)
     return 0;
 }
 
+/* object_new relies on canonical bytes; a checksum only says that they are the ones that
+ * were written. */
 static int
-read_object(const struct replay *rp, const struct log_op *op, struct object **ret,
+check_canonical(struct replay *rp, struct span bytes, struct error *e)
+{
+    str_reset(&rp->scratch);
+    int rc = jcanon(bytes.ptr, bytes.len, &rp->scratch, e);
+
+    if (rc < 0)
+        return rc;
+    if (rp->scratch.len != bytes.len ||
+        memcmp(rp->scratch.ptr, bytes.ptr, bytes.len) != 0)
+        return error_set(e, ERR_CORRUPT, "not canonical JSON");
+    return 0;
+}
+
+static int
+read_object(struct replay *rp, const struct log_op *op, struct object **ret,
             struct error *e)
 {
     auto_object *o = NULL;
-    int rc = object_new(rp->kind, op->object.ptr, op->object.len, op->revision, &o, e);
+    int rc = check_canonical(rp, op->object, e);
+
+    if (rc == 0)
+        rc = object_new(rp->kind, op->object.ptr, op->object.len, op->revision, &o, e);
 
     if (rc < 0) {
         e->code = ERR_CORRUPT;
@@ -166,7 +187,7 @@ forget(struct replay *rp)
 
     map_clear(s->resources);
     s->n_objects = s->object_bytes = 0;
-    *rp = (struct replay){.s = s};
+    *rp = (struct replay){.s = s, .scratch = rp->scratch};
 }
 
 /* *ret_worst: why a snapshot had to be passed over. */
@@ -416,7 +437,7 @@ replay(struct replay *rp, const store_revisions *snaps, const store_revisions *s
 int
 store_replay(struct store *s, struct log_head *ret_start, struct error *e)
 {
-    struct replay rp = {.s = s};
+    struct replay rp = {.s = s, .scratch = STR_INIT(OBJECT_MAX_BYTES + 1)};
     store_revisions snaps = {0};
     store_revisions segs = {0};
     int rc = store_files_clean(s->log_dir, e);
@@ -431,6 +452,7 @@ store_replay(struct store *s, struct log_head *ret_start, struct error *e)
         rc = replay(&rp, &snaps, &segs, e);
     vec_done(&snaps);
     vec_done(&segs);
+    str_done(&rp.scratch);
     if (rc < 0)
         return rc;
     *ret_start = (struct log_head){
