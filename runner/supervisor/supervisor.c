@@ -196,20 +196,25 @@ say(const char *text, int status)
     return status;
 }
 
+/* Waits for the verdict of the real supervisor and passes it on. */
 static int
-start(const char *dir)
+await_claim(int fd)
 {
-    struct error e = ERROR_INIT;
-    struct spec s;
+    char verdict[TEXT_MAX + 1];
+    ssize_t n = read(fd, verdict, sizeof(verdict));
+
+    if (n <= 0)
+        return say("the supervisor was killed before it began", 1);
+    verdict[TEXT_MAX] = '\0';
+    return verdict[0] == 0 ? 0 : say(verdict + 1, verdict[0]);
+}
+
+static int
+fork_supervisor(struct spec *s)
+{
     int signal_fd;
     int pair[2];
 
-    int rc = spec_map(SPEC_FD, &s, &e);
-    if (rc != 0)
-        return say(e.msg, 1);
-    close(SPEC_FD);
-    if (!streq(s.dir, dir))
-        return say("job spec: not of this directory", 1);
     block_signals(&signal_fd);
     if (signal_fd < 0 || pipe2(pair, O_CLOEXEC) < 0)
         return say("no descriptors left", 1);
@@ -218,15 +223,26 @@ start(const char *dir)
         return say("fork failed", 1);
     if (pid == 0) {
         close(pair[0]);
-        _exit(supervise(&s, signal_fd, pair[1]));
+        _exit(supervise(s, signal_fd, pair[1]));
     }
     close(pair[1]);
-    char verdict[TEXT_MAX + 1] = {1};
-    ssize_t n = read(pair[0], verdict, sizeof(verdict));
-    verdict[TEXT_MAX] = '\0';
-    if (n <= 0)
-        return say("the supervisor was killed before it began", 1);
-    return verdict[0] == 0 ? 0 : say(verdict + 1, verdict[0]);
+    return await_claim(pair[0]);
+}
+
+static int
+start(const char *dir)
+{
+    struct error e = ERROR_INIT;
+    struct spec s;
+
+    int rc = spec_map(SPEC_FD, &s, &e);
+    if (rc != 0)
+        return say(e.msg, 1);
+    close(SPEC_FD);
+    int status = streq(s.dir, dir) ? fork_supervisor(&s)
+                                   : say("job spec: not of this directory", 1);
+    spec_done(&s);
+    return status;
 }
 
 static int

@@ -44,6 +44,10 @@ void world_engine_open(struct world *w); /* again, as after a restart of the age
 /* Checks that nothing of the agent is left on the machine, and removes the directory. */
 void world_close(struct world *w);
 
+/* The name by which the machine's cgroups know the engine's agent. */
+#define WORLD_AGENT_ID 16
+void world_agent_id(const struct world *w, char out[WORLD_AGENT_ID]);
+
 /* A job that runs `sh -c script`; more may be set before launching. */
 void job_init(struct world *w, struct job *j, const char *script);
 void job_argv(struct job *j, const char *const *argv);
@@ -68,7 +72,7 @@ void job_assert_exit(const struct job *j, int code);
 /* pid from the job's records; the supervisor's or init's. */
 pid_t job_supervisor_pid(const struct job *j);
 pid_t job_init_pid(const struct job *j);
-bool pid_exists(pid_t pid);
+bool pid_exists(pid_t pid); /* and is not just waiting to be reaped */
 /* Waits for the end of a process that may be somebody else's child. */
 void pid_wait_gone(pid_t pid, int timeout_ms);
 /* Number of processes of the machine whose command line contains the word. */
