@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Compiling CustomResourceDefinitions: names, refusals, columns, facts of a kind's
  * objects. */
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,8 @@
 #include "api/jtok.h"
 #include "api/kind.h"
 #include "api/object.h"
+#include "api/yaml.h"
+#include "base/fs.h"
 #include "base/mem.h"
 
 #define VERSION_HEAD "{\"name\":\"v1\",\"served\":true,\"storage\":true,"
@@ -46,16 +49,15 @@ test_names(void **state)
 
     UNUSED(state);
     assert_int_equal(
-        compile(CRD(VERSION_HEAD
-                    "\"subresources\":{\"status\":{}}," SCHEMA(
-                        "{\"type\":\"object\"}") "},{\"name\":\"v2\"," SCHEMA("{\"type\":"
-                                                                              "\"object\""
-                                                                              ",\"propert"
-                                                                              "ies\":{"
-                                                                              "\"spec\":{"
-                                                                              "\"type\":"
-                                                                              "\"object\""
-                                                                              "}}}") "}"),
+        compile(CRD(VERSION_HEAD "\"subresources\":{\"status\":{}}," SCHEMA(
+                    "{\"type\":\"object\"}") "},{\"name\":\"v2\"," SCHEMA("{\"type\":"
+                                                                          "\"object\""
+                                                                          ",\"propert"
+                                                                          "ies\":{"
+                                                                          "\"spec\":{"
+                                                                          "\"type\":"
+                                                                          "\"object\""
+                                                                          "}}}") "}"),
                 NULL, &k, &v, &e),
         0);
     assert_string_equal(k->group, "example.dev");
@@ -295,13 +297,47 @@ test_schema_view(void **state)
     kind_unref(k);
 }
 
+/* Every document that the server ships compiles, and its own defaults hold. */
+static void
+test_shipped_documents(void **state)
+{
+    static const char *const patterns[] = {DROVER_SOURCE_DIR "/crds/*.yaml",
+                                           DROVER_SOURCE_DIR "/crds/builtin/*.yaml"};
+    size_t compiled = 0;
+
+    UNUSED(state);
+    for (size_t p = 0; p < ARRAY_LEN(patterns); p++) {
+        glob_t files;
+        assert_int_equal(glob(patterns[p], 0, NULL, &files), 0);
+        for (size_t i = 0; i < files.gl_pathc; i++) {
+            auto_str text = STR_INIT(1u << 20);
+            struct yaml_docs docs = {0};
+            struct error e = ERROR_INIT;
+            if (fs_read(files.gl_pathv[i], &text, &e) < 0 ||
+                yaml_read(text.ptr, text.len, false, &docs, &e) < 0)
+                fail_msg("%s: %s", files.gl_pathv[i], e.msg);
+            vec_foreach (d, &docs.list) {
+                auto_violations v = {0};
+                struct kind *k = NULL;
+                if (compile(d->json.ptr, NULL, &k, &v, &e) < 0)
+                    fail_msg("%s: %s", files.gl_pathv[i], e.msg);
+                kind_unref(k);
+                compiled++;
+            }
+            yaml_docs_done(&docs);
+        }
+        globfree(&files);
+    }
+    assert_true(compiled >= 4);
+}
+
 int
 main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),       cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_jsonpath),    cmocka_unit_test(test_cells_and_fields),
-        cmocka_unit_test(test_schema_view),
+        cmocka_unit_test(test_schema_view), cmocka_unit_test(test_shipped_documents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
