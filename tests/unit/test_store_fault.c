@@ -239,7 +239,6 @@ full_disk(bool inline_sync)
     assert_int_equal(three[0].e.code, ERR_OK);
     assert_int_equal(f.fatal, 0);
 
-    autofree char *before = fx_dump(f.store);
     autofree char *copy = fx_copy(&f);
     autofree char *there = fx_dump_dir(&f, copy, NULL);
     assert_null(strstr(there, "victim"));

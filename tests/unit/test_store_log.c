@@ -214,7 +214,7 @@ test_bit_flip(void **state)
     place_vec p = {0};
     autofree char *two = NULL;
     autofree char *three = NULL;
-    autofree char *path = three_commits(f, &p, &two, &three);
+    free(three_commits(f, &p, &two, &three));
     uint64_t sealed = p.items[p.len - 1].offset;
     autofree char *copy = fx_copy(f);
     autofree char *log = fx_newest(copy, "log", ".log");
