@@ -465,7 +465,7 @@ jtok_double(const struct jtok *t, double *ret, struct error *e)
 int
 jtok_int64(const struct jtok *t, int64_t *ret, struct error *e)
 {
-    double v;
+    double v = 0;
     int rc;
 
     if (t->type == JTOK_NUMBER && t->integer) {

@@ -2,3 +2,9 @@ foreach(t jtok canon object kind decode yaml selector)
   drover_test(test_api_${t} SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_${t}.c
               DEPS api LABELS unit)
 endforeach()
+
+# Not a test: prints figures. ninja bench_decode && bin/bench_decode
+add_executable(bench_decode EXCLUDE_FROM_ALL
+               ${CMAKE_CURRENT_SOURCE_DIR}/../bench/bench_decode.c)
+target_link_libraries(bench_decode PRIVATE drover_options api)
+target_compile_definitions(bench_decode PRIVATE DROVER_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
