@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* User and group lookup in the machine's files. */
-#include "supervisor/account.h"
+#include "runner/supervisor/account.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -12,7 +12,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "supervisor/idmap.h"
+#include "runner/supervisor/idmap.h"
 
 enum { ENTRY_BYTES = 64 * 1024 };
 

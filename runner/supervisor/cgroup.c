@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Job cgroups, versions 1 and 2, through their files. */
-#include "supervisor/cgroup.h"
+#include "runner/supervisor/cgroup.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Identity, limits and scopes of a job's first process; the filter is in seccomp.c. */
-#include "supervisor/confine.h"
+#include "runner/supervisor/confine.h"
 
 #include <errno.h>
 #include <fcntl.h>

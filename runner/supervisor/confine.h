@@ -7,7 +7,7 @@
 #define SUPERVISOR_CONFINE_H
 
 #include "base/error.h"
-#include "supervisor/account.h"
+#include "runner/supervisor/account.h"
 
 /* Becomes the account, inside the user namespace; keeps the few capabilities of a
  * container's root (none for another user) and no way to gain any. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Allocation of id ranges by exclusive symbolic links. */
-#include "supervisor/idmap.h"
+#include "runner/supervisor/idmap.h"
 
 #include <dirent.h>
 #include <errno.h>

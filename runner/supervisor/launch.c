@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Namespaces, the init of a job, and the way of its first process to execve(2). */
-#include "supervisor/launch.h"
+#include "runner/supervisor/launch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +18,9 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "supervisor/confine.h"
-#include "supervisor/idmap.h"
-#include "supervisor/rootfs.h"
+#include "runner/supervisor/confine.h"
+#include "runner/supervisor/idmap.h"
+#include "runner/supervisor/rootfs.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -20,9 +20,9 @@
 #include <sys/types.h>
 
 #include "base/error.h"
-#include "supervisor/account.h"
-#include "supervisor/cgroup.h"
-#include "supervisor/spec.h"
+#include "runner/supervisor/account.h"
+#include "runner/supervisor/cgroup.h"
+#include "runner/supervisor/spec.h"
 
 enum launch_kind {
     LAUNCH_READY,         /* main waits for the release */

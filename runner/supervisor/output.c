@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pipe to segment log. */
-#include "supervisor/output.h"
+#include "runner/supervisor/output.h"
 
 #include <errno.h>
 #include <inttypes.h>

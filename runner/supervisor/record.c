@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The supervisor's files: small flat JSON objects. */
-#include "supervisor/record.h"
+#include "runner/supervisor/record.h"
 
 #include <errno.h>
 #include <fcntl.h>

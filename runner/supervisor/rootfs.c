@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Building the root of a job: tmpfs skeleton, lent trees, private parts, masks. */
-#include "supervisor/rootfs.h"
+#include "runner/supervisor/rootfs.h"
 
 #include <errno.h>
 #include <fcntl.h>

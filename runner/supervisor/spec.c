@@ -4,7 +4,7 @@
  * in order; numbers are 8 bytes little-endian. An unknown tag is an error: both sides are
  * the same program file.
  */
-#include "supervisor/spec.h"
+#include "runner/supervisor/spec.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Entry of the supervisor: becoming independent, the claim, preparation, the record. */
-#include "supervisor/supervisor.h"
+#include "runner/supervisor/supervisor.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,11 +18,11 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "supervisor/cgroup.h"
-#include "supervisor/idmap.h"
-#include "supervisor/rootfs.h"
-#include "supervisor/spec.h"
-#include "supervisor/watch.h"
+#include "runner/supervisor/cgroup.h"
+#include "runner/supervisor/idmap.h"
+#include "runner/supervisor/rootfs.h"
+#include "runner/supervisor/spec.h"
+#include "runner/supervisor/watch.h"
 
 enum { PIDS_MAX = 32768, DEVICES_MAX = 256, TEXT_MAX = 400 };
 

@@ -4,7 +4,7 @@
  * and its turn comes later. So the depth that a job chose costs neither stack nor
  * descriptors nor path length.
  */
-#include "supervisor/tree.h"
+#include "runner/supervisor/tree.h"
 
 #include <dirent.h>
 #include <errno.h>

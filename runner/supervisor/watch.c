@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The supervisor's loop. */
-#include "supervisor/watch.h"
+#include "runner/supervisor/watch.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
-#include "supervisor/supervisor.h"
+#include "runner/supervisor/supervisor.h"
 
 enum { FD_SIGNAL, FD_INIT, FD_EXEC, FD_REPORT, FD_OUT, FD_ERR, FD_N };
 

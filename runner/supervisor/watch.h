@@ -9,10 +9,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "supervisor/cgroup.h"
-#include "supervisor/launch.h"
-#include "supervisor/output.h"
-#include "supervisor/record.h"
+#include "runner/supervisor/cgroup.h"
+#include "runner/supervisor/launch.h"
+#include "runner/supervisor/output.h"
+#include "runner/supervisor/record.h"
 
 struct watch { /* filled by the caller down to the blank line */
     const char *dir;

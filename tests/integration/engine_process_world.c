@@ -16,8 +16,8 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "io/segment.h"
-#include "supervisor/cgroup.h"
-#include "supervisor/record.h"
+#include "runner/supervisor/cgroup.h"
+#include "runner/supervisor/record.h"
 
 enum { WAIT_MS = 20000, LOG_MAX = 128 * 1024 * 1024 };
 

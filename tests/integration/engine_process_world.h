@@ -15,7 +15,7 @@
 #include <sys/types.h>
 
 #include "base/str.h"
-#include "engines/engine.h"
+#include "runner/engines/engine.h"
 
 #define WORLD_ARGS 16
 

@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "io/segment.h"
-#include "supervisor/output.h"
-#include "supervisor/supervisor.h"
+#include "runner/supervisor/output.h"
+#include "runner/supervisor/supervisor.h"
 
 static void
 test_exit_codes(void **state)

@@ -28,9 +28,9 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "io/segment.h"
-#include "supervisor/cgroup.h"
-#include "supervisor/record.h"
-#include "supervisor/supervisor.h"
+#include "runner/supervisor/cgroup.h"
+#include "runner/supervisor/record.h"
+#include "runner/supervisor/supervisor.h"
 
 #define ABSTRACT_NAME "drover-test-abstract"
 

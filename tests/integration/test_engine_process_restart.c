@@ -22,8 +22,8 @@
 #include "base/mem.h"
 #include "io/proc.h"
 #include "io/segment.h"
-#include "supervisor/record.h"
-#include "supervisor/supervisor.h"
+#include "runner/supervisor/record.h"
+#include "runner/supervisor/supervisor.h"
 
 enum { ROUNDS = 20 };
 

@@ -23,10 +23,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/vec.h"
-#include "engines/process/process_internal.h"
 #include "io/proc.h"
-#include "supervisor/spec.h"
-#include "supervisor/supervisor.h"
+#include "runner/engines/process/process_internal.h"
+#include "runner/supervisor/spec.h"
+#include "runner/supervisor/supervisor.h"
 
 LOG_MODULE(process);
 

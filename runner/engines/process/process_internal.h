@@ -7,10 +7,10 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-#include "engines/engine.h"
 #include "io/loop.h"
-#include "supervisor/cgroup.h"
-#include "supervisor/record.h"
+#include "runner/engines/engine.h"
+#include "runner/supervisor/cgroup.h"
+#include "runner/supervisor/record.h"
 
 /* Everything below belongs to one struct engine. */
 struct process_job {

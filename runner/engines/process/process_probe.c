@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "engines/process/process_internal.h"
 #include "io/proc.h"
-#include "supervisor/supervisor.h"
+#include "runner/engines/process/process_internal.h"
+#include "runner/supervisor/supervisor.h"
 
 struct process_probe {
     struct engine *en;

@@ -18,10 +18,10 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
-#include "engines/process/process_internal.h"
-#include "supervisor/idmap.h"
-#include "supervisor/rootfs.h"
-#include "supervisor/tree.h"
+#include "runner/engines/process/process_internal.h"
+#include "runner/supervisor/idmap.h"
+#include "runner/supervisor/rootfs.h"
+#include "runner/supervisor/tree.h"
 
 LOG_MODULE(process);
 

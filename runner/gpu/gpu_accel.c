@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Accelerators that show as one character device per chip and are known by their PCI
+ * device: Intel Gaudi (/sys/class/accel) and Tenstorrent (/sys/class/tenstorrent).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "runner/gpu/gpu_internal.h"
+
+enum { PCI_HABANA = 0x1da3, PCI_TENSTORRENT = 0x1e52, GIB = 1024 };
+
+static const struct chip {
+    unsigned vendor, device;
+    const char *name;
+    int64_t memory_mib;
+} chips[] = {
+    {PCI_HABANA, 0x1000, "Gaudi", 32LL * GIB},
+    {PCI_HABANA, 0x1010, "Gaudi", 32LL * GIB},
+    {PCI_HABANA, 0x1020, "Gaudi2", 96LL * GIB},
+    {PCI_HABANA, 0x1060, "Gaudi3", 128LL * GIB},
+    {PCI_HABANA, 0x1061, "Gaudi3", 128LL * GIB},
+    {PCI_TENSTORRENT, 0x401e, "Wormhole", 12LL * GIB},
+    {PCI_TENSTORRENT, 0xb140, "Blackhole", 32LL * GIB},
+};
+
+/* Boards whose type the driver tells. */
+static const struct board {
+    const char *type, *name;
+    int64_t memory_mib;
+} boards[] = {
+    {"n150", "n150", 12LL * GIB},
+    {"n300", "n300", 12LL * GIB},
+    {"p100", "p100a", 28LL * GIB},
+    {"p150", "p150", 32LL * GIB},
+    {"p300", "p300", 32LL * GIB},
+    {"galaxy-wormhole", "galaxy-wh", 12LL * GIB},
+    {"galaxy-blackhole", "galaxy-bh", 32LL * GIB},
+};
+
+struct walk {
+    const struct gpu_config *c;
+    struct gpu_list *l;
+    const char *class_dir;
+    const char *prefix; /* of an entry; its number follows */
+    unsigned vendor;
+    const char *vendor_name;
+};
+
+static const struct chip *
+find_chip(unsigned vendor, unsigned device)
+{
+    for (size_t i = 0; i < ARRAY_LEN(chips); i++) {
+        if (chips[i].vendor == vendor && chips[i].device == device)
+            return &chips[i];
+    }
+    return NULL;
+}
+
+static void
+read_attribute(const struct walk *w, const char *entry, const char *name, char *out,
+               size_t size)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%.60s/%s", w->class_dir, entry, name);
+    gpu_read_line(w->c, path, out, size);
+}
+
+static void
+set_board(const struct walk *w, const char *entry, struct gpu_device *d)
+{
+    char type[64];
+
+    read_attribute(w, entry, "tt_card_type", type, sizeof(type));
+    for (size_t i = 0; i < ARRAY_LEN(boards); i++) {
+        if (type[0] != '\0' && str_starts(type, boards[i].type)) {
+            snprintf(d->name, sizeof(d->name), "%s", boards[i].name);
+            d->memory_mib = boards[i].memory_mib;
+        }
+    }
+    read_attribute(w, entry, "tt_serial", d->uuid, sizeof(d->uuid));
+}
+
+static void
+take_entry(void *arg, const char *entry)
+{
+    struct walk *w = arg;
+    char text[64];
+
+    if (!str_starts(entry, w->prefix))
+        return;
+    const char *number = entry + strlen(w->prefix);
+    if (*number < '0' || *number > '9')
+        return; /* accel_controlD0 */
+    read_attribute(w, entry, "device/vendor", text, sizeof(text));
+    if (strtoul(text, NULL, 0) != w->vendor)
+        return;
+    read_attribute(w, entry, "device/device", text, sizeof(text));
+    unsigned device = (unsigned)strtoul(text, NULL, 0);
+    const struct chip *chip = find_chip(w->vendor, device);
+    struct gpu_device *d = gpu_add(w->l, w->vendor_name);
+    if (d == NULL)
+        return;
+    snprintf(d->name, sizeof(d->name), "%s", chip == NULL ? "" : chip->name);
+    if (chip == NULL)
+        snprintf(d->name, sizeof(d->name), "%s 0x%04x", w->vendor_name, device);
+    d->memory_mib = chip == NULL ? 0 : chip->memory_mib;
+    unsigned long n = strtoul(number, NULL, 10);
+    if (w->vendor == PCI_TENSTORRENT) {
+        set_board(w, entry, d);
+        gpu_add_path(d, "/dev/tenstorrent/%lu", n);
+    } else {
+        gpu_add_path(d, "/dev/accel/accel%lu", n);
+        gpu_add_path(d, "/dev/accel/accel_controlD%lu", n);
+    }
+    if (d->uuid[0] == '\0')
+        snprintf(d->uuid, sizeof(d->uuid), "%s-%lu", w->vendor_name, n);
+    gpu_read_line(w->c,
+                  w->vendor == PCI_TENSTORRENT ? "/sys/module/tenstorrent/version"
+                                               : "/sys/module/habanalabs/version",
+                  d->driver_version, sizeof(d->driver_version));
+}
+
+static int
+walk_class(struct walk *w, struct error *e)
+{
+    size_t before = w->l->len;
+
+    gpu_each(w->c, w->class_dir, take_entry, w);
+    if (w->l->len == before)
+        return error_set(e, ERR_NOT_FOUND, "%s has no device of this vendor",
+                         w->class_dir);
+    return 0;
+}
+
+static bool
+intel_present(const struct gpu_config *c)
+{
+    /* Also where a processor has a neural unit; then the walk finds no Gaudi. */
+    return gpu_exists(c, "/dev/accel");
+}
+
+static int
+intel_probe(const struct gpu_config *c, struct gpu_list *l, struct error *e)
+{
+    struct walk w = {c, l, "/sys/class/accel", "accel", PCI_HABANA, "intel"};
+
+    return walk_class(&w, e);
+}
+
+static bool
+tenstorrent_present(const struct gpu_config *c)
+{
+    return gpu_exists(c, "/dev/tenstorrent");
+}
+
+static int
+tenstorrent_probe(const struct gpu_config *c, struct gpu_list *l, struct error *e)
+{
+    struct walk w = {
+        c, l, "/sys/class/tenstorrent", "tenstorrent!", PCI_TENSTORRENT, "tenstorrent"};
+
+    return walk_class(&w, e);
+}
+
+const struct gpu_ops gpu_intel = {
+    .vendor = "intel", .present = intel_present, .probe = intel_probe};
+const struct gpu_ops gpu_tenstorrent = {
+    .vendor = "tenstorrent", .present = tenstorrent_present, .probe = tenstorrent_probe};

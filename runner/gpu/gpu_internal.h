@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Helpers of the vendor files. */
+#ifndef GPU_GPU_INTERNAL_H
+#define GPU_GPU_INTERNAL_H
+
+#include "runner/gpu/gpu.h"
+
+/* NULL when the list is full. Zeroed, healthy, index and vendor set. */
+struct gpu_device *gpu_add(struct gpu_list *l, const char *vendor);
+void gpu_add_path(struct gpu_device *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
+bool gpu_exists(const struct gpu_config *c, const char *path);
+/* First line of a small file, "" when absent. */
+void gpu_read_line(const struct gpu_config *c, const char *path, char *out, size_t size);
+/* 0 when absent or not a number; base 0 accepts 0x. */
+uint64_t gpu_read_number(const struct gpu_config *c, const char *path);
+/* Calls fn for each entry of a directory, sorted by name with numbers in order. */
+void gpu_each(const struct gpu_config *c, const char *dir,
+              void (*fn)(void *arg, const char *name), void *arg);
+/* Copies without surrounding blanks; placeholders ("[N/A]", "Unknown") become "". */
+void gpu_text(char *out, size_t size, const char *text, size_t n);
+
+int gpu_fake_probe(const char *file, struct gpu_list *l, struct error *e) WARN_UNUSED;
+
+#endif
