@@ -23,6 +23,8 @@ LOG_MODULE(store);
 #define KEY_PART_MAX 1024
 /* More segments than this after a start, and a snapshot is made soon. */
 #define SEGMENTS_MANY 8
+/* Nothing that counts up gets there. */
+#define FLOOR_LIMIT (UINT64_MAX / 2)
 
 struct replay {
     struct store *s;
@@ -171,7 +173,7 @@ load_snapshot(struct replay *rp, uint64_t revision, struct error *e)
         return rc;
     rp->base = revision;
     rp->floor = r.head.floor;
-    if (r.head.first != revision || r.head.floor < revision)
+    if (r.head.first != revision || r.head.floor < revision || r.head.floor > FLOOR_LIMIT)
         rc = error_set(e, ERR_CORRUPT, "%s: its head says revision %" PRIu64, path,
                        r.head.first);
     if (rc == 0)
@@ -274,6 +276,16 @@ apply_commit(struct replay *rp, const struct log_record *rec, struct error *e)
 }
 
 static int
+raise_floor(struct replay *rp, uint64_t floor, struct error *e)
+{
+    if (floor > FLOOR_LIMIT)
+        return error_set(e, ERR_CORRUPT, "floor %" PRIu64, floor);
+    if (floor > rp->floor)
+        rp->floor = floor;
+    return 0;
+}
+
+static int
 apply_record(struct replay *rp, const struct log_record *rec, struct error *e)
 {
     switch (rec->type) {
@@ -282,9 +294,7 @@ apply_record(struct replay *rp, const struct log_record *rec, struct error *e)
     case LOG_FLOOR:
         if (rec->body_len != 8)
             return error_set(e, ERR_CORRUPT, "floor of %zu bytes", rec->body_len);
-        if (log_get64(rec->body) > rp->floor)
-            rp->floor = log_get64(rec->body);
-        return 0;
+        return raise_floor(rp, log_get64(rec->body), e);
     case LOG_SEAL:
         return 0;
     case LOG_ITEMS:
@@ -348,7 +358,7 @@ check_chain(const struct replay *rp, const struct log_reader *r, uint64_t name,
 {
     const struct log_head *h = &r->head;
 
-    if (h->first != name || h->floor < name - 1 || h->floor > UINT64_MAX / 2)
+    if (h->first != name || h->floor < name - 1 || h->floor > FLOOR_LIMIT)
         return error_set(e, ERR_CORRUPT, "%s: its head says revision %" PRIu64, r->path,
                          h->first);
     if (is_first && !rp->from_snapshot && h->prev_first != 0)
@@ -376,11 +386,10 @@ replay_segment(struct replay *rp, uint64_t name, bool is_first, bool is_last,
     if (rc < 0)
         return rc;
     rc = check_chain(rp, &r, name, is_first, e);
-    if (rc == 0) {
-        if (r.head.floor > rp->floor)
-            rp->floor = r.head.floor;
+    if (rc == 0)
+        rc = raise_floor(rp, r.head.floor, e);
+    if (rc == 0)
         rc = replay_records(rp, &r, is_last, e);
-    }
     rp->prev_first = name;
     rp->prev_end = r.pos;
     rp->s->log_since_snapshot += r.pos;
@@ -404,8 +413,7 @@ replay_segments(struct replay *rp, const store_revisions *segs, struct error *e)
     if (rp->from_snapshot && segs->items[first] > rp->base + 1)
         return error_set(e, ERR_CORRUPT,
                          "%s: the log after revision %" PRIu64
-                         " is missing; it starts at "
-                         "%" PRIu64,
+                         " is missing; it starts at %" PRIu64,
                          rp->s->log_dir, rp->base, segs->items[first]);
     for (size_t i = first; i < segs->len; i++) {
         int rc = replay_segment(rp, segs->items[i], i == first, i + 1 == segs->len, e);
@@ -453,6 +461,8 @@ store_replay(struct store *s, struct log_head *ret_start, struct error *e)
     vec_done(&snaps);
     vec_done(&segs);
     str_done(&rp.scratch);
+    if (rc == 0 && rp.floor > FLOOR_LIMIT - STORE_FLOOR_BLOCK)
+        rc = error_set(e, ERR_CORRUPT, "floor %" PRIu64, rp.floor);
     if (rc < 0)
         return rc;
     *ret_start = (struct log_head){
