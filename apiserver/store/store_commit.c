@@ -273,7 +273,7 @@ store_commit(struct store *s, const struct store_op *ops, size_t n,
              enum store_durability durability, store_done_fn *done, void *arg,
              uint64_t *ret_revision, struct error *e)
 {
-    size_t body;
+    size_t body = 0;
     uint64_t revision;
 
     bug_if(s->magic != STORE_MAGIC);

@@ -4,3 +4,9 @@ foreach(t index commit watch log snapshot fault)
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_store_${t}.c ${store_fixture}
     DEPS store api io base LABELS unit threads)
 endforeach()
+
+# Not a test: figures for the log and the index alone. ninja bench_store
+add_executable(bench_store EXCLUDE_FROM_ALL
+  ${CMAKE_SOURCE_DIR}/tests/bench/bench_store.c)
+target_link_libraries(bench_store PRIVATE drover_options store api io base)
+target_include_directories(bench_store PRIVATE ${CMAKE_SOURCE_DIR})
