@@ -325,6 +325,25 @@ decode_object(struct decode *d, const struct schema *s, const struct decode_fram
  * ------------------------------------------------------------------ */
 
 static int
+decode_item(struct decode *d, const struct schema *s, const struct decode_frame *f,
+            const struct jtok *t, bool keep)
+{
+    struct canon_member m = {.seq = f->index};
+    int rc;
+
+    if (f->index > 0)
+        put_char(d->out, ',');
+    m.off = d->out->len;
+    rc = decode_value(d, s, f, t);
+    if (rc < 0)
+        return rc;
+    m.len = d->out->len - m.off;
+    if (keep)
+        vec_push(&d->c->members, m);
+    return 0;
+}
+
+static int
 decode_array(struct decode *d, const struct schema *s, const struct decode_frame *f)
 {
     const struct schema *items = s->items != NULL ? s->items : &schema_any;
@@ -335,18 +354,11 @@ decode_array(struct decode *d, const struct schema *s, const struct decode_frame
     int rc;
 
     put_char(d->out, '[');
-    for (; (rc = jtok_next(&d->r, &t, d->e)) == 0 && t.type != JTOK_ARRAY_END;
-         frame.index++) {
-        struct canon_member m = {.seq = frame.index};
-        if (frame.index > 0)
-            put_char(d->out, ',');
-        m.off = d->out->len;
-        rc = decode_value(d, items, &frame, &t);
+    while ((rc = jtok_next(&d->r, &t, d->e)) == 0 && t.type != JTOK_ARRAY_END) {
+        rc = decode_item(d, items, &frame, &t, keep);
         if (rc < 0)
             return rc;
-        m.len = d->out->len - m.off;
-        if (keep)
-            vec_push(&d->c->members, m);
+        frame.index++;
     }
     if (rc < 0)
         return rc;

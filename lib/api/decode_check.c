@@ -68,6 +68,22 @@ compare(const struct schema_bound *b, bool whole, int64_t i, double v)
 }
 
 static void
+check_multiple(struct decode *d, const struct schema *s, const struct decode_frame *f,
+               size_t start, double v)
+{
+    struct span raw = {d->out->ptr + start, d->out->len - start};
+    double q = v / s->multiple.d;
+    char limit[40];
+    int64_t i;
+    bool exact = s->multiple.whole && jscan_int64(raw, &i);
+
+    if (exact ? i % s->multiple.i == 0 : fabs(q - nearbyint(q)) <= 1e-9)
+        return;
+    snprintf(limit, sizeof(limit), "%.17g", s->multiple.d);
+    complain(d, f, start, "should be a multiple of ", limit);
+}
+
+static void
 check_number(struct decode *d, const struct schema *s, const struct decode_frame *f,
              size_t start)
 {
@@ -102,13 +118,8 @@ check_number(struct decode *d, const struct schema *s, const struct decode_frame
                                           : "should be less than or equal to ",
                      limit);
     }
-    if (s->multiple.set) {
-        double q = v / s->multiple.d;
-        snprintf(limit, sizeof(limit), "%.17g", s->multiple.d);
-        if (whole && s->multiple.whole ? i % s->multiple.i != 0
-                                       : fabs(q - nearbyint(q)) > 1e-9)
-            complain(d, f, start, "should be a multiple of ", limit);
-    }
+    if (s->multiple.set)
+        check_multiple(d, s, f, start, v);
 }
 
 /* --- strings
@@ -273,7 +284,7 @@ report_same(struct decode *d, const struct schema *s, const struct decode_frame 
     struct decode_frame at = {.up = f, .index = index};
     auto_str value = STR_INIT(1024);
 
-    if (s->list_type == SCHEMA_LIST_MAP)
+    if (s->list_type == SCHEMA_LIST_MAP && s->map_keys != NULL)
         show_map_key(&value, s, item);
     else
         str_add(&value, item.ptr, item.len < 1000 ? item.len : 1000);

@@ -161,6 +161,33 @@ ignore_dup(void *arg, struct span key)
 }
 
 static int
+pass_member(struct pass *p, const struct jtok *key, size_t first, bool *sorted)
+{
+    struct canon_member m = {.seq = p->c->members.len};
+    struct jtok t;
+    int rc;
+
+    if (p->c->members.len > first)
+        put_char(p->out, ',');
+    m.off = p->out->len;
+    put_char(p->out, '"');
+    canon_text(p->out, key);
+    m.key_len = p->out->len - m.off - 1;
+    put(p->out, "\":", 2);
+    if (p->c->members.len > first && !p->out->toobig) {
+        const struct canon_member *prev = &p->c->members.items[p->c->members.len - 1];
+        if (span_cmp(canon_key(p->out, prev), canon_key(p->out, &m)) >= 0)
+            *sorted = false;
+    }
+    rc = jtok_next(&p->r, &t, p->e);
+    if (rc == 0)
+        rc = pass_value(p, &t);
+    m.len = p->out->len - m.off;
+    vec_push(&p->c->members, m);
+    return rc;
+}
+
+static int
 pass_object(struct pass *p)
 {
     size_t start = p->out->len, first = p->c->members.len;
@@ -170,26 +197,9 @@ pass_object(struct pass *p)
 
     put_char(p->out, '{');
     while ((rc = jtok_next(&p->r, &t, p->e)) == 0 && t.type != JTOK_OBJECT_END) {
-        struct canon_member m = {.seq = p->c->members.len};
-        if (p->c->members.len > first)
-            put_char(p->out, ',');
-        m.off = p->out->len;
-        put_char(p->out, '"');
-        canon_text(p->out, &t);
-        m.key_len = p->out->len - m.off - 1;
-        put(p->out, "\":", 2);
-        if (p->c->members.len > first && !p->out->toobig) {
-            const struct canon_member *prev = &p->c->members.items[p->c->members.len - 1];
-            if (span_cmp(canon_key(p->out, prev), canon_key(p->out, &m)) >= 0)
-                sorted = false;
-        }
-        rc = jtok_next(&p->r, &t, p->e);
-        if (rc == 0)
-            rc = pass_value(p, &t);
+        rc = pass_member(p, &t, first, &sorted);
         if (rc < 0)
             return rc;
-        m.len = p->out->len - m.off;
-        vec_push(&p->c->members, m);
     }
     if (rc < 0)
         return rc;

@@ -16,11 +16,12 @@ bool
 jscan_next_member(struct span object, const char **cursor, struct span *ret_key,
                   struct span *ret_value)
 {
-    const char *p, *end = object.ptr + object.len, *key;
+    const char *p, *end, *key;
 
+    if (object.len < 2 || object.ptr[0] != '{')
+        return false;
+    end = object.ptr + object.len;
     if (*cursor == NULL) {
-        if (object.len < 2 || object.ptr[0] != '{')
-            return false;
         p = object.ptr + 1;
     } else {
         p = *cursor;
@@ -42,11 +43,12 @@ jscan_next_member(struct span object, const char **cursor, struct span *ret_key,
 bool
 jscan_next_item(struct span array, const char **cursor, struct span *ret_value)
 {
-    const char *p, *end = array.ptr + array.len, *begin;
+    const char *p, *end, *begin;
 
+    if (array.len < 2 || array.ptr[0] != '[')
+        return false;
+    end = array.ptr + array.len;
     if (*cursor == NULL) {
-        if (array.len < 2 || array.ptr[0] != '[')
-            return false;
         p = array.ptr + 1;
         if (*p == ']')
             return false;

@@ -453,7 +453,8 @@ jtok_double(const struct jtok *t, double *ret, struct error *e)
         memcpy(small, t->text.ptr, t->text.len);
         small[t->text.len] = '\0';
     } else {
-        z = big = xstrndup(t->text.ptr, t->text.len);
+        big = xstrndup(t->text.ptr, t->text.len);
+        z = big;
     }
     v = strtod(z, NULL);
     if (!isfinite(v))

@@ -17,7 +17,8 @@ put(struct str *out, const char *p, size_t n)
 {
     if (out->cap > n && out->len < out->cap - n && out->len + n <= out->max &&
         !out->toobig) {
-        memcpy(out->ptr + out->len, p, n);
+        if (p != NULL)
+            memcpy(out->ptr + out->len, p, n);
         out->len += n;
         out->ptr[out->len] = '\0';
     } else {
@@ -35,7 +36,10 @@ static inline int
 span_cmp(struct span a, struct span b)
 {
     size_t n = a.len < b.len ? a.len : b.len;
-    int c = n == 0 ? 0 : memcmp(a.ptr, b.ptr, n);
+    int c = 0;
+
+    if (n > 0 && a.ptr != NULL && b.ptr != NULL)
+        c = memcmp(a.ptr, b.ptr, n);
     if (c != 0)
         return c;
     return (a.len > b.len) - (a.len < b.len);
@@ -44,13 +48,16 @@ span_cmp(struct span a, struct span b)
 static inline bool
 span_same(struct span a, struct span b)
 {
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+    if (a.len != b.len)
+        return false;
+    return a.len == 0 || a.ptr == NULL || b.ptr == NULL ||
+           memcmp(a.ptr, b.ptr, a.len) == 0;
 }
 
 /* Length of the well-formed UTF-8 sequence at p, 0 when there is none. */
 size_t jtok_utf8(const char *p, const char *end);
 /* Appends a code point. */
-void jput_rune(struct str *out, uint32_t rune);
+void jput_rune(struct str *out, uint32_t v);
 /* Appends the escape of a control character, quote or backslash. */
 void jput_escape(struct str *out, unsigned char c);
 /* Appends the raw text of a string token with minimal escapes, without quotes. False when

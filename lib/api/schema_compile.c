@@ -174,7 +174,8 @@ void
 schema_set_needed(struct schema *s)
 {
     free(s->needed);
-    s->needed = xcalloc(s->n_fields + 1, sizeof(*s->needed));
+    s->needed = xcalloc(s->n_fields + 1,
+                        sizeof(*s->needed)); /* NOLINT(bugprone-sizeof-expression) */
     s->n_needed = 0;
     for (size_t i = 0; i < s->n_fields; i++) {
         struct schema_field *f = &s->fields[i];

@@ -173,11 +173,26 @@ operator(struct parse *x, struct requirement *r)
     return value_list(x, r);
 }
 
-static int
-label_requirement(struct parse *x, struct requirement *r)
+/* A new one at the end of the list; NULL when there are too many. */
+static struct requirement *
+add_requirement(struct selector *s)
 {
+    struct requirement r = {0};
+
+    if (s->list.len == REQUIREMENTS_MAX)
+        return NULL;
+    vec_push(&s->list, r);
+    return &s->list.items[s->list.len - 1];
+}
+
+static int
+label_requirement(struct parse *x, struct selector *s)
+{
+    struct requirement *r = add_requirement(s);
     struct span key;
 
+    if (r == NULL)
+        return bad(x, "too many requirements");
     blanks(x);
     if (*x->p == '!') {
         x->p++;
@@ -193,12 +208,28 @@ label_requirement(struct parse *x, struct requirement *r)
     return operator(x, r);
 }
 
+static int
+label_requirements(struct parse *x, struct selector *s)
+{
+    for (;;) {
+        int rc = label_requirement(x, s);
+        if (rc < 0)
+            return rc;
+        blanks(x);
+        if (*x->p == '\0')
+            return 0;
+        if (*x->p != ',')
+            return bad(x, "expected ','");
+        x->p++;
+    }
+}
+
 int
 selector_parse_labels(const char *text, struct selector **ret, struct error *e)
 {
     struct parse x = {.text = text, .p = text, .e = e};
     struct selector *s;
-    int rc = 0;
+    int rc;
 
     if (text == NULL || *text == '\0') {
         *ret = NULL;
@@ -207,25 +238,7 @@ selector_parse_labels(const char *text, struct selector **ret, struct error *e)
     if (strlen(text) > TEXT_MAX)
         return error_set(e, ERR_BAD_REQUEST, "label selector is too long");
     s = xnew(struct selector);
-    for (;;) {
-        struct requirement r = {0};
-        if (s->list.len == REQUIREMENTS_MAX) {
-            rc = bad(&x, "too many requirements");
-            break;
-        }
-        rc = label_requirement(&x, &r);
-        vec_push(&s->list, r);
-        if (rc < 0)
-            break;
-        blanks(&x);
-        if (*x.p == '\0')
-            break;
-        if (*x.p != ',') {
-            rc = bad(&x, "expected ','");
-            break;
-        }
-        x.p++;
-    }
+    rc = label_requirements(&x, s);
     if (rc < 0) {
         selector_free(s);
         return rc;
@@ -274,11 +287,14 @@ field_value(struct parse *x, struct requirement *r)
 }
 
 static int
-field_requirement(const struct kind *k, struct parse *x, struct requirement *r)
+field_requirement(const struct kind *k, struct parse *x, struct selector *s)
 {
+    struct requirement *r = add_requirement(s);
     size_t n = strcspn(x->p, "=!,");
     int rc;
 
+    if (r == NULL)
+        return bad(x, "too many requirements");
     r->key = xstrndup(x->p, n);
     x->p += n;
     r->op = OP_IN;
@@ -293,13 +309,28 @@ field_requirement(const struct kind *k, struct parse *x, struct requirement *r)
     return rc < 0 ? rc : field_value(x, r);
 }
 
+static int
+field_requirements(const struct kind *k, struct parse *x, struct selector *s)
+{
+    int rc = 0;
+
+    while (rc == 0 && *x->p != '\0') {
+        if (*x->p == ',') { /* empty terms are passed over */
+            x->p++;
+            continue;
+        }
+        rc = field_requirement(k, x, s);
+    }
+    return rc;
+}
+
 int
 selector_parse_fields(const struct kind *k, const char *text, struct selector **ret,
                       struct error *e)
 {
     struct parse x = {.text = text, .p = text, .e = e};
     struct selector *s;
-    int rc = 0;
+    int rc;
 
     if (text == NULL || *text == '\0') {
         *ret = NULL;
@@ -308,19 +339,7 @@ selector_parse_fields(const struct kind *k, const char *text, struct selector **
     if (strlen(text) > TEXT_MAX)
         return error_set(e, ERR_BAD_REQUEST, "field selector is too long");
     s = xnew(struct selector);
-    while (rc == 0 && *x.p != '\0') {
-        struct requirement r = {0};
-        if (s->list.len == REQUIREMENTS_MAX) {
-            rc = bad(&x, "too many requirements");
-            break;
-        }
-        if (*x.p == ',') { /* empty terms are passed over */
-            x.p++;
-            continue;
-        }
-        rc = field_requirement(k, &x, &r);
-        vec_push(&s->list, r);
-    }
+    rc = field_requirements(k, &x, s);
     if (rc < 0 || s->list.len == 0) {
         selector_free(s);
         s = NULL;

@@ -463,44 +463,65 @@ check_duplicates(struct reader *r, struct mapping *m)
     return 0;
 }
 
-/* Appends the merged members that the mapping does not set itself; earlier merges win. */
+static bool
+has_member(const struct reader *r, const struct mapping *m, struct span quoted)
+{
+    for (size_t i = 0; i < m->members.len; i++) {
+        const struct member *x = &m->members.items[i];
+        if (span_same((struct span){r->json.ptr + x->off, x->len}, quoted))
+            return true;
+    }
+    return false;
+}
+
+static void
+append_member(struct reader *r, struct mapping *m, struct span quoted, struct span value)
+{
+    struct member add = {.len = quoted.len};
+
+    jput_item(&r->json);
+    add.off = r->json.len;
+    put(&r->json, quoted.ptr, quoted.len);
+    put_char(&r->json, ':');
+    put(&r->json, value.ptr, value.len);
+    vec_push(&m->members, add);
+}
+
+/* Appends the members of `from` that the mapping does not have yet. */
+static int
+merge_one(struct reader *r, struct mapping *m, struct span from, yaml_mark_t at)
+{
+    struct span key, value;
+    const char *c = NULL;
+
+    while (jscan_next_member(from, &c, &key, &value)) {
+        struct span quoted = {key.ptr - 1, key.len + 2};
+        if (m->members.len > MERGE_INTO_MAX)
+            return fail_at(r, at, "<< in too large a mapping");
+        if (++r->nodes > YAML_MAX_NODES || r->json.toobig)
+            return check_budget(r, at);
+        if (has_member(r, m, quoted))
+            continue;
+        append_member(r, m, quoted, value);
+    }
+    return 0;
+}
+
+/* The mapping's own members win, then earlier merges. */
 static int
 apply_merges(struct reader *r, struct mapping *m, yaml_mark_t at)
 {
-    struct span all, one, key, value;
+    struct span all, one;
     const char *c = NULL;
+    int rc = 0;
 
     if (m->merges.len == 1)
         return 0;
-    if (m->members.len > MERGE_INTO_MAX)
-        return fail_at(r, at, "<< in too large a mapping");
     str_addc(&m->merges, ']');
     all = (struct span){m->merges.ptr, m->merges.len};
-    while (jscan_next_item(all, &c, &one)) {
-        const char *k = NULL;
-        while (jscan_next_member(one, &k, &key, &value)) {
-            struct span quoted = {key.ptr - 1, key.len + 2};
-            bool taken = false;
-            vec_foreach (x, &m->members)
-                taken = taken ||
-                        span_same((struct span){r->json.ptr + x->off, x->len}, quoted);
-            if (++r->nodes > YAML_MAX_NODES || r->json.toobig)
-                return check_budget(r, at);
-            if (m->members.len > 2 * MERGE_INTO_MAX)
-                return fail_at(r, at, "<< in too large a mapping");
-            if (taken)
-                continue;
-            struct member add = {0};
-            jput_item(&r->json);
-            add.off = r->json.len;
-            add.len = quoted.len;
-            put(&r->json, quoted.ptr, quoted.len);
-            put_char(&r->json, ':');
-            put(&r->json, value.ptr, value.len);
-            vec_push(&m->members, add);
-        }
-    }
-    return check_budget(r, at);
+    while (rc == 0 && jscan_next_item(all, &c, &one))
+        rc = merge_one(r, m, one, at);
+    return rc < 0 ? rc : check_budget(r, at);
 }
 
 /* ev: the key. */
