@@ -20,7 +20,12 @@
 #include "base/str.h"
 #include "base/vec.h"
 
-enum { CPU_PERIOD_US = 100000, CREATE_ATTEMPTS = 5, SIGNAL_ROUNDS = 16 };
+enum {
+    CPU_PERIOD_US = 100000,
+    CREATE_ATTEMPTS = 5,
+    SIGNAL_ROUNDS = 16,
+    PROCS_MAX = 4 * 1024 * 1024
+};
 
 static const char *const ctl_names[CGROUP_N] = {
     [CGROUP_CPU] = "cpu",         [CGROUP_MEMORY] = "memory",
@@ -332,33 +337,58 @@ freeze(const struct cgroup *c, bool on)
     UNUSED(rc); /* freezing only narrows a race that the rounds below close */
 }
 
+typedef vec(pid_t) pid_vec;
+
+static bool
+has_pid(const pid_vec *v, pid_t pid)
+{
+    for (size_t i = 0; i < v->len; i++) {
+        if (v->items[i] == pid)
+            return true;
+    }
+    return false;
+}
+
+static void
+signal_once(pid_vec *sent, pid_t pid, int signo)
+{
+    vec_push(sent, pid);
+    kill(pid, signo);
+}
+
+/* One look at the list; true when it had processes that were not in sent. */
+static bool
+signal_new(const char *path, int signo, pid_vec *sent)
+{
+    struct error ignored = ERROR_INIT;
+    auto_str text = STR_INIT(PROCS_MAX);
+    size_t before = sent->len;
+    char *end;
+
+    if (fs_read(path, &text, &ignored) != 0)
+        return false;
+    for (const char *p = text.ptr; *p != '\0'; p = end + strspn(end, "\n")) {
+        pid_t pid = (pid_t)strtol(p, &end, 10);
+        if (end == p)
+            break;
+        if (pid > 1 && !has_pid(sent, pid))
+            signal_once(sent, pid, signo);
+    }
+    return sent->len > before;
+}
+
 void
 cgroup_signal(const struct cgroup *c, int signo)
 {
-    vec(pid_t) sent = {0};
-    bool more = c->n > 0;
+    pid_vec sent = {0};
 
+    if (c->n == 0)
+        return;
+    autofree char *path = fs_join(c->dir[c->of[CGROUP_PIDS]], "cgroup.procs");
     freeze(c, true);
-    for (int round = 0; more && round < SIGNAL_ROUNDS; round++) {
-        struct error ignored = ERROR_INIT;
-        auto_str text = STR_INIT(4 * 1024 * 1024);
-        autofree char *path = fs_join(c->dir[c->of[CGROUP_PIDS]], "cgroup.procs");
-        more = false;
-        if (fs_read(path, &text, &ignored) != 0)
+    for (int round = 0; round < SIGNAL_ROUNDS; round++) {
+        if (!signal_new(path, signo, &sent))
             break;
-        for (char *p = text.ptr, *end; *p != '\0'; p = end + 1) {
-            pid_t pid = (pid_t)strtol(p, &end, 10);
-            bool known = end == p;
-            for (size_t i = 0; !known && i < sent.len; i++)
-                known = sent.items[i] == pid;
-            if (end == p || *end == '\0')
-                break;
-            if (known || pid <= 1)
-                continue;
-            vec_push(&sent, pid);
-            kill(pid, signo);
-            more = true;
-        }
     }
     freeze(c, false);
     vec_done(&sent);
@@ -369,7 +399,7 @@ cgroup_wait(const struct cgroup *c, int max_ms)
 {
     for (size_t i = 0; i < c->n; i++) {
         struct error ignored = ERROR_INIT;
-        auto_str text = STR_INIT(4 * 1024 * 1024);
+        auto_str text = STR_INIT(PROCS_MAX);
         autofree char *path = fs_join(c->dir[i], "cgroup.procs");
         if (fs_read(path, &text, &ignored) != 0 || text.len == 0)
             continue;

@@ -87,27 +87,33 @@ scan(int dir_fd, const char *job_dir, struct slots *ret)
         closedir(d);
 }
 
-/* Marks the slots of which an administrator gave a part to somebody (subuid(5)). */
+static void
+mark_range(unsigned long long from, unsigned long long count, struct slots *s)
+{
+    for (unsigned long long i = 0; i < IDMAP_SLOTS; i++) {
+        unsigned long long base = IDMAP_BASE + i * IDMAP_SIZE;
+        if (from < base + IDMAP_SIZE && base < from + count)
+            s->used[i] = true;
+    }
+}
+
+/* Marks the slots of which an administrator gave a part to somebody: "name:from:count"
+ * (subuid(5)). */
 static void
 mark_delegated(const char *file, struct slots *s)
 {
     struct error ignored = ERROR_INIT;
     auto_str text = STR_INIT(1024 * 1024);
-    unsigned long long from;
-    unsigned long long count;
     char *save = NULL;
 
     if (fs_read(file, &text, &ignored) != 0)
         return;
     for (char *p = strtok_r(text.ptr, "\n", &save); p != NULL;
          p = strtok_r(NULL, "\n", &save)) {
-        if (sscanf(p, "%*[^:]:%llu:%llu", &from, &count) != 2)
-            continue;
-        for (unsigned long long i = 0; i < IDMAP_SLOTS; i++) {
-            unsigned long long base = IDMAP_BASE + i * IDMAP_SIZE;
-            if (from < base + IDMAP_SIZE && base < from + count)
-                s->used[i] = true;
-        }
+        const char *from = strchr(p, ':');
+        const char *count = from == NULL ? NULL : strchr(from + 1, ':');
+        if (count != NULL)
+            mark_range(strtoull(from + 1, NULL, 10), strtoull(count + 1, NULL, 10), s);
     }
 }
 

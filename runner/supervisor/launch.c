@@ -39,7 +39,7 @@ tell(int fd, enum launch_kind kind, int value, const char *text)
 {
     struct launch_msg msg = {.kind = kind, .value = value};
 
-    snprintf(msg.text, sizeof(msg.text), "%s", text);
+    snprintf(msg.text, sizeof(msg.text), "%.*s", (int)sizeof(msg.text) - 1, text);
     ssize_t n = write(fd, &msg, sizeof(msg));
     UNUSED(n); /* without a supervisor nobody is left to be told */
 }

@@ -110,7 +110,7 @@ add_conditional(scmp_filter_ctx ctx)
     }
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(refused_families); i++)
         rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                              SCMP_A0(SCMP_CMP_EQ, refused_families[i]));
+                              SCMP_A0(SCMP_CMP_EQ, refused_families[i], 0));
     /* The kernel looks at 32 bits of the request, so must the filter. */
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(refused_ioctls); i++)
         rc = seccomp_rule_add(

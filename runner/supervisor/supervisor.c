@@ -90,7 +90,7 @@ create_job(const struct spec *s, struct cgroup *cg, struct launch *ret, struct e
     struct cgroup_host host;
     struct account account;
     dev_t devices[DEVICES_MAX];
-    uid_t base;
+    uid_t base = 0;
 
     if (s->argv.len == 0)
         return error_set(e, ERR_INVALID,

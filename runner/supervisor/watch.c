@@ -25,7 +25,8 @@ fail_with(struct watch *w, enum launch_kind kind, const char *text)
         return; /* the first reason is the cause of the others */
     w->failed = true;
     w->failure.kind = kind;
-    snprintf(w->failure.text, sizeof(w->failure.text), "%s", text);
+    snprintf(w->failure.text, sizeof(w->failure.text), "%.*s",
+             (int)sizeof(w->failure.text) - 1, text);
 }
 
 static void

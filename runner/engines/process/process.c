@@ -388,51 +388,65 @@ watch_records(struct process_job *p, struct error *e)
 typedef vec(const char *) text_vec;
 
 static void
+add_text(text_vec *v, const char *text)
+{
+    vec_push(v, text);
+}
+
+static void
 add_texts(text_vec *v, const char *const *texts)
 {
     for (size_t i = 0; texts != NULL && texts[i] != NULL; i++)
-        vec_push(v, texts[i]);
+        add_text(v, texts[i]);
+}
+
+static struct spec_list
+list_of(const text_vec *v)
+{
+    return (struct spec_list){v->items, v->len};
+}
+
+static void
+add_masks(text_vec *v, const struct process_job *p)
+{
+    for (size_t i = 0; i < ARRAY_LEN(p->job->host_dir_mask); i++) {
+        if (p->job->host_dir_mask[i] != NULL)
+            add_text(v, p->job->host_dir_mask[i]);
+    }
+    for (size_t i = 0; i < p->en->n_masks; i++)
+        add_text(v, p->en->masks[i]);
 }
 
 static int
 make_spec(const struct process_job *p, int *ret_fd, struct error *e)
 {
+    enum { ARGV, ENV, MASKS, DEVICES, N };
     const struct engine_job *j = p->job;
-    text_vec argv = {0};
-    text_vec env = {0};
-    text_vec masks = {0};
-    text_vec devices = {0};
+    text_vec lists[N] = {0};
 
-    add_texts(&argv, j->argv);
-    add_texts(&env, j->env);
-    for (size_t i = 0; i < ARRAY_LEN(j->host_dir_mask); i++) {
-        if (j->host_dir_mask[i] != NULL)
-            vec_push(&masks, j->host_dir_mask[i]);
-    }
-    for (size_t i = 0; i < p->en->n_masks; i++)
-        vec_push(&masks, p->en->masks[i]);
+    add_texts(&lists[ARGV], j->argv);
+    add_texts(&lists[ENV], j->env);
+    add_masks(&lists[MASKS], p);
     for (size_t i = 0; i < j->n_devices; i++)
-        add_texts(&devices, j->devices[i].paths);
+        add_texts(&lists[DEVICES], j->devices[i].paths);
     struct spec s = {
         .dir = p->dir,
         .uid = p->uid,
         .agent_id = p->en->agent_id,
         .working_dir = j->working_dir,
         .user = j->user,
-        .argv = {argv.items, argv.len},
-        .env = {env.items, env.len},
-        .masks = {masks.items, masks.len},
-        .devices = {devices.items, devices.len},
+        .argv = list_of(&lists[ARGV]),
+        .env = list_of(&lists[ENV]),
+        .masks = list_of(&lists[MASKS]),
+        .devices = list_of(&lists[DEVICES]),
         .cpu_request_milli = j->cpu_request_milli,
         .cpu_limit_milli = j->cpu_limit_milli,
         .memory_limit_mib = j->memory_limit_mib,
         .shm_mib = j->shm_mib,
     };
     int rc = spec_memfd(&s, ret_fd, e);
-    vec_done(&argv);
-    vec_done(&env);
-    vec_done(&masks);
-    vec_done(&devices);
+    for (size_t i = 0; i < N; i++)
+        vec_done(&lists[i]);
     return rc;
 }
 
@@ -637,8 +651,10 @@ process_close(struct engine *en)
 {
     if (en == NULL)
         return;
-    while (!LIST_EMPTY(&en->jobs))
-        process_job_free(LIST_FIRST(&en->jobs));
+    for (struct process_job *p = LIST_FIRST(&en->jobs), *next; p != NULL; p = next) {
+        next = LIST_NEXT(p, link);
+        process_job_free(p);
+    }
     process_probes_cancel(en);
     process_removals_detach(en);
     if (en->pool != NULL)

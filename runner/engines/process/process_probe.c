@@ -139,6 +139,8 @@ process_probe(struct engine *en, void (*done)(void *arg, const struct engine_sta
 void
 process_probes_cancel(struct engine *en)
 {
-    while (!LIST_EMPTY(&en->probes))
-        probe_free(LIST_FIRST(&en->probes));
+    for (struct process_probe *p = LIST_FIRST(&en->probes), *next; p != NULL; p = next) {
+        next = LIST_NEXT(p, link);
+        probe_free(p);
+    }
 }

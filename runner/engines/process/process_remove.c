@@ -41,14 +41,19 @@ static int
 remove_cgroup(const struct cgroup *c, struct error *e)
 {
     int64_t until = clock_now_ms() + EMPTY_WAIT_MS;
-    int rc;
 
     /* Normally empty by now. A process that is still on its way out is waited for. */
-    while ((rc = cgroup_remove(c, e)) == -ERR_BUSY && clock_now_ms() < until) {
+    for (;;) {
+        struct error why = ERROR_INIT;
+        if (cgroup_remove(c, &why) == 0)
+            return 0;
+        if (why.code != ERR_BUSY || clock_now_ms() >= until) {
+            *e = why;
+            return -(int)why.code;
+        }
         cgroup_signal(c, SIGKILL);
         cgroup_wait(c, 100);
     }
-    return rc;
 }
 
 static void
