@@ -105,16 +105,12 @@ take_line(struct cgroup_host *h, char *line)
 }
 
 int
-cgroup_host_find(struct cgroup_host *ret, struct error *e)
+cgroup_host_parse(char *mountinfo, struct cgroup_host *ret, struct error *e)
 {
     struct cgroup_host h = {0};
-    auto_str text = STR_INIT(1024 * 1024);
-
-    int rc = fs_read("/proc/self/mountinfo", &text, e);
-    if (rc != 0)
-        return rc;
     char *save = NULL;
-    for (char *line = strtok_r(text.ptr, "\n", &save); line != NULL;
+
+    for (char *line = strtok_r(mountinfo, "\n", &save); line != NULL;
          line = strtok_r(NULL, "\n", &save))
         take_line(&h, line);
     for (int c = CGROUP_CPU; c <= CGROUP_PIDS; c++) {
@@ -124,6 +120,15 @@ cgroup_host_find(struct cgroup_host *ret, struct error *e)
     }
     *ret = h;
     return 0;
+}
+
+int
+cgroup_host_find(struct cgroup_host *ret, struct error *e)
+{
+    auto_str text = STR_INIT(1024 * 1024);
+    int rc = fs_read("/proc/self/mountinfo", &text, e);
+
+    return rc != 0 ? rc : cgroup_host_parse(text.ptr, ret, e);
 }
 
 int

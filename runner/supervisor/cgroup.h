@@ -35,6 +35,9 @@ struct cgroup_host {
 };
 /* ERR_UNSUPPORTED naming the controller when cpu, memory or pids is missing. */
 int cgroup_host_find(struct cgroup_host *ret, struct error *e) WARN_UNUSED;
+/* The same from the text of a mountinfo file, which is cut up. */
+int cgroup_host_parse(char *mountinfo, struct cgroup_host *ret,
+                      struct error *e) WARN_UNUSED;
 
 /* Paths of one job's cgroups; plain data. */
 struct cgroup {

@@ -125,6 +125,8 @@ make_device(const char *host_path, struct error *e)
         return error_set(e, ERR_INVALID, "device %s is not a character device",
                          host_path);
     autofree char *to = xasprintf(NEW "%s", host_path);
+    if (access(to, F_OK) == 0)
+        return 0; /* a basic one, or shared by several GPUs */
     char *slash = strrchr(to, '/');
     *slash = '\0';
     int rc = fs_mkdirs(to, 0755, e);

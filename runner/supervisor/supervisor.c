@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Entry of the supervisor: becoming independent, the claim, preparation, the record. */
+/* Entry of the supervisor: becoming independent, the claim, the failure record. */
 #include "runner/supervisor/supervisor.h"
 
 #include <errno.h>
@@ -9,22 +9,18 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runner/supervisor/cgroup.h"
-#include "runner/supervisor/idmap.h"
-#include "runner/supervisor/rootfs.h"
+#include "runner/supervisor/create.h"
+#include "runner/supervisor/probe.h"
 #include "runner/supervisor/spec.h"
 #include "runner/supervisor/watch.h"
 
-enum { PIDS_MAX = 32768, DEVICES_MAX = 256, TEXT_MAX = 400 };
+enum { TEXT_MAX = 400 };
 
 static void
 block_signals(int *ret_signal_fd)
@@ -53,74 +49,6 @@ protect_from_oom(void)
 
     if (fd >= 0 && write(fd, "-900", 4) != 4)
         errno = 0; /* not permitted in some containers, ignoring */
-}
-
-static int
-make_private_dir(const char *dir, const char *name, uid_t owner, mode_t mode,
-                 struct error *e)
-{
-    autofree char *path = fs_join(dir, name);
-
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return error_errno(e, errno, "create %s", path);
-    if (lchown(path, owner, owner) < 0 || chmod(path, mode) < 0)
-        return error_errno(e, errno, "hand over %s", path);
-    return 0;
-}
-
-static int
-find_devices(const struct spec_list *paths, dev_t *out, struct error *e)
-{
-    if (paths->len > DEVICES_MAX)
-        return error_set(e, ERR_TOO_LARGE, "%zu devices, more than %d", paths->len,
-                         DEVICES_MAX);
-    for (size_t i = 0; i < paths->len; i++) {
-        struct stat st;
-        if (stat(paths->items[i], &st) < 0)
-            return error_errno(e, errno, "device %s", paths->items[i]);
-        out[i] = st.st_rdev;
-    }
-    return 0;
-}
-
-/* Everything that the job needs on the machine, then its confined first process. */
-static int
-create_job(const struct spec *s, struct cgroup *cg, struct launch *ret, struct error *e)
-{
-    struct cgroup_host host;
-    struct account account;
-    dev_t devices[DEVICES_MAX];
-    uid_t base = 0;
-
-    if (s->argv.len == 0)
-        return error_set(e, ERR_INVALID,
-                         "no command: the process engine has no image to take it from");
-    int rc = account_find(s->user, &account, e);
-    if (rc == 0)
-        rc = find_devices(&s->devices, devices, e);
-    if (rc == 0)
-        rc = cgroup_host_find(&host, e);
-    if (rc == 0)
-        rc = cgroup_paths(&host, s->agent_id, s->uid, cg, e);
-    if (rc == 0)
-        rc = idmap_take(s->dir, &base, e);
-    if (rc == 0)
-        rc = make_private_dir(s->dir, ROOTFS_WORK, base + account.uid, 0755, e);
-    if (rc == 0)
-        rc = make_private_dir(s->dir, ROOTFS_TMP, base, 01777, e);
-    struct cgroup_limits limits = {
-        .cpu_request_milli = s->cpu_request_milli,
-        .cpu_limit_milli = s->cpu_limit_milli,
-        .memory_limit_mib = s->memory_limit_mib,
-        .pids_max = PIDS_MAX,
-        .devices = devices,
-        .n_devices = s->devices.len,
-    };
-    if (rc == 0)
-        rc = cgroup_create(cg, &limits, e);
-    struct launch_opts opts = {
-        .spec = s, .account = &account, .cgroup = cg, .base = base};
-    return rc != 0 ? rc : launch_start(&opts, ret, e);
 }
 
 static void
@@ -245,50 +173,13 @@ start(const char *dir)
     return status;
 }
 
-static int
-probe(void)
-{
-    struct error e = ERROR_INIT;
-    struct cgroup_host host;
-    struct cgroup cg;
-    char uid[32];
-
-    if (geteuid() != 0) {
-        puts("not running as root: jobs could not be contained");
-        return SUPERVISOR_PROBE_NOT_ROOT;
-    }
-    if (launch_probe(&e) != 0) {
-        puts(e.msg);
-        return SUPERVISOR_PROBE_NAMESPACES;
-    }
-    struct cgroup_limits limits = {.memory_limit_mib = 16,
-                                   .cpu_request_milli = 100,
-                                   .cpu_limit_milli = 1000,
-                                   .pids_max = 16};
-    snprintf(uid, sizeof(uid), "probe-%d", (int)getpid());
-    int rc = cgroup_host_find(&host, &e);
-    if (rc == 0)
-        rc = cgroup_paths(&host, "probe", uid, &cg, &e);
-    if (rc == 0) {
-        struct error ignored = ERROR_INIT;
-        rc = cgroup_create(&cg, &limits, &e);
-        int removed = cgroup_remove(&cg, &ignored);
-        UNUSED(removed); /* was never entered */
-    }
-    if (rc != 0) {
-        puts(e.msg);
-        return SUPERVISOR_PROBE_CGROUPS;
-    }
-    return SUPERVISOR_PROBE_OK;
-}
-
 int
 supervisor_main(int argc, char **argv)
 {
     int status = 2;
 
     if (argc == 3 && streq(argv[2], "--probe"))
-        status = probe();
+        status = probe_main();
     else if (argc == 3 && argv[2][0] == '/')
         status = start(argv[2]);
     else

@@ -39,6 +39,7 @@ enum supervisor_probe {
     SUPERVISOR_PROBE_NOT_ROOT = 10,
     SUPERVISOR_PROBE_NAMESPACES = 11,
     SUPERVISOR_PROBE_CGROUPS = 12,
+    SUPERVISOR_PROBE_TRIAL = 13, /* something else on the way to a contained process */
 };
 
 /* argv[1] is SUPERVISOR_FLAG. To be called first thing in main(), before any library is

@@ -335,7 +335,7 @@ test_removal_of_a_deep_tree(void **state)
     UNUSED(state);
     world_open(&w);
     job_init(&w, &j,
-             "i=0; while [ $i -lt 1500 ]; do mkdir d .removed-$((i % 7)) && touch f && "
+             "i=0; while [ $i -lt 200 ]; do mkdir d .removed-$((i % 7)) && touch f && "
              "cd ./d || exit 1; i=$((i+1)); done; mkdir -m 000 /tmp/locked; "
              "ln -s /etc /tmp/link");
     job_run(&w, &j);
@@ -382,6 +382,48 @@ test_dropped_output_is_marked(void **state)
     assert_int_equal(out.len + (size_t)dropped, 20000);
     assert_int_equal(strtol(marks.ptr, NULL, 10), dropped);
     assert_non_null(strstr(marks.ptr, "bytes dropped"));
+    world_close(&w);
+}
+
+static void
+test_devices(void **state)
+{
+    /* Several GPUs share a control node, and a test may name a basic one. */
+    static const char *const first[] = {"/dev/null", "/dev/cpu_dma_latency", NULL};
+    static const char *const second[] = {"/dev/cpu_dma_latency", NULL};
+    static const char *const missing[] = {"/dev/no-such-gpu0", NULL};
+    static const char *const outside[] = {"/dev/../etc/passwd", NULL};
+    struct engine_device two[] = {{"nvidia", "GPU-0", first},
+                                  {"nvidia", "GPU-1", second}};
+    struct engine_device bad[] = {{"nvidia", "GPU-2", missing}};
+    struct engine_device worse[] = {{"nvidia", "GPU-3", outside}};
+    struct world w;
+    struct job j[3];
+    auto_str out = STR_INIT(1);
+
+    UNUSED(state);
+    world_open(&w);
+    for (size_t i = 0; i < ARRAY_LEN(j); i++)
+        job_init(&w, &j[i],
+                 "cd /dev; for f in *; do test -c $f -a ! -L $f && echo $f; "
+                 "done; : < cpu_dma_latency");
+    j[0].j.devices = two;
+    j[0].j.n_devices = access("/dev/cpu_dma_latency", F_OK) == 0 ? 2 : 0;
+    j[1].j.devices = bad;
+    j[2].j.devices = worse;
+    j[1].j.n_devices = j[2].j.n_devices = 1;
+    for (size_t i = 0; i < ARRAY_LEN(j); i++)
+        job_run(&w, &j[i]);
+    job_output(&j[0], SEGMENT_STDOUT, &out);
+    if (j[0].j.n_devices > 0) {
+        job_assert_exit(&j[0], 0);
+        assert_string_equal(out.ptr, "cpu_dma_latency\nfull\nnull\nrandom\ntty\nurandom"
+                                     "\nzero\n");
+    }
+    assert_never_ran(&j[1], ENGINE_CREATE_FAILED, "/dev/no-such-gpu0");
+    assert_never_ran(&j[2], ENGINE_CREATE_FAILED, "/dev/../etc/passwd");
+    for (size_t i = 0; i < ARRAY_LEN(j); i++)
+        job_remove(&w, &j[i]);
     world_close(&w);
 }
 
@@ -438,6 +480,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_much_output),
         cmocka_unit_test(test_removal_of_a_deep_tree),
         cmocka_unit_test(test_dropped_output_is_marked),
+        cmocka_unit_test(test_devices),
         cmocka_unit_test(test_probe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

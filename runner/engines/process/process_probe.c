@@ -79,6 +79,9 @@ on_probed(void *arg, pid_t pid, int status)
         case SUPERVISOR_PROBE_CGROUPS:
             reason = "NoCgroups";
             break;
+        case SUPERVISOR_PROBE_TRIAL:
+            reason = "CannotContain";
+            break;
         default:
             break;
         }

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Trying it is the only reliable answer: kernels, containers and security modules have
+ * too many ways to forbid a part. */
+#include "runner/supervisor/probe.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/str.h"
+#include "runner/supervisor/create.h"
+#include "runner/supervisor/idmap.h"
+#include "runner/supervisor/supervisor.h"
+#include "runner/supervisor/tree.h"
+
+enum { TRIAL_MS = 10000, TRIAL_MEMORY_MIB = 64 };
+
+/* Waits for the first word of main or init. */
+static int
+await_ready(const struct launch *l, struct error *e)
+{
+    struct pollfd p[] = {{.fd = l->exec_fd, .events = POLLIN},
+                         {.fd = l->report_fd, .events = POLLIN}};
+    struct launch_msg msg;
+
+    if (poll(p, ARRAY_LEN(p), TRIAL_MS) <= 0)
+        return error_set(e, ERR_TIMEOUT, "a trial job was not ready in time");
+    for (size_t i = 0; i < ARRAY_LEN(p); i++) {
+        if (read(p[i].fd, &msg, sizeof(msg)) != (ssize_t)sizeof(msg))
+            continue;
+        if (msg.kind == LAUNCH_READY)
+            return 0;
+        msg.text[sizeof(msg.text) - 1] = '\0';
+        return error_set(e, ERR_UNSUPPORTED, "%s", msg.text);
+    }
+    return error_set(e, ERR_UNSUPPORTED, "a trial job ended before it was ready");
+}
+
+static void
+take_away(const struct launch *l, const struct cgroup *cg, const char *dir)
+{
+    struct error ignored = ERROR_INIT;
+
+    if (l->init_pid > 0) {
+        launch_kill(l);
+        while (waitpid(l->init_pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    for (int i = 0; cg->n > 0 && i < 100; i++) {
+        if (cgroup_remove(cg, &ignored) == 0)
+            break;
+        cgroup_wait(cg, 10);
+    }
+    int rc = tree_remove(dir, &ignored);
+    UNUSED(rc); /* an empty directory in /tmp */
+    idmap_release(dir);
+}
+
+static int
+trial(struct error *e)
+{
+    const char *argv[] = {"true", NULL};
+    char dir[] = "/tmp/drover-probe-XXXXXX";
+    char id[32];
+    struct launch l = LAUNCH_INIT;
+    struct cgroup cg = {0};
+
+    if (mkdtemp(dir) == NULL)
+        return error_errno(e, errno, "create %s", dir);
+    snprintf(id, sizeof(id), "probe-%d", (int)getpid());
+    struct spec s = {.dir = dir,
+                     .uid = "trial",
+                     .agent_id = id,
+                     .argv = {argv, 1},
+                     .cpu_request_milli = 100,
+                     .cpu_limit_milli = 1000,
+                     .memory_limit_mib = TRIAL_MEMORY_MIB};
+    int rc = create_job(&s, &cg, &l, e);
+    if (rc == 0)
+        rc = await_ready(&l, e);
+    take_away(&l, &cg, dir);
+    return rc;
+}
+
+int
+probe_main(void)
+{
+    struct error e = ERROR_INIT;
+    struct cgroup_host host;
+
+    if (geteuid() != 0) {
+        puts("not running as root: jobs could not be contained");
+        return SUPERVISOR_PROBE_NOT_ROOT;
+    }
+    /* The usual causes by name, then the whole. */
+    int status = launch_probe(&e) != 0              ? SUPERVISOR_PROBE_NAMESPACES
+                 : cgroup_host_find(&host, &e) != 0 ? SUPERVISOR_PROBE_CGROUPS
+                 : trial(&e) != 0                   ? SUPERVISOR_PROBE_TRIAL
+                                                    : SUPERVISOR_PROBE_OK;
+    if (status != SUPERVISOR_PROBE_OK)
+        puts(e.msg);
+    return status;
+}
