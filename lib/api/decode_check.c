@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Constraints of a schema on one value that was just written, in the words of Kubernetes'
- * validation. Patterns run under PCRE2's match, depth and heap limits, so that no pattern
- * can hold the loop.
+ * validation. Patterns run under PCRE2's match, depth and heap limits, and all of one
+ * object share a bound in time, so that no pattern can hold the loop.
  */
 #include <math.h>
 
 #include "api/kind_internal.h"
+#include "base/clock.h"
 
 #define VALUE_SHOWN 200
 #define DUPLICATES_SHOWN 16
-#define MATCH_LIMIT 100000
+#define MATCH_LIMIT 20000
+#define PATTERNS_MAX_NS 100000000 /* all patterns of one object together */
 #define MATCH_HEAP_KIB 4096
 
 /* The value as JSON, long ones cut; for messages. */
@@ -164,9 +166,16 @@ check_pattern(struct decode *d, const struct schema *s, const struct decode_fram
               struct span text, size_t start)
 {
     const struct match *m = match_of(d->c);
-    int rc = pcre2_match(s->pattern, (PCRE2_SPTR)text.ptr, text.len, 0,
-                         PCRE2_NO_UTF_CHECK, m->data, m->context);
+    int64_t begin = clock_now_ns();
+    int rc;
 
+    if (d->pattern_ns > PATTERNS_MAX_NS && d->errors > 0)
+        return; /* refused already; the rest would only cost time */
+    rc = d->pattern_ns > PATTERNS_MAX_NS
+             ? PCRE2_ERROR_MATCHLIMIT
+             : pcre2_match(s->pattern, (PCRE2_SPTR)text.ptr, text.len, 0,
+                           PCRE2_NO_UTF_CHECK, m->data, m->context);
+    d->pattern_ns += clock_now_ns() - begin;
     if (rc >= 0)
         return;
     if (rc == PCRE2_ERROR_NOMATCH) {

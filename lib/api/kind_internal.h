@@ -108,8 +108,9 @@ struct decode {
     struct str *out;
     struct violations *v;
     struct error *e;
-    const char *base; /* path of the root frame, "" for an object */
-    size_t errors;    /* violations that are not of the strict kind */
+    const char *base;   /* path of the root frame, "" for an object */
+    size_t errors;      /* violations that are not of the strict kind */
+    int64_t pattern_ns; /* spent on patterns so far */
 };
 
 /* Checks and rewrites one value at p->r. */

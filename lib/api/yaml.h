@@ -4,7 +4,9 @@
  * expansion. Scalars resolve as kubectl's parser does (YAML 1.1 booleans, octal, hex,
  * base 60 kept as text, !!binary decoded); duplicate keys, tabs for indentation, invalid
  * UTF-8, anchors that expand past the bound are errors with line and column. JSON input
- * is accepted (it is YAML).
+ * is accepted (it is YAML). JSON text of all documents together is bounded by twice
+ * YAML_MAX_BYTES, alias copies included. `<<` merges; keys that are numbers or booleans
+ * become text, as in kubectl.
  */
 #ifndef API_YAML_H
 #define API_YAML_H

@@ -1,7 +1,9 @@
-foreach(t jtok canon object kind decode yaml selector)
+foreach(t jtok canon object kind yaml selector)
   drover_test(test_api_${t} SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_${t}.c
               DEPS api LABELS unit)
 endforeach()
+drover_test(test_api_decode SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_decode.c
+            DEPS api LABELS unit threads)
 
 # Not a test: prints figures. ninja bench_decode && bin/bench_decode
 add_executable(bench_decode EXCLUDE_FROM_ALL
