@@ -1,4 +1,4 @@
-drover_test(test_api_values SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_values.c
-  DEPS api LABELS unit)
-drover_test(test_api_resources SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_resources.c
-  DEPS api LABELS unit)
+foreach(name values resources patch managed)
+  drover_test(test_api_${name}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_${name}.c DEPS api LABELS unit)
+endforeach()
