@@ -52,22 +52,26 @@ store_finish_later(struct store *s, store_done_fn *done, void *arg, uint64_t rev
     vec_push(&s->finished, f);
 }
 
-/* Callbacks may commit; what that makes due comes in the next turn. */
+/* Callbacks may commit; what that makes due comes later. */
 void
-store_run_finished(struct store *s)
+store_run_finished(struct store *s, size_t limit)
 {
-    __typeof__(s->finished) due = s->finished;
+    size_t end = s->finished.len;
 
-    memset(&s->finished, 0, sizeof(s->finished));
-    vec_foreach (f, &due) {
-        f->done(f->arg, f->revision, f->e);
-        free(f->e);
+    if (end - s->n_called > limit)
+        end = s->n_called + limit;
+    while (s->n_called < end) {
+        struct store_finish f = s->finished.items[s->n_called++];
+        f.done(f.arg, f.revision, f.e);
+        free(f.e);
     }
-    if (s->finished.len == 0 && s->finished.cap == 0) {
-        memcpy(&s->finished, &due, sizeof(due)); /* keep the memory */
-        s->finished.len = 0;
-    } else {
-        vec_done(&due);
+    if (s->n_called == s->finished.len) {
+        s->finished.len = s->n_called = 0;
+    } else if (s->n_called > s->finished.len / 2) {
+        s->finished.len -= s->n_called;
+        memmove(s->finished.items, s->finished.items + s->n_called,
+                s->finished.len * sizeof(s->finished.items[0]));
+        s->n_called = 0;
     }
 }
 
@@ -98,8 +102,8 @@ end_of_turn(void *arg)
 {
     struct store *s = arg;
 
-    store_run_finished(s);
-    hub_wake(&s->hub);
+    store_run_finished(s, STORE_CALLBACKS);
+    hub_wake(&s->hub, STORE_CALLBACKS);
     if (!s->opts.inline_sync)
         store_submit(s);
     clear_graveyard(s);
@@ -118,8 +122,8 @@ on_kick(void *arg, int fd, uint32_t events)
     UNUSED(rc);
     s->kicked = false;
     store_collect(s);
-    store_run_finished(s);
-    hub_wake(&s->hub);
+    store_run_finished(s, STORE_CALLBACKS);
+    hub_wake(&s->hub, STORE_CALLBACKS);
     store_snapshot_maybe(s);
 }
 
@@ -131,8 +135,8 @@ store_flush(struct store *s)
         store_submit(s);
         store_collect(s);
     } while (store_has_unwritten(s));
-    store_run_finished(s);
-    hub_wake(&s->hub);
+    store_run_finished(s, SIZE_MAX);
+    hub_wake(&s->hub, SIZE_MAX);
     store_snapshot_maybe(s);
 }
 
@@ -371,8 +375,8 @@ static void
 free_parts(struct store *s)
 {
     writer_free(s->writer);
-    vec_foreach (f, &s->finished)
-        free(f->e);
+    for (size_t i = s->n_called; i < s->finished.len; i++)
+        free(s->finished.items[i].e);
     vec_done(&s->finished);
     vec_foreach (o, &s->graveyard)
         object_unref(*o);
@@ -397,10 +401,16 @@ static int
 lock_and_replay(struct store *s, struct log_head *ret_start, struct error *e)
 {
     autofree char *lock = fs_join(s->log_dir, "lock");
+    autofree char *parent = fs_join(s->dir, "..");
     int rc = fs_mkdirs(s->log_dir, 0700, e);
 
     if (rc == 0)
         rc = fs_mkdirs(s->snapshot_dir, 0700, e);
+    /* The directories must be as durable as what will be acknowledged in them. */
+    if (rc == 0)
+        rc = store_files_sync_dir(s->dir, s->opts.fs, e);
+    if (rc == 0)
+        rc = store_files_sync_dir(parent, s->opts.fs, e);
     if (rc == 0)
         rc = fs_lock(lock, &s->lock_fd, e);
     if (rc == 0)
@@ -477,7 +487,7 @@ store_close(struct store *s)
         writer_wait(s->writer);
         store_collect(s);
     }
-    store_run_finished(s);
+    store_run_finished(s, SIZE_MAX);
     store_snapshot_stop(s);
     free_parts(s);
 }

@@ -8,13 +8,18 @@
  *
  * Visibility: get, list and watch see a revision only once it is durable; only the
  * conflict check (expected revision) and store_peek see commits that wait for the disk.
- * Lazy commits are visible at once. Completions and watch events come on the loop, in
- * revision order.
+ * Revisions become visible in order, without exception; completions and watch events come
+ * on the loop in that order, and at most 64 callbacks in one go. A lazy commit is visible
+ * at once unless older commits still wait for the disk: then it keeps its place behind
+ * them. A memory commit does not wait even then: it takes a revision that was left free
+ * below them.
  *
  * A failed write or fsync poisons the store: every later commit fails with ERR_IO,
  * on_fatal is called once, and the process is expected to exit. A full disk (ENOSPC
- * before anything of the batch became visible) is ERR_FULL for the commits of that batch
- * and is not fatal.
+ * before anything of the batch became durable) is ERR_FULL for the commits of that batch
+ * and is not fatal. Meanwhile memory commits go on, lazy commits stay visible but may be
+ * lost with the process, and commits that only delete, or change objects that are being
+ * deleted, may use a reserve of 256 KiB.
  *
  * Threading: all calls on the loop thread. Ownership: objects are refcounted; callbacks
  * borrow. Cost: get O(log n), put O(log n) amortised, list O(matches) with an O(leaves)
@@ -42,7 +47,8 @@ struct store_opts {
     uint64_t snapshot_after; /* bytes of log since the last snapshot; 0: 64 MiB */
     void (*on_fatal)(void *arg, const struct error *e);
     /* Facts depend on the kind; replay asks for it by resource. NULL result: kept without
-     * columns and fields. */
+     * columns and fields. A watch asks too: one of a lazy kind cannot resume from before
+     * this start (ERR_EXPIRED), because what it saw may have been lost. */
     const struct kind *(*kind_of)(void *arg, const char *resource);
     void *arg;
     const struct store_fs_ops

@@ -166,6 +166,17 @@ make_due(struct store_watch *w)
         return;
     w->woken = w->due = true;
     TAILQ_INSERT_TAIL(&w->hub->wakes, w, link);
+    w->hub->n_due++;
+}
+
+static void
+not_due(struct store_watch *w)
+{
+    if (!w->due)
+        return;
+    w->due = false;
+    TAILQ_REMOVE(&w->hub->wakes, w, link);
+    w->hub->n_due--;
 }
 
 static void
@@ -255,13 +266,14 @@ hub_wants_wake(const struct store_hub *h)
 }
 
 void
-hub_wake(struct store_hub *h)
+hub_wake(struct store_hub *h, size_t limit)
 {
     struct store_watch *w;
 
-    while ((w = TAILQ_FIRST(&h->wakes)) != NULL) {
-        TAILQ_REMOVE(&h->wakes, w, link);
-        w->due = false;
+    if (limit > h->n_due)
+        limit = h->n_due;
+    while (limit-- > 0 && (w = TAILQ_FIRST(&h->wakes)) != NULL) {
+        not_due(w);
         w->wake(w->arg);
     }
 }
@@ -304,10 +316,10 @@ hub_watch(struct store_hub *h, const struct store_watch_opts *opts, const char *
     w->resource = resource;
     w->ns = dup_or_null(opts->ns);
     w->name = dup_or_null(opts->name);
-    w->label_key = dup_or_null(opts->label_key);
-    w->label_value = dup_or_null(
-        opts->label_key == NULL ? NULL
-                                : (opts->label_value == NULL ? "" : opts->label_value));
+    if (opts->label_key != NULL) {
+        w->label_key = xstrdup(opts->label_key);
+        w->label_value = xstrdup(opts->label_value == NULL ? "" : opts->label_value);
+    }
     w->from = opts->from;
     w->wake = opts->wake;
     w->arg = opts->arg;
@@ -366,8 +378,7 @@ store_watch_free(struct store_watch *w)
         return;
     bug_if(w->magic != HUB_MAGIC);
     leave_bucket(w);
-    if (w->due)
-        TAILQ_REMOVE(&w->hub->wakes, w, link);
+    not_due(w);
     w->hub->n_watchers--;
     w->hub->n_label_watchers -= w->label_key != NULL;
     drop_held(w);
@@ -387,10 +398,7 @@ store_watch_next(struct store_watch *w, struct store_event *ret, struct error *e
     bug_if(w->magic != HUB_MAGIC);
     drop_held(w);
     w->woken = false;
-    if (w->due) {
-        w->due = false;
-        TAILQ_REMOVE(&h->wakes, w, link);
-    }
+    not_due(w);
     if (w->idle)
         return 0;
     if (w->cursor < h->head)

@@ -40,6 +40,7 @@ struct store_hub {
     struct map *buckets;
     size_t n_watchers, n_label_watchers;
     struct hub_wakes wakes; /* to be called by hub_wake */
+    size_t n_due;           /* of them */
 };
 
 void hub_init(struct store_hub *h, size_t max_events, size_t max_bytes);
@@ -51,8 +52,9 @@ void hub_start_at(struct store_hub *h, uint64_t revision);
 void hub_publish(struct store_hub *h, const struct store_event *ev);
 /* True while hub_wake has something to do. */
 bool hub_wants_wake(const struct store_hub *h);
-/* Calls wake() of each watcher that became due; callbacks may free any watcher. */
-void hub_wake(struct store_hub *h);
+/* Calls wake() of watchers that became due before the call, at most `limit`; callbacks
+ * may free any watcher. */
+void hub_wake(struct store_hub *h, size_t limit);
 /* resource: the interned name, or NULL for all. */
 int hub_watch(struct store_hub *h, const struct store_watch_opts *opts,
               const char *resource, struct store_watch **ret,

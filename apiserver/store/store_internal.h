@@ -21,6 +21,9 @@ struct snapshot_job;
 #define STORE_FLOOR_BLOCK (1u << 20)
 /* Left free before each batch of durable commits, for renewals that must not wait. */
 #define STORE_REVISION_GAP 64
+/* Callbacks in one go: each may write an HTTP reply, and the loop must not stay away from
+ * its other work for more than 2 ms. */
+#define STORE_CALLBACKS 64
 #define STORE_BATCH_COMMITS 256
 #define STORE_BATCH_BYTES (4u << 20)
 
@@ -76,9 +79,10 @@ struct store {
     int kick_fd; /* makes the loop take another turn, for work due at its end */
     struct loop_io *kick_io;
     bool kicked;
-    vec(struct store_finish) finished;
-    vec(struct object *) graveyard; /* replaced lately; borrowers may still look */
-    size_t n_old_graves;            /* of the turn before: nobody can */
+    vec(struct store_finish) finished; /* in the order of revisions; the first ... */
+    size_t n_called;                   /* ... of them have been called */
+    vec(struct object *) graveyard;    /* replaced lately; borrowers may still look */
+    size_t n_old_graves;               /* of the turn before: nobody can */
 
     struct loop_pool *pool;
     struct snapshot_job *job; /* the snapshot that runs */
@@ -97,7 +101,8 @@ void store_set_visible(struct store *s, uint64_t revision);
 void store_kick(struct store *s);
 void store_finish_later(struct store *s, store_done_fn *done, void *arg,
                         uint64_t revision, const struct error *e);
-void store_run_finished(struct store *s);
+/* Calls what was due before the call, at most `limit`. */
+void store_run_finished(struct store *s, size_t limit);
 
 /* store_commit.c */
 /* Hands what has been collected to the writer. */

@@ -302,13 +302,13 @@ make_segment(struct store_log *log, const struct log_head *h, int fd, const char
     log_head_write(h, LOG_MAGIC, head);
     if ((rc = store_files_write(log->fs, fd, head, sizeof(head), e)) < 0)
         return rc;
-    if ((rc = sync_fd(log, fd, e)) < 0) {
+    if (sync_fd(log, fd, e) < 0) {
         e->code = ERR_IO; /* also if it was for lack of space: never retried */
         return -ERR_IO;
     }
     if (log->fs->rename(log->fs->arg, tmp, path) < 0)
         return error_errno(e, errno, "rename to %s", path);
-    if ((rc = store_files_sync_dir(log->dir, log->fs, e)) < 0) {
+    if (store_files_sync_dir(log->dir, log->fs, e) < 0) {
         e->code = ERR_IO;
         return -ERR_IO;
     }

@@ -21,14 +21,12 @@ get16(const char *p)
     return (unsigned char)p[0] | (unsigned)(unsigned char)p[1] << 8;
 }
 
-/* n bytes at off, which lie within the file. */
-static int
-view(struct log_reader *r, uint64_t off, size_t n, const char **ret, struct error *e)
+/* n bytes at off, which lie within the file. NULL: e says why. */
+static const char *
+view(struct log_reader *r, uint64_t off, size_t n, struct error *e)
 {
-    if (off >= r->window_at && off + n <= r->window_at + r->window_len) {
-        *ret = r->window + (off - r->window_at);
-        return 0;
-    }
+    if (off >= r->window_at && off + n <= r->window_at + r->window_len)
+        return r->window + (off - r->window_at);
     size_t want = n > WINDOW_BYTES ? n : WINDOW_BYTES;
     if (want > r->size - off)
         want = (size_t)(r->size - off);
@@ -43,26 +41,25 @@ view(struct log_reader *r, uint64_t off, size_t n, const char **ret, struct erro
                             (off_t)(off + r->window_len));
         if (got < 0 && errno == EINTR)
             continue;
-        if (got <= 0)
-            return error_errno(e, got == 0 ? EIO : errno, "read %s at %" PRIu64, r->path,
-                               off);
+        if (got <= 0) {
+            error_errno(e, got == 0 ? EIO : errno, "read %s at %" PRIu64, r->path, off);
+            return NULL;
+        }
         r->window_len += (size_t)got;
     }
-    *ret = r->window;
-    return 0;
+    return r->window;
 }
 
 static int
 read_head(struct log_reader *r, const char magic[8], struct error *e)
 {
     unsigned char sum[LOG_SUM_BYTES];
-    const char *p;
 
     if (r->size < LOG_HEAD_BYTES)
         return error_set(e, ERR_CORRUPT, "%s: shorter than its head", r->path);
-    int rc = view(r, 0, LOG_HEAD_BYTES, &p, e);
-    if (rc < 0)
-        return rc;
+    const char *p = view(r, 0, LOG_HEAD_BYTES, e);
+    if (p == NULL)
+        return -(int)e->code;
     if (memcmp(p, magic, 8) != 0)
         return error_set(e, ERR_CORRUPT, "%s: not a file of this kind", r->path);
     if (log_get32(p + 8) != LOG_VERSION)
@@ -146,18 +143,19 @@ read_record(struct log_reader *r, uint64_t off, struct log_record *ret, bool *re
             struct error *e)
 {
     unsigned char sum[LOG_SUM_BYTES];
-    const char *p;
 
     *ret_valid = false;
     if (r->size - off < LOG_RECORD_HEAD)
         return 0;
-    int rc = view(r, off, LOG_RECORD_HEAD, &p, e);
-    if (rc < 0 || !plausible(r, off, p, ret))
-        return rc;
+    const char *p = view(r, off, LOG_RECORD_HEAD, e);
+    if (p == NULL)
+        return -(int)e->code;
+    if (!plausible(r, off, p, ret))
+        return 0;
     size_t size = log_record_size(ret->body_len);
-    rc = view(r, off, size, &p, e);
-    if (rc < 0)
-        return rc;
+    p = view(r, off, size, e);
+    if (p == NULL)
+        return -(int)e->code;
     log_record_sum(&r->head, p, size, off, sum);
     ret->body = p + LOG_RECORD_HEAD;
     *ret_valid = memcmp(sum, p + 24, sizeof(sum)) == 0;
@@ -175,11 +173,10 @@ only_zeros(struct log_reader *r, uint64_t off, bool *ret, struct error *e)
 {
     *ret = true;
     while (*ret && off < r->size) {
-        const char *p;
         size_t n = r->size - off < WINDOW_BYTES ? (size_t)(r->size - off) : WINDOW_BYTES;
-        int rc = view(r, off, n, &p, e);
-        if (rc < 0)
-            return rc;
+        const char *p = view(r, off, n, e);
+        if (p == NULL)
+            return -(int)e->code;
         *ret = all_zero(p, n);
         off += n;
     }
@@ -214,15 +211,14 @@ log_reader_attested(struct log_reader *r, bool *ret, struct error *e)
     for (uint64_t off = r->pos + LOG_ALIGN;
          off < r->size && r->size - off >= LOG_RECORD_HEAD; off += LOG_ALIGN) {
         struct log_record rec;
-        const char *p;
         bool valid;
-        int rc = view(r, off, LOG_RECORD_HEAD, &p, e);
-        if (rc < 0)
-            return rc;
+        const char *p = view(r, off, LOG_RECORD_HEAD, e);
+        if (p == NULL)
+            return -(int)e->code;
         if (!plausible(r, off, p, &rec) || rec.group <= r->pos)
             continue;
         spent += LOG_RECORD_HEAD + rec.body_len;
-        rc = read_record(r, off, &rec, &valid, e);
+        int rc = read_record(r, off, &rec, &valid, e);
         if (rc < 0)
             return rc;
         if (valid || spent > ATTEST_BUDGET) {

@@ -85,27 +85,27 @@ check_canonical(struct replay *rp, struct span bytes, struct error *e)
     return 0;
 }
 
-static int
-read_object(struct replay *rp, const struct log_op *op, struct object **ret,
-            struct error *e)
+/* A new reference; NULL: e says what is wrong with it. */
+static struct object *
+read_object(struct replay *rp, const struct log_op *op, struct error *e)
 {
-    auto_object *o = NULL;
+    struct object *o = NULL;
     int rc = check_canonical(rp, op->object, e);
 
     if (rc == 0)
         rc = object_new(rp->kind, op->object.ptr, op->object.len, op->revision, &o, e);
-
-    if (rc < 0) {
+    if (rc < 0 || o == NULL) {
         e->code = ERR_CORRUPT;
         error_prepend(e, "%s \"" SPAN_FMT "\"", rp->resource->name, SPAN_ARG(op->name));
-        return -ERR_CORRUPT;
+        return NULL;
     }
-    if (!span_eq(op->ns, o->ns) || !span_eq(op->name, o->name))
-        return error_set(e, ERR_CORRUPT,
-                         "object %s/%s under the key " SPAN_FMT "/" SPAN_FMT, o->ns,
-                         o->name, SPAN_ARG(op->ns), SPAN_ARG(op->name));
-    *ret = move_ptr(o);
-    return 0;
+    if (!span_eq(op->ns, o->ns) || !span_eq(op->name, o->name)) {
+        error_set(e, ERR_CORRUPT, "object %s/%s under the key " SPAN_FMT "/" SPAN_FMT,
+                  o->ns, o->name, SPAN_ARG(op->ns), SPAN_ARG(op->name));
+        object_unref(o);
+        return NULL;
+    }
+    return o;
 }
 
 /* --- snapshots --- */
@@ -120,12 +120,13 @@ load_items(struct replay *rp, const struct log_record *rec, struct error *e)
 
     log_ops_init(&ops, rec);
     while ((rc = log_ops_next(&ops, &op, e)) == 1) {
-        auto_object *o = NULL;
         if (op.del || op.revision == 0 || op.revision > rp->base)
             return error_set(e, ERR_CORRUPT, "not an object of this snapshot");
-        if ((rc = find_resource(rp, op.resource, e)) < 0 ||
-            (rc = read_object(rp, &op, &o, e)) < 0)
+        if ((rc = find_resource(rp, op.resource, e)) < 0)
             return rc;
+        auto_object *o = read_object(rp, &op, e);
+        if (o == NULL)
+            return -(int)e->code;
         struct object *old = store_index_put(&rp->resource->index, o);
         if (old != NULL) {
             object_unref(old);
@@ -154,7 +155,7 @@ load_records(struct replay *rp, struct log_reader *r, struct error *e)
                              r->path, r->pos);
         if (rec.type == LOG_END)
             break;
-        if ((rc = load_items(rp, &rec, e)) < 0)
+        if (load_items(rp, &rec, e) < 0)
             return at(e, r, &rec);
     }
     if (rec.body_len != 8 || log_get64(rec.body) != rp->s->n_objects || r->pos != r->size)
@@ -231,9 +232,9 @@ apply_op(struct replay *rp, const struct log_record *rec, struct log_op *op,
     rp->resource->lazy = rp->resource->lazy || (rec->flags & LOG_FLAG_LAZY) != 0;
     op->revision = rec->revision;
     if (!op->del) {
-        auto_object *o = NULL;
-        if ((rc = read_object(rp, op, &o, e)) < 0)
-            return rc;
+        auto_object *o = read_object(rp, op, e);
+        if (o == NULL)
+            return -(int)e->code;
         ch.obj = o;
         store_apply(rp->s, rec->revision, &ch);
         return 0;
@@ -347,7 +348,7 @@ replay_records(struct replay *rp, struct log_reader *r, bool last, struct error 
                 log_debug("cannot trim", "file=%s", r->path);
             return 0;
         }
-        if ((rc = apply_record(rp, &rec, e)) < 0)
+        if (apply_record(rp, &rec, e) < 0)
             return at(e, r, &rec);
     }
 }
@@ -385,7 +386,11 @@ replay_segment(struct replay *rp, uint64_t name, bool is_first, bool is_last,
 
     if (rc < 0)
         return rc;
-    rc = check_chain(rp, &r, name, is_first, e);
+    if (r.size > LOG_SEGMENT_BYTES)
+        rc = error_set(e, ERR_CORRUPT, "%s: %" PRIu64 " bytes; a segment has at most %u",
+                       path, r.size, LOG_SEGMENT_BYTES);
+    if (rc == 0)
+        rc = check_chain(rp, &r, name, is_first, e);
     if (rc == 0)
         rc = raise_floor(rp, r.head.floor, e);
     if (rc == 0)

@@ -179,7 +179,7 @@ work(void *arg)
 static void start_job(struct store *s);
 
 static void
-done(void *arg)
+written(void *arg)
 {
     struct snapshot_job *job = arg;
     struct store *s = job->s;
@@ -237,18 +237,18 @@ start_job(struct store *s)
     s->snapshot_retry_at = 0;
     if (s->opts.inline_sync) {
         work(job);
-        done(job);
+        written(job);
         return;
     }
     if (s->pool == NULL)
         s->pool = loop_pool_new(s->loop, "snapshot", 1);
-    loop_pool_run(s->pool, work, done, job);
+    loop_pool_run(s->pool, work, written, job);
 }
 
 void
-store_snapshot(struct store *s, store_done_fn *fn, void *arg)
+store_snapshot(struct store *s, store_done_fn *done, void *arg)
 {
-    vec_push(&s->snapshot_next, ((struct store_finish){.done = fn, .arg = arg}));
+    vec_push(&s->snapshot_next, ((struct store_finish){.done = done, .arg = arg}));
     if (s->job == NULL)
         start_job(s);
 }
@@ -277,5 +277,5 @@ store_snapshot_stop(struct store *s)
     vec_foreach (f, &never)
         store_finish_later(s, f->done, f->arg, 0, &e);
     vec_done(&never);
-    store_run_finished(s);
+    store_run_finished(s, SIZE_MAX);
 }

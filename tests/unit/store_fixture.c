@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The fixture of the store's tests. */
-#include "store_fixture.h"
+#include "unit/store_fixture.h"
 
 #include <dirent.h>
 #include <fcntl.h>

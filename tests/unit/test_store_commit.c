@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commits: expectations, visibility, order, classes, reading and listing. */
-#include "store_fixture.h"
+#include "unit/store_fixture.h"
 
 #include <inttypes.h>
 

@@ -4,7 +4,7 @@
  * commit is there after a restart, one refused for lack of space is not, and after
  * anything worse nothing more is acknowledged.
  */
-#include "store_fixture.h"
+#include "unit/store_fixture.h"
 
 #include <inttypes.h>
 

@@ -4,7 +4,7 @@
  * removals, in random, rising and falling order; ranges taken at any moment must show
  * that moment to the end.
  */
-#include "store_fixture.h"
+#include "unit/store_fixture.h"
 
 #include <pthread.h>
 

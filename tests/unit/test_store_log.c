@@ -4,7 +4,7 @@
  * anywhere else is refused with its offset; a copy of the directory taken at any moment
  * opens, has every acknowledged commit, and continues above every revision handed out.
  */
-#include "store_fixture.h"
+#include "unit/store_fixture.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

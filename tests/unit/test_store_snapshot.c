@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Snapshots: while commits go on, what they replace, damaged ones, failing ones. */
-#include "store_fixture.h"
+#include "unit/store_fixture.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Watches: from every revision, filters and wake-ups, falling behind, 410, restarts. */
-#include "store_fixture.h"
+#include "unit/store_fixture.h"
 
 #include <inttypes.h>
 
