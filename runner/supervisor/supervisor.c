@@ -96,6 +96,8 @@ supervise(struct spec *s, int signal_fd, int claimed_fd)
     char verdict[TEXT_MAX + 1] = {0};
 
     setsid();
+    if (chdir("/") < 0)
+        errno = 0; /* only so that no directory is kept busy */
     prctl(PR_SET_NAME, "drover-superv");
     prctl(PR_SET_DUMPABLE, 0);
     protect_from_oom();

@@ -226,6 +226,44 @@ test_reboot(void **state)
     world_close(&w);
 }
 
+/* A power failure can leave files without their bytes. */
+static void
+test_records_cut_by_power_failure(void **state)
+{
+    struct world w;
+    struct job claimed;
+    struct job started;
+    struct error e = ERROR_INIT;
+
+    UNUSED(state);
+    world_open(&w);
+    job_init(&w, &claimed, SIDE_EFFECT "exit 0");
+    job_init(&w, &started, SIDE_EFFECT "exit 0");
+    assert_int_equal(record_prepare(claimed.dir, &e), 0);
+    assert_int_equal(record_prepare(started.dir, &e), 0);
+    autofree char *claim = fs_join(claimed.dir, "sup/claim");
+    autofree char *claim2 = fs_join(started.dir, "sup/claim");
+    autofree char *state2 = fs_join(started.dir, "sup/state.json");
+    assert_int_equal(fs_write_atomic(claim, "", 0, 0600, &e), 0);
+    assert_int_equal(fs_write_atomic(claim2, "", 0, 0600, &e), 0);
+    assert_int_equal(fs_write_atomic(state2, "", 0, 0600, &e), 0);
+    /* `starting` is forced to disk: without a state nothing was started. */
+    job_adopt(&w, &claimed);
+    job_wait_exit(&w, &claimed);
+    assert_true(claimed.result.never_started);
+    claimed.n_exited = 0;
+    job_run(&w, &claimed);
+    job_assert_exit(&claimed, 0);
+    assert_int_equal(count_starts(&claimed), 1);
+    job_adopt(&w, &started);
+    job_wait_exit(&w, &started);
+    assert_int_equal(started.result.reason, ENGINE_REBOOTED);
+    assert_true(started.result.started);
+    job_remove(&w, &claimed);
+    job_remove(&w, &started);
+    world_close(&w);
+}
+
 static void
 test_sweep(void **state)
 {
@@ -430,6 +468,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_supervisor_killed),
         cmocka_unit_test(test_supervisor_killed_without_an_agent),
         cmocka_unit_test(test_reboot),
+        cmocka_unit_test(test_records_cut_by_power_failure),
         cmocka_unit_test(test_sweep),
         cmocka_unit_test(test_agent_killed_at_random),
         cmocka_unit_test(test_supervisor_killed_at_random),

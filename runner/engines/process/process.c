@@ -41,6 +41,17 @@ tell_started(struct process_job *p, int64_t started_ns)
     p->job->events->on_started(p->job, started_ns);
 }
 
+static void
+tell_creating(struct process_job *p)
+{
+    struct engine_progress progress = {
+        .phase = ENGINE_CREATING, .downloaded_bytes = -1, .total_bytes = -1};
+
+    if (p->job != NULL && !p->started_told && !p->exit_told &&
+        p->job->events->on_progress != NULL)
+        p->job->events->on_progress(p->job, &progress);
+}
+
 /* The agent may call launch or remove from inside. */
 static void
 tell_exit(struct process_job *p, const struct engine_result *r)
@@ -239,29 +250,57 @@ look_at_claim(struct process_job *p, const struct record_claim *c,
         pidfd_send_signal(p->supervisor_fd, SIGKILL, NULL, 0); /* the job dies with it */
 }
 
+/* False when there is none. One that cannot be read was cut by a power failure: claims of
+ * this boot are complete before they get their name. */
+static bool
+read_claim(const struct process_job *p, struct record_claim *ret)
+{
+    struct error e = ERROR_INIT;
+
+    if (record_claim_read(p->dir, ret, &e) == 0)
+        return true;
+    if (e.code == ERR_CORRUPT) {
+        autofree char *path = xasprintf("%s/" RECORD_DIR "/" RECORD_CLAIM, p->dir);
+        unlink(path);
+    }
+    return false;
+}
+
+/* One that cannot be read belongs to another boot, and may stand for a start. */
+static bool
+read_state(const struct process_job *p, struct record_state *ret)
+{
+    struct error e = ERROR_INIT;
+
+    if (record_state_read(p->dir, ret, &e) == 0)
+        return true;
+    *ret = (struct record_state){.phase = RECORD_STARTING};
+    return e.code == ERR_CORRUPT;
+}
+
 static void
 look(struct process_job *p)
 {
-    struct error e = ERROR_INIT;
+    struct error ignored = ERROR_INIT;
     struct record_claim claim;
     struct record_state state;
     struct record_exit x;
 
     if (p->exit_told)
         return;
-    bool have_state = record_state_read(p->dir, &state, &e) == 0;
-    int rc = record_claim_read(p->dir, &claim, &e);
-    if (rc != 0 && have_state) { /* a claim is not forced to disk, `starting` is */
+    bool have_claim = read_claim(p, &claim);
+    bool have_state = read_state(p, &state);
+    if (!have_claim && have_state) { /* a claim is not forced to disk, `starting` is */
         memcpy(claim.boot_id, state.boot_id, sizeof(claim.boot_id));
         claim.supervisor = state.supervisor;
-        rc = 0;
+        have_claim = true;
     }
     /* The exit record last: it is written last, so nothing older can hide it. */
-    if (record_exit_read(p->dir, &x, &e) == 0) {
+    if (record_exit_read(p->dir, &x, &ignored) == 0) {
         tell_record(p, &x);
         return;
     }
-    if (rc != 0) {
+    if (!have_claim) {
         if (p->adopting)
             answer_never_started(p);
         return;
@@ -287,15 +326,29 @@ on_watch(void *arg, uint32_t mask, const char *name)
         look(arg);
 }
 
+static void give_up(struct process_job *p, enum engine_reason reason,
+                    const char *message);
+static void stop_now(struct process_job *p);
+
+/* What a call of the agent asked for, done from the loop: no answer comes from inside the
+ * call itself. */
 static void
 on_kick(void *arg)
 {
     struct process_job *p = arg;
 
-    if (p->removing)
+    if (p->removing) {
         process_remove_now(p);
-    else
-        look(p);
+        return;
+    }
+    if (p->launch_failed) {
+        p->launch_failed = false;
+        give_up(p, ENGINE_CREATE_FAILED, p->failure);
+        return;
+    }
+    look(p);
+    if (p->stop_wanted && !p->exit_told)
+        stop_now(p);
 }
 
 /* Put off to the loop: the caller may stand in a callback of this very job. */
@@ -328,7 +381,8 @@ process_job_get(struct engine *en, struct engine_job *j)
     struct process_job *p = j->engine_state;
 
     if (p == NULL) {
-        p = job_new(en, j->uid, xstrdup(j->dir));
+        char *real = realpath(j->dir, NULL);
+        p = job_new(en, j->uid, real != NULL ? real : xstrdup(j->dir));
         p->job = j;
         j->engine_state = p;
     }
@@ -406,15 +460,32 @@ list_of(const text_vec *v)
     return (struct spec_list){v->items, v->len};
 }
 
+/* Absolute and without links, while the agent's own view counts; owned by the list. */
+static void
+add_mask(text_vec *v, const char *path)
+{
+    char *real = realpath(path, NULL);
+
+    add_text(v, real != NULL ? real : xstrdup(path));
+}
+
 static void
 add_masks(text_vec *v, const struct process_job *p)
 {
+    add_mask(v, p->en->agent_dir);
     for (size_t i = 0; i < ARRAY_LEN(p->job->host_dir_mask); i++) {
         if (p->job->host_dir_mask[i] != NULL)
-            add_text(v, p->job->host_dir_mask[i]);
+            add_mask(v, p->job->host_dir_mask[i]);
     }
     for (size_t i = 0; i < p->en->n_masks; i++)
-        add_text(v, p->en->masks[i]);
+        add_mask(v, p->en->masks[i]);
+}
+
+static void
+free_masks(const text_vec *v)
+{
+    for (size_t i = 0; i < v->len; i++)
+        free((void *)(uintptr_t)v->items[i]);
 }
 
 static int
@@ -445,6 +516,7 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
         .shm_mib = j->shm_mib,
     };
     int rc = spec_memfd(&s, ret_fd, e);
+    free_masks(&lists[MASKS]);
     for (size_t i = 0; i < N; i++)
         vec_done(&lists[i]);
     return rc;
@@ -484,6 +556,7 @@ on_spawned(void *arg, pid_t pid, int status)
     }
     if (WIFEXITED(status) &&
         (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == SUPERVISOR_CLAIMED)) {
+        tell_creating(p);
         look(p);
         return;
     }
@@ -529,10 +602,9 @@ spawn_supervisor(struct process_job *p, struct error *e)
 static bool
 claimed_by_supervisor(struct process_job *p)
 {
-    struct error ignored = ERROR_INIT;
     struct record_claim c;
 
-    if (record_claim_read(p->dir, &c, &ignored) != 0)
+    if (!read_claim(p, &c))
         return false;
     if (c.supervisor.pid != 0)
         return true;
@@ -554,16 +626,12 @@ process_launch(struct engine *en, struct engine_job *j)
     int rc = watch_records(p, &e);
     bool exists = rc == 0 && (claimed_by_supervisor(p) ||
                               record_exit_read(p->dir, &x, &(struct error){0}) == 0);
-    if (rc == 0 && !exists && p->spawned == NULL) {
-        struct engine_progress progress = {
-            .phase = ENGINE_CREATING, .downloaded_bytes = -1, .total_bytes = -1};
+    if (rc == 0 && !exists && p->spawned == NULL)
         rc = spawn_supervisor(p, &e);
-        if (rc == 0 && j->events->on_progress != NULL)
-            j->events->on_progress(j, &progress);
-    }
     if (rc != 0) {
-        give_up(p, ENGINE_CREATE_FAILED, e.msg);
-        return;
+        p->launch_failed = true;
+        snprintf(p->failure, sizeof(p->failure), "%.*s", (int)sizeof(p->failure) - 1,
+                 e.msg);
     }
     loop_timer_in(p->kick, 0);
 }
@@ -581,34 +649,37 @@ process_adopt(struct engine *en, struct engine_job *j)
 }
 
 static void
-process_stop(struct engine *en, struct engine_job *j, int64_t grace_ms)
+stop_now(struct process_job *p)
 {
-    struct process_job *p = process_job_get(en, j);
     siginfo_t si;
 
-    if (p->exit_told)
-        return;
-    if (p->supervisor_fd < 0)
-        look(p);
-    if (p->exit_told)
-        return;
-    if (p->supervisor_fd < 0) {
-        /* None has claimed the job, or it is gone already: then look() has answered. */
-        if (!p->supervisor_gone)
-            give_up(p, ENGINE_START_FAILED, "stopped before the start");
-        if (p->exit_told || p->supervisor_fd < 0)
-            return;
-    }
+    if (p->supervisor_fd < 0 && !p->supervisor_gone)
+        give_up(p, ENGINE_START_FAILED, "stopped before the start");
+    if (p->exit_told || p->supervisor_fd < 0)
+        return; /* answered, or about to be */
+    p->stop_wanted = false;
     memset(&si, 0, sizeof(si));
     si.si_signo = SUPERVISOR_STOP;
     si.si_code = SI_QUEUE;
     si.si_pid = getpid();
-    si.si_value.sival_int = grace_ms < 0           ? 0
-                            : grace_ms > INT32_MAX ? INT32_MAX
-                                                   : (int)grace_ms;
+    si.si_value.sival_int = p->stop_grace_ms;
     if (pidfd_send_signal(p->supervisor_fd, SUPERVISOR_STOP, &si, 0) < 0 &&
         errno != ESRCH)
         log_err("cannot signal a supervisor", "job=%s errno=%d", p->uid, errno);
+}
+
+static void
+process_stop(struct engine *en, struct engine_job *j, int64_t grace_ms)
+{
+    struct process_job *p = process_job_get(en, j);
+    int grace = grace_ms < 0 ? 0 : grace_ms > INT32_MAX ? INT32_MAX : (int)grace_ms;
+
+    if (p->exit_told || p->removing)
+        return;
+    if (!p->stop_wanted || grace < p->stop_grace_ms)
+        p->stop_grace_ms = grace;
+    p->stop_wanted = true;
+    loop_timer_in(p->kick, 0);
 }
 
 static void

@@ -32,7 +32,9 @@ struct process_job {
 
     bool adopting; /* a job without claim is answered "never started" */
     bool started_told, exit_told;
-    bool removing;
+    bool removing, launch_failed, stop_wanted; /* for the next kick */
+    int stop_grace_ms;
+    char failure[400];
     LIST_ENTRY(process_job) link;
 };
 
