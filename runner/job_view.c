@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading of Job and Secret objects. */
+#include "runner/job_view.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <sodium.h>
+
+#include "api/resources.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define ENV_MAX 4096
+#define ENV_VALUE_MAX (1024 * 1024)
+
+static const json_t *
+path_get(const json_t *o, const char *path)
+{
+    while (o != NULL && *path != '\0') {
+        char key[64];
+        size_t n = strcspn(path, ".");
+        snprintf(key, sizeof(key), "%.*s", (int)n, path);
+        o = json_object_get(o, key);
+        path += n + (path[n] == '.');
+    }
+    return o;
+}
+
+static void
+copy(const json_t *o, const char *path, char *out, size_t size)
+{
+    const char *s = json_string_value(path_get(o, path));
+    snprintf(out, size, "%s", s != NULL ? s : "");
+}
+
+static int64_t
+integer(const json_t *o, const char *path, int64_t fallback)
+{
+    const json_t *v = path_get(o, path);
+    return json_is_integer(v) ? json_integer_value(v) : fallback;
+}
+
+bool
+job_state_terminal(const char *state)
+{
+    static const char *const terminal[] = {"Exited", "Failed", "Rejected", "Lost",
+                                           "Cancelled"};
+    for (size_t i = 0; i < ARRAY_LEN(terminal); i++) {
+        if (streq(state, terminal[i]))
+            return true;
+    }
+    return false;
+}
+
+static bool
+phase_final(const json_t *job)
+{
+    char phase[24];
+    copy(job, "status.phase", phase, sizeof(phase));
+    return streq(phase, "Done") || streq(phase, "Failed") || streq(phase, "Terminated");
+}
+
+static int
+parse_hold(const json_t *job, struct journal_hold *h, struct error *e)
+{
+    size_t i;
+    const json_t *v;
+    h->cpu_milli = integer(job, "spec.reservation.cpuMilli", 0);
+    h->memory_mib = integer(job, "spec.reservation.memoryMiB", 0);
+    h->disk_mib = integer(job, "spec.reservation.diskMiB", 0);
+    json_array_foreach (path_get(job, "spec.reservation.gpus"), i, v) {
+        if (!json_is_string(v) || json_string_length(v) >= sizeof(h->gpus[0]))
+            return error_set(e, ERR_INVALID, "a reserved GPU is not a UUID");
+        if (h->n_gpus == JOURNAL_GPUS_MAX)
+            return error_set(e, ERR_INVALID, "more than %d GPUs", JOURNAL_GPUS_MAX);
+        snprintf(h->gpus[h->n_gpus++], sizeof(h->gpus[0]), "%s", json_string_value(v));
+    }
+    return 0;
+}
+
+static void
+parse_agent(const json_t *job, struct job_view *v)
+{
+    const json_t *since = path_get(job, "status.agent.since");
+    copy(job, "status.agent.claim.journalID", v->claim_journal, sizeof(v->claim_journal));
+    copy(job, "status.agent.state", v->agent_state, sizeof(v->agent_state));
+    v->agent_terminal = job_state_terminal(v->agent_state);
+    v->agent_freed = json_is_true(path_get(job, "status.agent.released"));
+    if (!json_is_string(since) ||
+        !clock_parse(json_string_value(since), json_string_length(since),
+                     &v->agent_since_ns))
+        v->agent_since_ns = 0;
+}
+
+int
+job_view_parse(const json_t *job, struct job_view *ret, struct error *e)
+{
+    struct job_view v = {0};
+    char text[64];
+
+    copy(job, "metadata.resourceVersion", text, sizeof(text));
+    v.revision = strtoull(text, NULL, 10);
+    copy(job, "metadata.uid", v.uid, sizeof(v.uid));
+    copy(job, "metadata.namespace", v.ns, sizeof(v.ns));
+    copy(job, "metadata.name", v.name, sizeof(v.name));
+    copy(job, "spec.runName", v.run, sizeof(v.run));
+    copy(job, "spec.engine", v.engine, sizeof(v.engine));
+    copy(job, "spec.instanceUID", v.instance_uid, sizeof(v.instance_uid));
+    copy(job, "spec.stopReason", v.stop_reason, sizeof(v.stop_reason));
+    if (!id_is_uuid(v.uid, strlen(v.uid)) || v.name[0] == '\0' ||
+        v.instance_uid[0] == '\0')
+        return error_set(e, ERR_INVALID, "not a Job bound to an instance");
+    parse_agent(job, &v);
+    v.deleting = path_get(job, "metadata.deletionTimestamp") != NULL ||
+                 (phase_final(job) && !v.agent_terminal);
+    v.released = json_is_true(path_get(job, "spec.released"));
+    copy(job, "spec.desiredState", text, sizeof(text));
+    v.desired = streq(text, "Stopped")   ? JOB_STOP
+                : streq(text, "Aborted") ? JOB_ABORT
+                                         : JOB_RUN;
+    v.stop_seconds = integer(job, "spec.stopDurationSeconds", 300);
+    v.interruptible = json_is_true(path_get(job, "spec.interruptible"));
+    int r = parse_hold(job, &v.hold, e);
+    if (r < 0)
+        return r;
+    *ret = v;
+    return 0;
+}
+
+/* --- what it is given ----------------------------------------------------------------
+ */
+
+static char *
+dup_string(const json_t *job, const char *path)
+{
+    const char *s = json_string_value(path_get(job, path));
+    return s != NULL && *s != '\0' ? xstrdup(s) : NULL;
+}
+
+/* The upper end of a range is the limit; an open end is none. */
+static int
+limits(const json_t *job, struct job_run *r, struct error *e)
+{
+    auto_violations bad = {0};
+    struct resource_req req;
+    const json_t *resources = path_get(job, "spec.resources");
+    int rc = resources_parse(resources, "spec.resources", &req, &bad, e);
+    if (rc < 0)
+        return rc;
+    if (req.cpu.max > 0 && req.cpu.max < 1000000)
+        r->cpu_limit_milli = req.cpu.max * 1000;
+    if (req.memory_mib.max > 0 && req.memory_mib.max < INT64_MAX / (1024 * 1024))
+        r->memory_limit_mib = req.memory_mib.max;
+    r->shm_mib = req.shm_mib;
+    return 0;
+}
+
+static char **
+build_argv(const json_t *job)
+{
+    const json_t *a = path_get(job, "spec.argv");
+    char **argv = xcalloc(json_array_size(a) + 1, sizeof(char *));
+    size_t i;
+    const json_t *v;
+    json_array_foreach (a, i, v) {
+        const char *s = json_string_value(v);
+        argv[i] = xstrdup(s != NULL ? s : "");
+    }
+    return argv;
+}
+
+static char **
+build_env(const json_t *job, const char *const *secrets, size_t *ret_n)
+{
+    json_t *env = json_object_get(json_object_get(job, "spec"), "env");
+    size_t n = 0;
+    size_t max = json_object_size(env) + 2;
+    const char *uid = json_string_value(path_get(job, "metadata.uid"));
+    const char *key;
+    json_t *value;
+
+    for (size_t i = 0; secrets != NULL && secrets[i] != NULL; i++)
+        max++;
+    char **list = xcalloc(max + 1, sizeof(char *));
+    list[n++] = xasprintf("DROVER_JOB_ID=%s", uid != NULL ? uid : "");
+    for (size_t i = 0; secrets != NULL && secrets[i] != NULL; i++)
+        list[n++] = xstrdup(secrets[i]);
+    json_object_foreach (env, key, value)
+        list[n++] = xasprintf("%s=%s", key,
+                              json_is_string(value) ? json_string_value(value) : "");
+    *ret_n = n;
+    return list;
+}
+
+int
+job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret,
+              struct error *e)
+{
+    struct job_run r = {0};
+    int rc = limits(job, &r, e);
+    if (rc < 0)
+        return rc;
+    r.image = dup_string(job, "spec.image");
+    r.working_dir = dup_string(job, "spec.workingDir");
+    r.user = dup_string(job, "spec.user");
+    r.argv = build_argv(job);
+    r.env = build_env(job, secrets, &r.n_env);
+    *ret = r;
+    return 0;
+}
+
+void
+job_env_free(char **list)
+{
+    for (char **p = list; p != NULL && *p != NULL; p++) {
+        sodium_memzero(*p, strlen(*p));
+        free(*p);
+    }
+    free(list);
+}
+
+void
+job_run_done(struct job_run *r)
+{
+    free(r->image);
+    free(r->working_dir);
+    free(r->user);
+    for (char **p = r->argv; p != NULL && *p != NULL; p++)
+        free(*p);
+    free(r->argv);
+    job_env_free(r->env);
+    *r = (struct job_run){0};
+}
+
+/* --- secrets -------------------------------------------------------------------------
+ */
+
+size_t
+job_each_secret(const json_t *job, void (*fn)(void *arg, const char *name, bool optional),
+                void *arg)
+{
+    size_t i;
+    size_t n = 0;
+    const json_t *item;
+    json_array_foreach (path_get(job, "spec.envFrom"), i, item) {
+        const json_t *ref = json_object_get(item, "secretRef");
+        const char *name = json_string_value(json_object_get(ref, "name"));
+        if (name == NULL)
+            continue;
+        n++;
+        if (fn != NULL)
+            fn(arg, name, json_is_true(json_object_get(ref, "optional")));
+    }
+    return n;
+}
+
+static bool
+is_env_name(const char *s)
+{
+    if (*s == '\0' || isdigit((unsigned char)*s))
+        return false;
+    for (; *s != '\0'; s++) {
+        if (!isalnum((unsigned char)*s) && strchr("_.-", *s) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static int
+add_secret(const char *key, const json_t *value, char ***list, size_t *n, struct error *e)
+{
+    auto_str bytes = STR_INIT(ENV_VALUE_MAX);
+    if (!is_env_name(key))
+        return error_set(e, ERR_INVALID, "key \"%.100s\" is not a variable's name", key);
+    if (*n >= ENV_MAX)
+        return error_set(e, ERR_INVALID, "more than %d variables", ENV_MAX);
+    if (!json_is_string(value))
+        return error_set(e, ERR_INVALID, "the value of \"%.100s\" is not text", key);
+    int r = id_base64_decode(json_string_value(value), json_string_length(value), false,
+                             &bytes, e);
+    if (r < 0)
+        return error_prepend(e, "value of \"%.100s\"", key);
+    json_t *text = json_stringn(bytes.ptr, bytes.len);
+    bool good = text != NULL && memchr(bytes.ptr, '\0', bytes.len) == NULL;
+    json_decref(text);
+    if (good) {
+        *list = xreallocarray(*list, *n + 2, sizeof(char *));
+        (*list)[(*n)++] = xasprintf("%s=%s", key, bytes.ptr);
+        (*list)[*n] = NULL;
+    }
+    sodium_memzero(bytes.ptr, bytes.len);
+    return good ? 0
+                : error_set(e, ERR_INVALID,
+                            "the value of \"%.100s\" is binary: no variable can hold it",
+                            key);
+}
+
+int
+job_secret_env(const json_t *secret, char ***list, size_t *n, struct error *e)
+{
+    json_t *data = json_object_get(secret, "data");
+    const char *key;
+    json_t *value;
+    int r = 0;
+    json_object_foreach (data, key, value) {
+        r = add_secret(key, value, list, n, e);
+        if (r < 0)
+            break;
+    }
+    return r;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A Job as the agent reads it: the few fields it acts on, out of the server's JSON, and
+ * what the job is to be given (limits, argv, environment). Pure.
+ */
+#ifndef RUNNER_JOB_VIEW_H
+#define RUNNER_JOB_VIEW_H
+
+#include <jansson.h>
+
+#include "runner/job_plan.h"
+#include "runner/journal.h"
+
+struct job_view {
+    uint64_t revision;
+    char uid[64], ns[64], name[256], run[256], engine[16];
+    bool deleting; /* or in a final phase that the agent did not report */
+    bool released;
+    enum job_desired desired;
+    char stop_reason[64];
+    int64_t stop_seconds;
+    bool interruptible;
+    char instance_uid[64];
+    struct journal_hold hold;
+    char claim_journal[64]; /* "" : none */
+    char agent_state[24];   /* "" : none */
+    int64_t agent_since_ns;
+    bool agent_terminal, agent_freed;
+};
+/* ERR_INVALID when it is no Job bound to an instance. */
+int job_view_parse(const json_t *job, struct job_view *ret, struct error *e) WARN_UNUSED;
+
+/* Terminal states of status.agent.state. */
+bool job_state_terminal(const char *state);
+
+/* What the container or process gets, from the Job's spec. Owned, NULL-terminated arrays.
+ */
+struct job_run {
+    char *image, *working_dir, *user;                   /* NULL: not given */
+    char **argv, **env;                                 /* env: "K=V"; later ones win */
+    int64_t cpu_limit_milli, memory_limit_mib, shm_mib; /* 0: none */
+    size_t n_env;
+};
+/* secrets: "K=V" strings that come first (spec.env wins); may be NULL. */
+int job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret,
+                  struct error *e) WARN_UNUSED;
+void job_run_done(struct job_run *r); /* wipes the environment */
+
+/* Calls fn for each Secret that spec.envFrom names; returns how many. */
+size_t job_each_secret(const json_t *job,
+                       void (*fn)(void *arg, const char *name, bool optional), void *arg);
+/* Appends the data of a Secret object as "K=V" strings to *list (NULL-terminated array,
+ * grown; *n entries). ERR_INVALID names a key whose value cannot be an environment
+ * variable. */
+int job_secret_env(const json_t *secret, char ***list, size_t *n,
+                   struct error *e) WARN_UNUSED;
+void job_env_free(char **list); /* wipes */
+
+#endif
