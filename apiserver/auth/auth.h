@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who is asking and what may they do. Bearer tokens only:
+ *
+ *   admin        <data>/admin.token, compared by hash; user admin, group system:masters
+ *   parts        hashes in the file given by --parts-tokens-file
+ *   agents       EdDSA tokens bound to the uid of an Instance; void when it is gone
+ *   join tokens  drj_..., hashes in Secrets of type drover.dev/join-token
+ *
+ * The parts: authn.c (token -> user), token.c (signed tokens), join.c (join tokens),
+ * enroll.c (endpoints that hand out tokens), authz.c (rules; the seam for RBAC),
+ * reviews.c (the review kinds). Loop thread only.
+ */
+#ifndef AUTH_AUTH_H
+#define AUTH_AUTH_H
+
+#include "apiserver/registry/server.h"
+
+struct auth;
+
+struct auth_opts {
+    struct api_server *server;
+    const char *data_dir;     /* admin.token and keys/ below it; NULL: no admin token */
+    const char *parts_tokens; /* file, or NULL */
+    const char *ca_hash;      /* told to who gets a join token; "" without TLS. Copied */
+};
+/* Makes the admin token and the signing key when they are missing (0600). */
+int auth_new(const struct auth_opts *o, struct auth **ret, struct error *e) WARN_UNUSED;
+void auth_free(struct auth *a);
+/* The plain admin token, for the kubeconfig; wiped by auth_forget_admin. */
+const char *auth_admin_token(const struct auth *a);
+void auth_forget_admin(struct auth *a);
+
+/* From the value of an Authorization header (NULL ok). A reference, or NULL and
+ * ERR_UNAUTHORIZED. */
+struct api_user *auth_bearer(struct auth *a, const char *authorization, struct error *e);
+struct api_user *auth_token(struct auth *a, const char *token, struct error *e);
+
+/* The hooks to install: authorize, and serve for the endpoints of this module. */
+struct api_hooks auth_hooks(struct auth *a);
+bool auth_authorize(void *auth, const struct authz_attributes *a, struct str *reason);
+bool auth_serve(void *auth, struct api_call *c);
+
+#endif

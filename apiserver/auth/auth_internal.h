@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of auth/. */
+#ifndef AUTH_AUTH_INTERNAL_H
+#define AUTH_AUTH_INTERNAL_H
+
+#include "apiserver/auth/auth.h"
+
+#define JOIN_PREFIX "drj_"
+#define JOIN_TYPE "drover.dev/join-token"
+#define LABEL_INSTANCE "drover.dev/instance"
+#define LABEL_MACHINE "drover.dev/machine"
+#define LABEL_FLEET "drover.dev/fleet"
+#define ANNOTATION_FLEET "drover.dev/fleet"
+#define ANNOTATION_EXPIRES "drover.dev/expires-at"
+#define ANNOTATION_JOURNAL "drover.dev/journal-id"
+enum { AGENT_TOKEN_S = 24 * 3600 };
+
+struct signer;
+
+struct part_token {
+    char hash[65];
+    struct api_user *user;
+};
+struct auth {
+    struct api_server *server;
+    char admin_hash[65]; /* "" when there is none */
+    char *admin_token;   /* until auth_forget_admin */
+    struct api_user *admin;
+    vec(struct part_token) parts;
+    struct signer *signer;
+    char *ca_hash;
+};
+
+/* --- token.c: JWT, alg EdDSA */
+struct agent_claims {
+    char ns[254], name[254], uid[64];
+    int64_t issued_s, expires_s;
+};
+/* The key is made when the file is missing; dir NULL: a key for this process only. */
+int signer_new(const char *dir, struct signer **ret, struct error *e) WARN_UNUSED;
+void signer_free(struct signer *s);
+void signer_sign(const struct signer *s, const struct agent_claims *c, struct str *out);
+/* Signature, algorithm, issuer and expiry are right, or ERR_UNAUTHORIZED. */
+int signer_verify(const struct signer *s, const char *token, int64_t now_s,
+                  struct agent_claims *ret, struct error *e) WARN_UNUSED;
+
+/* --- join.c */
+struct join_token {
+    char ns[254], fleet[254];
+};
+/* Finds a live join token by its plain text. */
+int join_find(struct auth *a, const char *token, struct join_token *ret,
+              struct error *e) WARN_UNUSED;
+/* POST .../fleets/<fleet>/jointoken */
+void join_create(struct auth *a, struct api_call *c);
+
+/* --- enroll.c */
+void enroll(struct auth *a, struct api_call *c);      /* .../enroll */
+void renew_token(struct auth *a, struct api_call *c); /* .../instances/<name>/token */
+
+/* --- reviews.c: false when the route is none of them */
+bool reviews_serve(struct auth *a, struct api_call *c);
+
+/* --- authz.c */
+/* True; or the call was answered with 403. */
+bool auth_allowed(struct auth *a, struct api_call *c);
+
+/* --- authn.c */
+/* Fills instance_* of a user named system:agent:<uid>. False when it is gone. */
+bool auth_resolve_agent(struct auth *a, struct api_user *u);
+
+/* --- body.c: small JSON bodies of these endpoints */
+/* A tree of the body; NULL and the call answered with 400/415. Caller decrefs. */
+json_t *body_tree(struct api_call *c);
+const char *body_text(const json_t *tree, const char *key); /* "" when absent */
+
+#endif

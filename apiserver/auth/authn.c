@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a bearer token to a user. Secrets are compared as hashes, in constant time. */
+#include <sodium.h>
+#include <stdlib.h>
+#include <strings.h>
+
+#include "apiserver/auth/auth_internal.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/id.h"
+
+enum { FILE_MAX = 64 * 1024, TOKEN_BYTES_MAX = 8192 };
+
+static bool
+hash_equal(const char a[65], const char b[65])
+{
+    return a[0] != '\0' && b[0] != '\0' && sodium_memcmp(a, b, 64) == 0;
+}
+
+static int
+load_admin(struct auth *a, const char *dir, struct error *e)
+{
+    autofree char *file = fs_join(dir, "admin.token");
+    auto_str text = STR_INIT(FILE_MAX);
+    char token[ID_TOKEN_MAX];
+
+    int rc = fs_read(file, &text, e);
+    if (rc < 0 && e->code == ERR_NOT_FOUND) {
+        *e = ERROR_INIT;
+        id_token("dra_", token);
+        str_adds(&text, token);
+        rc = fs_write_atomic(file, token, strlen(token), 0600, e);
+    }
+    if (rc < 0)
+        return rc;
+    while (text.len > 0 && (unsigned char)text.ptr[text.len - 1] <= ' ')
+        str_truncate(&text, text.len - 1);
+    if (text.len < 16)
+        return error_set(e, ERR_CORRUPT,
+                         "%s: a token of at least 16 characters is needed", file);
+    id_hash_hex(text.ptr, text.len, a->admin_hash);
+    a->admin_token = str_detach(&text);
+    return 0;
+}
+
+/* "<hash> <user> <groups>" */
+static int
+parse_part(struct auth *a, char *line, struct error *e)
+{
+    struct part_token part = {0};
+    char *save = NULL;
+    const char *hash = strtok_r(line, " \t", &save);
+    const char *user = strtok_r(NULL, " \t", &save);
+    const char *groups = strtok_r(NULL, " \t", &save);
+
+    if (hash == NULL || *hash == '#')
+        return 0;
+    if (strlen(hash) != 64 || user == NULL)
+        return error_set(e, ERR_BAD_REQUEST,
+                         "a line is \"<64 hex digits> <user> <group,group>\"");
+    memcpy(part.hash, hash, 64);
+    autofree char *all =
+        xasprintf("%s%ssystem:authenticated", groups == NULL ? "" : groups,
+                  groups == NULL ? "" : ",");
+    part.user = user_new(user, all);
+    vec_push(&a->parts, part);
+    return 0;
+}
+
+static int
+load_parts(struct auth *a, const char *file, struct error *e)
+{
+    auto_str text = STR_INIT(FILE_MAX);
+    char *save = NULL;
+
+    int rc = fs_read(file, &text, e);
+    if (rc < 0)
+        return rc;
+    for (char *line = strtok_r(text.ptr, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save)) {
+        if (parse_part(a, line, e) < 0)
+            return error_prepend(e, "%s", file);
+    }
+    return 0;
+}
+
+static int
+load(struct auth *a, const struct auth_opts *o, struct error *e)
+{
+    autofree char *keys = o->data_dir == NULL ? NULL : fs_join(o->data_dir, "keys");
+    int rc;
+
+    if (o->data_dir != NULL &&
+        ((rc = fs_mkdirs(keys, 0700, e)) < 0 || (rc = load_admin(a, o->data_dir, e)) < 0))
+        return rc;
+    if ((rc = signer_new(keys, &a->signer, e)) < 0)
+        return rc;
+    return o->parts_tokens == NULL ? 0 : load_parts(a, o->parts_tokens, e);
+}
+
+int
+auth_new(const struct auth_opts *o, struct auth **ret, struct error *e)
+{
+    struct auth *a = xnew(struct auth);
+
+    a->server = o->server;
+    a->ca_hash = xstrdup(o->ca_hash == NULL ? "" : o->ca_hash);
+    a->admin = user_new("admin", "system:masters,system:authenticated");
+    int rc = load(a, o, e);
+    if (rc < 0) {
+        auth_free(a);
+        return rc;
+    }
+    *ret = a;
+    return 0;
+}
+
+void
+auth_forget_admin(struct auth *a)
+{
+    if (a->admin_token == NULL)
+        return;
+    sodium_memzero(a->admin_token, strlen(a->admin_token));
+    free(a->admin_token);
+    a->admin_token = NULL;
+}
+
+void
+auth_free(struct auth *a)
+{
+    if (a == NULL)
+        return;
+    auth_forget_admin(a);
+    user_unref(a->admin);
+    vec_foreach (p, &a->parts)
+        user_unref(p->user);
+    vec_done(&a->parts);
+    signer_free(a->signer);
+    free(a->ca_hash);
+    free(a);
+}
+
+const char *
+auth_admin_token(const struct auth *a)
+{
+    return a->admin_token;
+}
+
+/* --- users
+ * ------------------------------------------------------------------------------- */
+
+static void
+set_text(char **field, const char *text)
+{
+    free(*field);
+    *field = xstrdup(text);
+}
+
+static struct api_user *
+agent_user(struct auth *a, const struct agent_claims *c, struct error *e)
+{
+    struct store_key key = {"instances.drover.dev", c->ns, c->name};
+    const struct object *o = store_get(api_server_store(a->server), &key);
+
+    if (o == NULL || !streq(o->uid, c->uid)) {
+        error_set(e, ERR_UNAUTHORIZED, "the instance of this token is gone");
+        return NULL;
+    }
+    autofree char *name = xasprintf("system:agent:%s", c->uid);
+    struct api_user *u = user_new(name, "system:agents,system:authenticated");
+    set_text(&u->uid, c->uid);
+    set_text(&u->instance_ns, c->ns);
+    set_text(&u->instance_name, c->name);
+    set_text(&u->instance_uid, c->uid);
+    return u;
+}
+
+static struct api_user *
+joining_user(struct auth *a, const char *token, struct error *e)
+{
+    struct join_token j;
+
+    if (join_find(a, token, &j, e) < 0)
+        return NULL;
+    autofree char *name = xasprintf("system:join:%s:%s", j.ns, j.fleet);
+    struct api_user *u = user_new(name, "system:joining");
+    set_text(&u->join_ns, j.ns);
+    set_text(&u->join_fleet, j.fleet);
+    return u;
+}
+
+struct api_user *
+auth_token(struct auth *a, const char *token, struct error *e)
+{
+    struct agent_claims claims;
+    char hash[65];
+
+    if (strlen(token) > TOKEN_BYTES_MAX) {
+        error_set(e, ERR_UNAUTHORIZED, "the token is too long");
+        return NULL;
+    }
+    if (str_starts(token, JOIN_PREFIX))
+        return joining_user(a, token, e);
+    id_hash_hex(token, strlen(token), hash);
+    if (hash_equal(hash, a->admin_hash))
+        return user_ref(a->admin);
+    vec_foreach (p, &a->parts) {
+        if (hash_equal(hash, p->hash))
+            return user_ref(p->user);
+    }
+    if (signer_verify(a->signer, token, clock_wall_ns() / 1000000000, &claims, e) < 0)
+        return NULL;
+    return agent_user(a, &claims, e);
+}
+
+struct api_user *
+auth_bearer(struct auth *a, const char *authorization, struct error *e)
+{
+    if (authorization == NULL || strncasecmp(authorization, "Bearer ", 7) != 0) {
+        error_set(e, ERR_UNAUTHORIZED, "no bearer token");
+        return NULL;
+    }
+    authorization += 7;
+    authorization += strspn(authorization, " ");
+    return auth_token(a, authorization, e);
+}
+
+bool
+auth_resolve_agent(struct auth *a, struct api_user *u)
+{
+    static const char prefix[] = "system:agent:";
+    struct store_list *list;
+    const struct object *o;
+    bool found = false;
+
+    if (!str_starts(u->name, prefix))
+        return true;
+    list = store_list(api_server_store(a->server), "instances.drover.dev", NULL, NULL);
+    while (!found && (o = store_list_next(list)) != NULL) {
+        if (!streq(o->uid, u->name + sizeof(prefix) - 1))
+            continue;
+        set_text(&u->instance_ns, o->ns);
+        set_text(&u->instance_name, o->name);
+        set_text(&u->instance_uid, o->uid);
+        found = true;
+    }
+    store_list_free(list);
+    return found;
+}

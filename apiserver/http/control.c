@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The control socket. Answers are small and local: they are written at once. */
+#include "apiserver/http/control.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/queue.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+LOG_MODULE(control);
+
+enum { LINE_MAX_BYTES = 512, CONNECTIONS_MAX = 16, ANSWER_MAX = 1 << 20 };
+
+struct session {
+    TAILQ_ENTRY(session) entry;
+    struct control *control;
+    int fd;
+    struct loop_io *io;
+    struct str line;
+};
+TAILQ_HEAD(sessions, session);
+
+struct control {
+    struct loop *loop;
+    struct api_server *server;
+    char *path;
+    int fd;
+    struct loop_io *io;
+    struct sessions sessions;
+    size_t n;
+};
+
+static void
+session_free(struct session *s)
+{
+    TAILQ_REMOVE(&s->control->sessions, s, entry);
+    s->control->n--;
+    loop_io_free(s->io);
+    close(s->fd);
+    str_done(&s->line);
+    free(s);
+}
+
+static void
+run_command(struct control *c, const char *line, struct str *out)
+{
+    if (streq(line, "stats"))
+        api_server_metrics(c->server, out);
+    else if (streq(line, "loop"))
+        loop_dump(c->loop, out);
+    else if (str_starts(line, "log "))
+        str_adds(out, log_set_spec(line + 4) ? "ok\n" : "unknown level or module\n");
+    else
+        str_adds(out, "commands: stats, loop, log SPEC\n");
+}
+
+static void
+on_session(void *arg, int fd, uint32_t events)
+{
+    struct session *s = arg;
+    char buf[LINE_MAX_BYTES];
+    struct error e = ERROR_INIT;
+
+    UNUSED(events);
+    ssize_t n = read(fd, buf, sizeof(buf));
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n > 0)
+        str_add(&s->line, buf, (size_t)n);
+    char *end = memchr(s->line.ptr, '\n', s->line.len);
+    if (n > 0 && end == NULL && !s->line.toobig)
+        return;
+    if (end != NULL) {
+        auto_str answer = STR_INIT(ANSWER_MAX);
+        *end = '\0';
+        run_command(s->control, s->line.ptr, &answer);
+        if (fs_write_all(fd, answer.ptr, answer.len, &e) < 0)
+            log_debug("answer not taken", "error=\"%s\"", e.msg);
+    }
+    session_free(s);
+}
+
+static void
+on_accept(void *arg, int fd, uint32_t events)
+{
+    struct control *c = arg;
+    struct error e = ERROR_INIT;
+    struct timeval limit = {.tv_sec = 1};
+
+    UNUSED(events);
+    /* Blocking with a limit: an answer that nobody reads is cut off. */
+    int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+    if (peer < 0)
+        return;
+    if (c->n == CONNECTIONS_MAX ||
+        setsockopt(peer, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) != 0) {
+        close(peer);
+        return;
+    }
+    struct session *s = xnew(struct session);
+    s->control = c;
+    s->fd = peer;
+    str_init(&s->line, LINE_MAX_BYTES);
+    TAILQ_INSERT_TAIL(&c->sessions, s, entry);
+    c->n++;
+    if (loop_io_add(c->loop, "control-session", peer, EPOLLIN, on_session, s, &s->io,
+                    &e) < 0)
+        session_free(s);
+}
+
+static int
+listen_unix(const char *path, int *ret, struct error *e)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        return error_errno(e, errno, "control socket");
+    if (strlen(path) >= sizeof(a.sun_path))
+        return error_set(e, ERR_BAD_REQUEST, "%s: the path is too long for a socket",
+                         path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    unlink(path);
+    mode_t mask = umask(0177);
+    int rc = bind(fd, (const struct sockaddr *)&a, sizeof(a));
+    int err = errno;
+    umask(mask);
+    if (rc != 0 || listen(fd, CONNECTIONS_MAX) != 0)
+        return error_errno(e, rc != 0 ? err : errno, "listen on %s", path);
+    *ret = move_fd(fd);
+    return 0;
+}
+
+int
+control_start(struct loop *l, const char *path, struct api_server *s,
+              struct control **ret, struct error *e)
+{
+    struct control *c = xnew(struct control);
+
+    c->loop = l;
+    c->server = s;
+    c->path = xstrdup(path);
+    c->fd = -1;
+    TAILQ_INIT(&c->sessions);
+    if (listen_unix(path, &c->fd, e) < 0 ||
+        loop_io_add(l, "control", c->fd, EPOLLIN, on_accept, c, &c->io, e) < 0) {
+        control_free(c);
+        return -(int)e->code;
+    }
+    *ret = c;
+    return 0;
+}
+
+void
+control_free(struct control *c)
+{
+    if (c == NULL)
+        return;
+    while (!TAILQ_EMPTY(&c->sessions))
+        session_free(TAILQ_FIRST(&c->sessions));
+    loop_io_free(c->io);
+    if (c->fd >= 0) {
+        close(c->fd);
+        unlink(c->path);
+    }
+    free(c->path);
+    free(c);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control socket: a unix socket, 0600, one command per connection and line, the
+ * answer as text until the end. For operators and tests. Commands: help, stats, loop, log
+ * SPEC.
+ */
+#ifndef HTTP_CONTROL_H
+#define HTTP_CONTROL_H
+
+#include "apiserver/registry/server.h"
+#include "io/loop.h"
+
+struct control;
+int control_start(struct loop *l, const char *path, struct api_server *s,
+                  struct control **ret, struct error *e) WARN_UNUSED;
+void control_free(struct control *c); /* NULL ok */
+
+#endif

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * drover-apiserver: opens the store, starts the registry, listens, and stops in order:
+ * not ready -> no new connections -> watches end -> open requests finish -> store closes.
+ */
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "apiserver/http/control.h"
+#include "apiserver/http/front.h"
+#include "apiserver/http/tls.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "client/client.h"
+
+LOG_MODULE(apiserver);
+
+enum { POOL_THREADS = 2, DRAIN_MS = 10 * 1000, DRAIN_STEP_MS = 20 };
+
+struct options {
+    const char *data_dir, *listen, *unix_socket, *parts_tokens, *streams_address,
+        *streams_socket, *control_socket;
+    bool insecure;
+    char address[64];
+    uint16_t port;
+};
+
+struct program {
+    struct options o;
+    struct loop *loop;
+    struct loop_pool *pool;
+    struct kinds *kinds;
+    struct store *store;
+    struct api_server *server;
+    struct auth *auth;
+    struct proxy *proxy;
+    struct front *front;
+    struct http_server *tcp, *local;
+    struct control *control;
+    struct loop_signal *term, *intr;
+    struct loop_timer *drain;
+    struct tls_files tls;
+    int64_t drain_until_ms;
+    struct error start_error;
+};
+
+static const char usage[] =
+    "usage: drover-apiserver --data-dir DIR [--listen ADDRESS:PORT] [--unix-socket "
+    "PATH]\n"
+    "    [--parts-tokens-file FILE] [--streams-address HOST:PORT] [--streams-socket "
+    "PATH]\n"
+    "    [--control-socket PATH] [--insecure-listen] [--log-level SPEC]\n"
+    "Serves the API over HTTPS on --listen (127.0.0.1:6440) and over HTTP on the unix\n"
+    "socket. Makes keys/, admin.token and kubeconfig in the data directory. Normally\n"
+    "started by `drover server`. --insecure-listen leaves TLS out; for measurements "
+    "only.\n";
+
+enum option_id {
+    OPT_DATA = 1,
+    OPT_LISTEN,
+    OPT_UNIX,
+    OPT_PARTS,
+    OPT_STREAMS_ADDRESS,
+    OPT_STREAMS_SOCKET,
+    OPT_CONTROL,
+    OPT_INSECURE,
+    OPT_LOG,
+    OPT_HELP
+};
+
+static const struct option long_options[] = {
+    {"data-dir", required_argument, NULL, OPT_DATA},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"unix-socket", required_argument, NULL, OPT_UNIX},
+    {"parts-tokens-file", required_argument, NULL, OPT_PARTS},
+    {"streams-address", required_argument, NULL, OPT_STREAMS_ADDRESS},
+    {"streams-socket", required_argument, NULL, OPT_STREAMS_SOCKET},
+    {"control-socket", required_argument, NULL, OPT_CONTROL},
+    {"insecure-listen", no_argument, NULL, OPT_INSECURE},
+    {"log-level", required_argument, NULL, OPT_LOG},
+    {"help", no_argument, NULL, OPT_HELP},
+    {0},
+};
+
+static int
+take_option(struct options *o, int id, struct error *e)
+{
+    const char **const text[] = {[OPT_DATA] = &o->data_dir,
+                                 [OPT_LISTEN] = &o->listen,
+                                 [OPT_UNIX] = &o->unix_socket,
+                                 [OPT_PARTS] = &o->parts_tokens,
+                                 [OPT_STREAMS_ADDRESS] = &o->streams_address,
+                                 [OPT_STREAMS_SOCKET] = &o->streams_socket,
+                                 [OPT_CONTROL] = &o->control_socket};
+
+    if (id >= OPT_DATA && id <= OPT_CONTROL) {
+        *text[id] = optarg;
+        return 0;
+    }
+    if (id == OPT_INSECURE) {
+        o->insecure = true;
+        return 0;
+    }
+    if (id == OPT_LOG && log_set_spec(optarg))
+        return 0;
+    if (id == OPT_LOG)
+        return error_set(e, ERR_BAD_REQUEST,
+                         "--log-level: \"%s\" is not level or "
+                         "module=level,...",
+                         optarg);
+    if (id == OPT_HELP) {
+        fputs(usage, stdout);
+        exit(0);
+    }
+    return error_set(e, ERR_BAD_REQUEST, "see drover-apiserver --help");
+}
+
+static int
+split_listen(struct options *o, struct error *e)
+{
+    const char *colon = strrchr(o->listen, ':');
+    char *end = NULL;
+    long port = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
+    size_t n = colon == NULL ? 0 : (size_t)(colon - o->listen);
+
+    if (n == 0 || n >= sizeof(o->address) || *end != '\0' || end == colon + 1 ||
+        port < 0 || port > 65535)
+        return error_set(e, ERR_BAD_REQUEST,
+                         "--listen: \"%s\" is not ADDRESS:PORT, e.g. 127.0.0.1:6440",
+                         o->listen);
+    memcpy(o->address, o->listen, n);
+    o->address[n] = '\0';
+    o->port = (uint16_t)port;
+    return 0;
+}
+
+static int
+parse_options(int argc, char **argv, struct options *o, struct error *e)
+{
+    int id;
+
+    o->listen = "127.0.0.1:6440";
+    opterr = 1;
+    while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        if (take_option(o, id, e) < 0)
+            return -(int)e->code;
+    }
+    if (optind < argc)
+        return error_set(e, ERR_BAD_REQUEST, "\"%s\" is not an option", argv[optind]);
+    if (o->data_dir == NULL)
+        return error_set(e, ERR_BAD_REQUEST, "--data-dir is required");
+    return split_listen(o, e);
+}
+
+/* --- stopping
+ * ---------------------------------------------------------------------------- */
+
+static void
+on_store_fatal(void *arg, const struct error *e)
+{
+    UNUSED(arg);
+    /* Nothing may be acknowledged any more; what is durable is safe. */
+    log_err("the store has failed; stopping at once", "error=\"%s\"", e->msg);
+    _exit(70);
+}
+
+static void
+on_drain(void *arg)
+{
+    struct program *p = arg;
+
+    if (front_open_requests(p->front) == 0 || loop_now_ms(p->loop) >= p->drain_until_ms)
+        loop_quit(p->loop, 0);
+    else
+        loop_timer_in(p->drain, DRAIN_STEP_MS);
+}
+
+static void
+on_signal(void *arg, int signo)
+{
+    struct program *p = arg;
+
+    if (p->drain_until_ms != 0) { /* the second one does not wait */
+        loop_quit(p->loop, 0);
+        return;
+    }
+    log_info("stopping", "signal=%d", signo);
+    p->drain_until_ms = loop_now_ms(p->loop) + DRAIN_MS;
+    if (p->front != NULL)
+        front_set_ready(p->front, false);
+    if (p->tcp != NULL)
+        http_server_quiesce(p->tcp);
+    if (p->local != NULL)
+        http_server_quiesce(p->local);
+    api_server_stop_watches(p->server);
+    loop_timer_in(p->drain, 0);
+}
+
+/* --- starting
+ * ---------------------------------------------------------------------------- */
+
+static int
+start_core(struct program *p, struct error *e)
+{
+    const struct options *o = &p->o;
+    autofree char *keys = fs_join(o->data_dir, "keys");
+
+    if (fs_mkdirs(o->data_dir, 0700, e) < 0 || kinds_load(&p->kinds, e) < 0)
+        return -(int)e->code;
+    struct store_opts so = {.dir = o->data_dir,
+                            .on_fatal = on_store_fatal,
+                            .kind_of = kinds_kind_of,
+                            .arg = p->kinds};
+    if (store_open(p->loop, &so, &p->store, e) < 0 ||
+        (!o->insecure && tls_load(keys, &p->tls, e) < 0))
+        return -(int)e->code;
+    p->pool = loop_pool_new(p->loop, "compute", POOL_THREADS);
+    struct api_server_opts ao = {.loop = p->loop,
+                                 .store = p->store,
+                                 .kinds = p->kinds,
+                                 .pool = p->pool,
+                                 .advertise_address = o->listen,
+                                 .streams_address = o->streams_address};
+    if (api_server_new(&ao, &p->server, e) < 0)
+        return -(int)e->code;
+    struct auth_opts au = {.server = p->server,
+                           .data_dir = o->data_dir,
+                           .parts_tokens = o->parts_tokens,
+                           .ca_hash = p->tls.ca_hash};
+    if (auth_new(&au, &p->auth, e) < 0 ||
+        (o->streams_socket != NULL &&
+         proxy_new(p->loop, o->streams_socket, &p->proxy, e) < 0))
+        return -(int)e->code;
+    struct api_hooks hooks = auth_hooks(p->auth);
+    api_server_set_hooks(p->server, &hooks);
+    struct front_opts fo = {p->server, p->auth, p->proxy};
+    p->front = front_new(&fo);
+    return api_server_start_loops(p->server, e);
+}
+
+static int
+write_kubeconfig(struct program *p, uint16_t port, struct error *e)
+{
+    autofree char *file = fs_join(p->o.data_dir, "kubeconfig");
+    char name[] = "drover", ns[] = "default";
+    char *address = p->o.address;
+    /* Listening on all addresses: this machine reaches it by its loopback. */
+    char loopback[] = "127.0.0.1";
+    if (streq(address, "0.0.0.0") || streq(address, "::"))
+        address = loopback;
+    bool v6 = strchr(address, ':') != NULL;
+    autofree char *url = xasprintf("http%s://%s%s%s:%u", p->o.insecure ? "" : "s",
+                                   v6 ? "[" : "", address, v6 ? "]" : "", port);
+    autofree char *token = xstrdup(auth_admin_token(p->auth));
+    struct client_context c = {.name = name,
+                               .server = url,
+                               .ca_pem = p->o.insecure ? NULL : p->tls.ca_cert.ptr,
+                               .token = token,
+                               .ns = ns};
+
+    int rc = client_context_write(file, &c, e);
+    auth_forget_admin(p->auth);
+    if (rc == 0)
+        log_info("serving", "url=%s kubeconfig=%s", url, file);
+    return rc;
+}
+
+static int
+start_listeners(struct program *p, struct error *e)
+{
+    const struct options *o = &p->o;
+    struct http_server_opts tcp = {.name = "api",
+                                   .address = o->address,
+                                   .port = o->port,
+                                   .handler = front_handle,
+                                   .arg = p->front};
+    struct http_server_opts local = {.name = "api-unix",
+                                     .unix_path = o->unix_socket,
+                                     .handler = front_handle,
+                                     .arg = p->front};
+
+    if (!o->insecure) {
+        tcp.tls_cert_pem = p->tls.cert.ptr;
+        tcp.tls_key_pem = p->tls.key.ptr;
+    }
+    if (http_server_start(p->loop, &tcp, &p->tcp, e) < 0)
+        return error_prepend(e, "listen on %s", o->listen);
+    if (o->unix_socket != NULL && http_server_start(p->loop, &local, &p->local, e) < 0)
+        return error_prepend(e, "listen on %s", o->unix_socket);
+    if (o->control_socket != NULL &&
+        control_start(p->loop, o->control_socket, p->server, &p->control, e) < 0)
+        return -(int)e->code;
+    return write_kubeconfig(p, http_server_port(p->tcp), e);
+}
+
+static void
+on_bootstrapped(void *arg, const struct error *e)
+{
+    struct program *p = arg;
+
+    if (e != NULL)
+        p->start_error = *e;
+    else if (start_listeners(p, &p->start_error) == 0) {
+        front_set_ready(p->front, true);
+        return;
+    }
+    loop_quit(p->loop, 1);
+}
+
+static int
+start(struct program *p, struct error *e)
+{
+    if (loop_new(&p->loop, e) < 0 ||
+        loop_signal_add(p->loop, SIGTERM, on_signal, p, &p->term, e) < 0 ||
+        loop_signal_add(p->loop, SIGINT, on_signal, p, &p->intr, e) < 0)
+        return -(int)e->code;
+    p->drain = loop_timer_new(p->loop, "drain", on_drain, p);
+    if (start_core(p, e) < 0)
+        return -(int)e->code;
+    api_server_bootstrap(p->server, on_bootstrapped, p);
+    return 0;
+}
+
+static void
+stop(struct program *p)
+{
+    control_free(p->control);
+    if (p->tcp != NULL)
+        http_server_free(p->tcp);
+    if (p->local != NULL)
+        http_server_free(p->local);
+    proxy_free(p->proxy);
+    front_free(p->front);
+    if (p->pool != NULL)
+        loop_pool_free(p->pool);
+    /* Completions of the last commits still use the registry. */
+    if (p->store != NULL)
+        api_server_prepare_close(p->server);
+    if (p->store != NULL)
+        store_close(p->store);
+    auth_free(p->auth);
+    api_server_free(p->server);
+    kinds_free(p->kinds);
+    tls_done(&p->tls);
+    loop_timer_free(p->drain);
+    loop_signal_free(p->term);
+    loop_signal_free(p->intr);
+    if (p->loop != NULL)
+        loop_free(p->loop);
+}
+
+int
+main(int argc, char **argv)
+{
+    struct program p = {0};
+    struct error e = ERROR_INIT;
+
+    log_set_program("drover-apiserver");
+    signal(SIGPIPE, SIG_IGN);
+    int rc = parse_options(argc, argv, &p.o, &e);
+    if (rc == 0)
+        rc = start(&p, &e);
+    if (rc == 0 && loop_run(p.loop) != 0) {
+        e = p.start_error;
+        rc = -(int)e.code;
+    }
+    stop(&p);
+    if (rc < 0) {
+        fprintf(stderr, "drover-apiserver: %s\n", e.msg);
+        return error_exit_status(e.code);
+    }
+    return 0;
+}

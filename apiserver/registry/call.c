@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a call: route, authorise, dispatch to a verb, answer once. */
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "apiserver/registry/server_internal.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+LOG_MODULE(api);
+
+struct api_call *
+api_call_new(struct api_server *s, const struct api_request *req,
+             const struct api_responder_ops *ops, void *responder)
+{
+    struct api_call *c = xnew(struct api_call);
+
+    c->server = s;
+    c->ops = ops;
+    c->responder = responder;
+    c->req = *req;
+    c->user = user_ref(req->user);
+    c->verb = "";
+    c->started_ns = clock_now_ns();
+    s->open_calls++;
+    return c;
+}
+
+static void
+call_free(struct api_call *c)
+{
+    c->server->open_calls--;
+    user_unref(c->user);
+    free(c);
+}
+
+void
+api_call_abort(struct api_call *c)
+{
+    c->ops = NULL;
+}
+
+void
+call_header(struct api_call *c, const char *name, const char *value)
+{
+    if (c->ops != NULL)
+        c->ops->header(c->responder, name, value);
+}
+
+void
+call_respond(struct api_call *c, int status, const char *type, struct str *body)
+{
+    metrics_request(c->server->metrics, c, status);
+    if (c->ops != NULL) {
+        c->ops->header(c->responder, "Cache-Control", "no-cache, private");
+        c->ops->respond(c->responder, status, type, body);
+    }
+    str_done(body);
+    call_free(c);
+}
+
+void
+call_respond_reader(struct api_call *c, int status, const char *type, uint64_t length,
+                    const struct api_reader *r)
+{
+    metrics_request(c->server->metrics, c, status);
+    if (c->ops != NULL) {
+        c->ops->header(c->responder, "Cache-Control", "no-cache, private");
+        c->ops->respond_reader(c->responder, status, type, length, r);
+    } else {
+        r->free_arg(r->arg);
+    }
+    call_free(c);
+}
+
+void *
+call_respond_stream(struct api_call *c, int status, const char *type,
+                    const struct api_filler *f, const struct api_responder_ops **ret_ops)
+{
+    void *stream = NULL;
+
+    metrics_request(c->server->metrics, c, status);
+    if (c->ops != NULL) {
+        *ret_ops = c->ops;
+        c->ops->header(c->responder, "Cache-Control", "no-cache, private");
+        stream = c->ops->respond_stream(c->responder, status, type, f);
+    } else {
+        f->free_arg(f->arg);
+    }
+    call_free(c);
+    return stream;
+}
+
+void
+call_json(struct api_call *c, int status, struct str *body)
+{
+    if (body->toobig) {
+        call_error(c, ERR_INTERNAL, "the answer is too large");
+        return;
+    }
+    call_respond(c, status, "application/json", body);
+}
+
+void
+call_problem(struct api_call *c, const struct problem *p)
+{
+    struct str body = STR_INIT(256 * 1024);
+    char seconds[16];
+    int http;
+
+    problem_write(p, &body, &http);
+    if (http >= 500)
+        log_warn_rl("request failed", "verb=%s path=%.200s error=\"%s\"", c->verb,
+                    c->ops == NULL ? "?" : c->req.path, p->e.msg);
+    if (p->e.retry_after_ms > 0) {
+        snprintf(seconds, sizeof(seconds), "%u", (p->e.retry_after_ms + 999) / 1000);
+        call_header(c, "Retry-After", seconds);
+    }
+    call_respond(c, http, "application/json", &body);
+}
+
+void
+call_error(struct api_call *c, enum err_code code, const char *fmt, ...)
+{
+    auto_problem p;
+    char text[sizeof(p.e.msg)];
+    va_list ap;
+
+    problem_init(&p, NULL, NULL);
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    problem_set(&p, code, "%s", text);
+    call_problem(c, &p);
+}
+
+/* --- dispatch
+ * ---------------------------------------------------------------------------- */
+
+struct verb {
+    const char *name;
+    void (*run)(struct api_call *c);
+};
+
+static struct verb
+choose_verb(const struct api_call *c)
+{
+    const char *method = c->req.method;
+    bool one = c->route.name[0] != '\0';
+
+    if (streq(method, "GET") || streq(method, "HEAD")) {
+        if (one)
+            return (struct verb){"get", verb_get};
+        if (call_query_bool(c, "watch"))
+            return (struct verb){"watch", verb_watch};
+        return (struct verb){"list", verb_list};
+    }
+    if (streq(method, "POST") && !one)
+        return (struct verb){"create", verb_write};
+    if (streq(method, "PUT") && one)
+        return (struct verb){"update", verb_write};
+    if (streq(method, "PATCH") && one)
+        return (struct verb){"patch", verb_write};
+    if (streq(method, "DELETE"))
+        return one ? (struct verb){"delete", verb_delete}
+                   : (struct verb){"deletecollection", verb_deletecollection};
+    return (struct verb){"", NULL};
+}
+
+void
+call_forbidden(struct api_call *c, const char *reason)
+{
+    const struct route *r = &c->route;
+    auto_str text = STR_INIT(400);
+    auto_problem p;
+
+    problem_init(&p, r->kind, r->name);
+    if (r->resource) {
+        str_adds(&text, r->plural);
+        if (*r->group != '\0')
+            str_addf(&text, ".%s", r->group);
+        if (*r->name != '\0')
+            str_addf(&text, " \"%s\"", r->name);
+        str_addf(&text,
+                 " is forbidden: User \"%s\" cannot %s resource \"%s%s%s\" in API "
+                 "group \"%s\"",
+                 c->user->name, c->verb, r->plural, *r->sub != '\0' ? "/" : "", r->sub,
+                 r->group);
+        if (*r->ns != '\0')
+            str_addf(&text, " in the namespace \"%s\"", r->ns);
+        else
+            str_adds(&text, " at the cluster scope");
+    } else {
+        str_addf(&text, "forbidden: User \"%s\" cannot %s path \"%.200s\"", c->user->name,
+                 c->verb, c->req.path);
+    }
+    if (*reason != '\0')
+        str_addf(&text, ": %s", reason);
+    problem_set(&p, ERR_FORBIDDEN, "%s", text.ptr);
+    call_problem(c, &p);
+}
+
+static bool
+authorized(struct api_call *c, struct str *reason)
+{
+    const struct api_hooks *h = &c->server->hooks;
+    const struct route *r = &c->route;
+    autofree char *name = NULL;
+
+    if (h->authorize == NULL)
+        return true;
+    struct authz_attributes a = {.user = c->user, .verb = c->verb};
+    if (r->resource) {
+        a.group = r->group;
+        a.resource = r->plural;
+        a.sub = r->sub;
+        a.ns = r->ns;
+        a.name = r->name;
+        a.label_selector = call_query(c, "labelSelector");
+        a.field_selector = call_query(c, "fieldSelector");
+        if (streq(c->verb, "create") && *c->user->instance_uid != '\0')
+            a.body_name = name = body_name(c->req.body, NULL);
+    } else {
+        a.path = c->req.path;
+    }
+    return h->authorize(h->arg, &a, reason);
+}
+
+/* Only these verbs exist for the CRD objects: they say what is served. */
+static bool
+read_only(const struct route *r, const char *verb)
+{
+    return streq(r->group, "apiextensions.k8s.io") && !streq(verb, "get") &&
+           !streq(verb, "list") && !streq(verb, "watch");
+}
+
+static void
+run_resource(struct api_call *c)
+{
+    struct route *r = &c->route;
+    struct verb verb = choose_verb(c);
+    auto_str reason = STR_INIT(256);
+
+    if (verb.run == NULL) {
+        call_error(c, ERR_UNSUPPORTED,
+                   "the server does not allow this method on the requested resource");
+        return;
+    }
+    c->verb = verb.name;
+    if (!authorized(c, &reason)) {
+        call_forbidden(c, reason.ptr);
+        return;
+    }
+    bool status = streq(r->sub, "status") && r->kind != NULL && r->kind->has_status;
+    bool ns_wrong = r->kind != NULL && *r->ns != '\0' && !r->kind->namespaced;
+    if (r->kind == NULL || ns_wrong || (*r->sub != '\0' && !status)) {
+        call_error(c, ERR_NOT_FOUND, "the server could not find the requested resource");
+        return;
+    }
+    if (r->kind->namespaced && *r->ns == '\0' &&
+        (*r->name != '\0' || verb.run == verb_write || verb.run == verb_delete)) {
+        call_error(c, ERR_BAD_REQUEST,
+                   "an empty namespace may not be set for this request");
+        return;
+    }
+    if (read_only(r, verb.name)) {
+        call_error(c, ERR_UNSUPPORTED,
+                   "%s is not supported on resources of kind \"%s\": this server's kinds "
+                   "are built in",
+                   verb.name, r->kind->resource);
+        return;
+    }
+    if (status && (verb.run == verb_delete || verb.run == verb_list)) {
+        call_error(c, ERR_UNSUPPORTED,
+                   "the server does not allow this method on the requested resource");
+        return;
+    }
+    verb.run(c);
+}
+
+void
+api_call_run(struct api_call *c)
+{
+    struct api_server *s = c->server;
+    auto_str reason = STR_INIT(256);
+
+    if (s->hooks.serve != NULL && s->hooks.serve(s->hooks.arg, c))
+        return;
+    if (route_parse(s->kinds, c->req.path, &c->route)) {
+        run_resource(c);
+        return;
+    }
+    c->verb = streq(c->req.method, "GET") ? "get" : c->req.method;
+    if (!authorized(c, &reason)) {
+        call_forbidden(c, reason.ptr);
+        return;
+    }
+    if (!streq(c->req.method, "GET") && !streq(c->req.method, "HEAD")) {
+        call_error(c, ERR_UNSUPPORTED,
+                   "the server does not allow this method on the requested resource");
+        return;
+    }
+    if (discovery_serve(c) || openapi_serve(c))
+        return;
+    call_error(c, ERR_NOT_FOUND, "the server could not find the requested resource");
+}

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * list: one consistent snapshot, collected in slices (references only), then written by
+ * the content reader: JSON with its exact length, Tables and metadata lists as a stream.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+
+#include "api/jtok.h"
+#include "api/selector.h"
+#include "apiserver/registry/server_internal.h"
+#include "base/clock.h"
+#include "base/id.h"
+
+enum { SLICE = 4000, POSITION_MAX = 520, TOKEN_MAX = 2048 };
+
+/* The items of one answer and how far they have been written. */
+struct list_body {
+    vec(struct object *) items;
+    size_t next;
+    struct str head, tail, piece; /* piece: what is being sent; off: how much of it was */
+    size_t off;
+    bool head_done, tail_done;
+    enum accept_form form;
+    const char *version;
+    struct table_opts table;
+};
+
+struct list_op {
+    struct api_call *call;
+    struct list_options o;
+    struct accept accept;
+    enum include_object include;
+    struct selector *labels, *fields;
+    struct store_list *list;
+    const struct object *last;   /* seen; lives as long as list */
+    char *scope;                 /* for snapshots: resource and namespace */
+    char position[POSITION_MAX]; /* "ns/name" of the last object seen */
+    uint64_t revision;
+    struct list_body *body;
+};
+
+static void
+body_free(void *arg)
+{
+    struct list_body *b = arg;
+
+    vec_foreach (o, &b->items)
+        object_unref(*o);
+    vec_done(&b->items);
+    str_done(&b->head);
+    str_done(&b->tail);
+    str_done(&b->piece);
+    free(b);
+}
+
+static void
+op_free(struct list_op *op)
+{
+    selector_free(op->labels);
+    selector_free(op->fields);
+    if (op->list != NULL)
+        store_list_free(op->list);
+    if (op->body != NULL)
+        body_free(op->body);
+    free(op->scope);
+    free(op);
+}
+
+/* --- continue tokens
+ * --------------------------------------------------------------------- */
+
+static void
+token_write(int64_t revision, const char *position, struct str *out)
+{
+    auto_str json = STR_INIT(TOKEN_MAX);
+
+    str_addf(&json,
+             "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"start\":", (long long)revision);
+    jput_stringz(&json, position);
+    str_truncate(&json, json.len - 1);
+    str_adds(&json, "\\u0000\"}");
+    id_base64url(json.ptr, json.len, out);
+}
+
+static int
+token_read(const char *token, int64_t *ret_revision, char position[POSITION_MAX],
+           struct problem *p)
+{
+    auto_str json = STR_INIT(TOKEN_MAX);
+    struct error e = ERROR_INIT;
+    int rc = -1;
+
+    if (id_base64_decode(token, strlen(token), true, &json, &e) == 0) {
+        json_t *t = json_loadb(json.ptr, json.len, JSON_ALLOW_NUL, NULL);
+        const json_t *rv = json_object_get(t, "rv");
+        const char *start = json_string_value(json_object_get(t, "start"));
+        if (json_is_integer(rv) && start != NULL && strlen(start) < POSITION_MAX &&
+            strchr(start, '/') != NULL) {
+            *ret_revision = json_integer_value(rv);
+            snprintf(position, POSITION_MAX, "%s", start);
+            rc = 0;
+        }
+        json_decref(t);
+    }
+    if (rc < 0)
+        return problem_set(p, ERR_BAD_REQUEST,
+                           "continue key is not valid: \"%.60s\" was not made by this "
+                           "server",
+                           token);
+    return 0;
+}
+
+/* --- writing
+ * ----------------------------------------------------------------------------- */
+
+static void
+next_piece(struct list_body *b)
+{
+    str_reset(&b->piece);
+    b->off = 0;
+    if (!b->head_done) {
+        b->head_done = true;
+        str_add(&b->piece, b->head.ptr, b->head.len);
+    } else if (b->next < b->items.len) {
+        const struct object *o = b->items.items[b->next];
+        bool first = b->next++ == 0;
+        if (b->form == ACCEPT_TABLE) {
+            /* table_row puts its comma by the byte before, which is not sent. */
+            str_addc(&b->piece, first ? '[' : ']');
+            b->off = 1;
+            table_row(&b->table, o, &b->piece);
+        } else {
+            if (!first)
+                str_addc(&b->piece, ',');
+            represent_object(o, b->form, b->version, &b->piece);
+        }
+    } else if (!b->tail_done) {
+        b->tail_done = true;
+        str_add(&b->piece, b->tail.ptr, b->tail.len);
+    }
+}
+
+/* http_fill_fn and, as the end never comes early, http_read_fn. */
+static ssize_t
+body_fill(void *arg, char *buf, size_t max)
+{
+    struct list_body *b = arg;
+    size_t n = 0;
+
+    while (n < max) {
+        if (b->off == b->piece.len) {
+            next_piece(b);
+            if (b->piece.len == 0)
+                break;
+        }
+        size_t part = b->piece.len - b->off < max - n ? b->piece.len - b->off : max - n;
+        memcpy(buf + n, b->piece.ptr + b->off, part);
+        b->off += part;
+        n += part;
+    }
+    return n > 0 ? (ssize_t)n : -1;
+}
+
+/* "resourceVersion":"N"[,"continue":"..."][,"remainingItemCount":n] */
+static void
+metadata_of(struct list_op *op, struct str *out)
+{
+    size_t remaining = op->list == NULL ? 0 : store_list_remaining(op->list);
+
+    str_addf(out, "\"resourceVersion\":\"%llu\"", (unsigned long long)op->revision);
+    if (op->o.limit == 0 || remaining == 0)
+        return;
+    str_adds(out, ",\"continue\":\"");
+    token_write((int64_t)op->revision, op->position, out);
+    str_addc(out, '"');
+    if (op->labels == NULL && op->fields == NULL)
+        str_addf(out, ",\"remainingItemCount\":%zu", remaining);
+    snapshots_put(op->call->server->snapshots, op->list, op->scope, op->position,
+                  loop_now_ms(op->call->server->loop));
+    op->list = NULL;
+}
+
+static void
+frame(struct list_op *op, struct list_body *b)
+{
+    const struct kind *k = op->call->route.kind;
+    auto_str metadata = STR_INIT(TOKEN_MAX * 2);
+
+    metadata_of(op, &metadata);
+    b->form = op->accept.form == ACCEPT_PARTIAL_LIST ? ACCEPT_PARTIAL : op->accept.form;
+    b->version = op->accept.version;
+    if (b->form == ACCEPT_TABLE) {
+        b->table = (struct table_opts){.kind = k,
+                                       .version = b->version,
+                                       .include = op->include,
+                                       .now_ns = clock_wall_ns()};
+        table_head(&b->table, metadata.ptr, true, &b->head);
+        str_adds(&b->tail, "]}\n");
+        return;
+    }
+    if (b->form == ACCEPT_PARTIAL)
+        str_addf(&b->head,
+                 "{\"kind\":\"PartialObjectMetadataList\",\"apiVersion\":\"meta.k8s.io/"
+                 "%s\",\"metadata\":{%s},\"items\":[",
+                 b->version, metadata.ptr);
+    else
+        str_addf(&b->head,
+                 "{\"kind\":\"%s\",\"apiVersion\":\"%s\",\"metadata\":{%s},\"items\":[",
+                 k->list_kind, k->api_version, metadata.ptr);
+    str_adds(&b->tail, "]}\n");
+}
+
+static void
+answer(struct list_op *op)
+{
+    struct list_body *b = move_ptr(op->body);
+    struct api_call *c = op->call;
+
+    frame(op, b);
+    op_free(op);
+    if (b->form != ACCEPT_JSON) {
+        const struct api_responder_ops *ops = NULL;
+        struct api_filler f = {body_fill, body_free, b};
+        call_respond_stream(c, 200, "application/json", &f, &ops);
+        return;
+    }
+    uint64_t length = b->head.len + b->tail.len;
+    vec_foreach (o, &b->items)
+        length += object_written_len(*o) + 1;
+    if (b->items.len > 0)
+        length--;
+    struct api_reader r = {body_fill, body_free, b};
+    call_respond_reader(c, 200, "application/json", length, &r);
+}
+
+/* --- collecting
+ * --------------------------------------------------------------------------- */
+
+static void
+take(struct list_op *op, struct object *o)
+{
+    if (selector_match(op->labels, o) && selector_match(op->fields, o))
+        vec_push(&op->body->items, object_ref(o));
+}
+
+static bool
+page_full(const struct list_op *op)
+{
+    return op->o.limit > 0 && op->body->items.len >= (size_t)op->o.limit;
+}
+
+static void
+collect(void *arg)
+{
+    struct list_op *op = arg;
+
+    for (size_t n = 0; !page_full(op); n++) {
+        if (n == SLICE && op->call->server->pool != NULL) {
+            loop_post(op->call->server->loop, collect, op);
+            return;
+        }
+        struct object *o = store_list_next(op->list);
+        if (o == NULL)
+            break;
+        op->last = o;
+        take(op, o);
+    }
+    if (op->last != NULL)
+        snprintf(op->position, sizeof(op->position), "%s/%s", op->last->ns,
+                 op->last->name);
+    answer(op);
+}
+
+static int
+expired(struct list_op *op, struct problem *p)
+{
+    auto_str token = STR_INIT(TOKEN_MAX);
+
+    token_write(-1, op->position, &token);
+    p->cont = str_detach(&token);
+    return problem_set(
+        p, ERR_EXPIRED,
+        "The provided continue parameter is too old to display a consistent list result. "
+        "You can start a new list without the continue parameter, or use the continue "
+        "token in this response to retrieve the remainder of the results.");
+}
+
+static int
+continue_list(struct list_op *op, struct problem *p)
+{
+    struct api_server *s = op->call->server;
+    const struct route *r = &op->call->route;
+    int64_t revision;
+
+    int rc = token_read(op->o.cont, &revision, op->position, p);
+    if (rc < 0)
+        return rc;
+    if (revision > 0) {
+        op->list =
+            snapshots_take(s->snapshots, (uint64_t)revision, op->scope, op->position);
+        if (op->list == NULL && (uint64_t)revision != store_revision(s->store))
+            return expired(op, p);
+    }
+    if (op->list == NULL)
+        op->list = store_list(s->store, r->kind->resource, *r->ns == '\0' ? NULL : r->ns,
+                              op->position);
+    op->revision = store_list_revision(op->list);
+    return 0;
+}
+
+static int
+check_revision(struct list_op *op, struct problem *p)
+{
+    uint64_t current = store_revision(op->call->server->store);
+    const struct list_options *o = &op->o;
+    bool exact =
+        o->match == RV_MATCH_EXACT || (o->match == RV_MATCH_UNSET && o->limit > 0);
+
+    if (!o->rv_given || o->rv == 0)
+        return 0;
+    if (o->rv > current) {
+        problem_set(p, ERR_TIMEOUT,
+                    "Timeout: Too large resource version: %llu, current: %llu",
+                    (unsigned long long)o->rv, (unsigned long long)current);
+        p->e.retry_after_ms = 1000;
+        p->cause_reason = "ResourceVersionTooLarge";
+        p->cause_message = "Too large resource version";
+        return -ERR_TIMEOUT;
+    }
+    if (exact && o->rv != current)
+        return problem_set(p, ERR_EXPIRED,
+                           "The resourceVersion for the provided list is too old.");
+    return 0;
+}
+
+/* One named object needs no walk. */
+static bool
+single(struct list_op *op)
+{
+    struct api_server *s = op->call->server;
+    const struct route *r = &op->call->route;
+    const char *name =
+        op->fields == NULL ? NULL : selector_requires(op->fields, "metadata.name");
+
+    if (name == NULL || (r->kind->namespaced && *r->ns == '\0'))
+        return false;
+    struct store_key key = {r->kind->resource, r->ns, name};
+    struct object *o = store_get(s->store, &key);
+    op->revision = store_revision(s->store);
+    if (o != NULL)
+        take(op, o);
+    return true;
+}
+
+static int
+prepare(struct list_op *op, struct problem *p)
+{
+    struct api_call *c = op->call;
+    const struct route *r = &c->route;
+    int rc;
+
+    if ((rc = accept_parse(call_header_in(c, "Accept"), &op->accept, p)) < 0 ||
+        (rc = list_options_parse(c, &op->o, p)) < 0 ||
+        (rc = include_parse(c, &op->include, p)) < 0 ||
+        (rc = selector_parse_labels(op->o.label, &op->labels, &p->e)) < 0 ||
+        (rc = selector_parse_fields(r->kind, op->o.field, &op->fields, &p->e)) < 0)
+        return rc;
+    op->scope = xasprintf("%s|%s", r->kind->resource, r->ns);
+    op->body = xnew(struct list_body);
+    str_init(&op->body->head, 64 * 1024);
+    str_init(&op->body->tail, 64);
+    str_init(&op->body->piece, 2 * OBJECT_MAX_BYTES);
+    return check_revision(op, p);
+}
+
+static void
+start(struct list_op *op)
+{
+    struct api_server *s = op->call->server;
+    const struct route *r = &op->call->route;
+    auto_problem p;
+
+    problem_init(&p, NULL, NULL);
+    int rc = prepare(op, &p);
+    bool continued = rc == 0 && op->o.cont != NULL && *op->o.cont != '\0';
+    if (continued)
+        rc = continue_list(op, &p);
+    if (rc < 0) {
+        struct api_call *c = op->call;
+        op_free(op);
+        call_problem(c, &p);
+        return;
+    }
+    if (!continued && single(op)) {
+        answer(op);
+        return;
+    }
+    if (op->list == NULL) {
+        op->list =
+            store_list(s->store, r->kind->resource, *r->ns == '\0' ? NULL : r->ns, NULL);
+        op->revision = store_list_revision(op->list);
+    }
+    collect(op);
+}
+
+void
+verb_list(struct api_call *c)
+{
+    struct list_op *op = xnew(struct list_op);
+
+    op->call = c;
+    start(op);
+}

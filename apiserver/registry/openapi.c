@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * OpenAPI v3: an index and one document per group and version, from the CRD schemas, with
+ * what clients look for and nothing else (reference F §3). v2 is in openapi_v2.c. Built
+ * when first asked for and kept.
+ */
+#include <stdlib.h>
+
+#include "apiserver/registry/openapi_internal.h"
+#include "apiserver/registry/server_internal.h"
+#include "base/id.h"
+
+enum { DOCUMENT_MAX = 16 << 20 };
+
+struct openapi_doc {
+    struct str body;
+    char hash[65];
+};
+struct openapi {
+    const struct kinds *kinds;
+    struct map *docs; /* "apis/drover.dev/v1" -> struct openapi_doc; "" is the index */
+    struct openapi_doc *v2;
+};
+
+static const char object_meta_json[] =
+    "{\"type\":\"object\",\"description\":\"What all objects have.\",\"properties\":{"
+    "\"annotations\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"},"
+    "\"description\":\"Notes for tools, not for selecting.\"},"
+    "\"creationTimestamp\":{\"type\":\"string\",\"format\":\"date-time\",\"description\":"
+    "\"When it was created. Set by the server.\"},"
+    "\"deletionGracePeriodSeconds\":{\"type\":\"integer\",\"format\":\"int64\"},"
+    "\"deletionTimestamp\":{\"type\":\"string\",\"format\":\"date-time\",\"description\":"
+    "\"When its deletion was asked for.\"},"
+    "\"finalizers\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
+    "\"x-kubernetes-list-type\":\"set\",\"description\":\"Who must agree before it goes "
+    "away.\"},"
+    "\"generateName\":{\"type\":\"string\",\"description\":\"Start of a name that the "
+    "server completes.\"},"
+    "\"generation\":{\"type\":\"integer\",\"format\":\"int64\",\"description\":\"Counts "
+    "changes of the spec.\"},"
+    "\"labels\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"},"
+    "\"description\":\"For grouping and selecting.\"},"
+    "\"managedFields\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"properties\":"
+    "{"
+    "\"apiVersion\":{\"type\":\"string\"},\"fieldsType\":{\"type\":\"string\"},"
+    "\"fieldsV1\":{\"type\":\"object\"},\"manager\":{\"type\":\"string\"},"
+    "\"operation\":{\"type\":\"string\"},\"subresource\":{\"type\":\"string\"},"
+    "\"time\":{\"type\":\"string\",\"format\":\"date-time\"}}},\"description\":\"Who "
+    "manages which field.\"},"
+    "\"name\":{\"type\":\"string\",\"description\":\"Unique within a namespace. It "
+    "cannot "
+    "change.\"},"
+    "\"namespace\":{\"type\":\"string\",\"description\":\"The project it belongs to.\"},"
+    "\"ownerReferences\":{\"type\":\"array\",\"items\":{\"type\":\"object\",\"required\":"
+    "["
+    "\"apiVersion\",\"kind\",\"name\",\"uid\"],\"properties\":{"
+    "\"apiVersion\":{\"type\":\"string\"},\"blockOwnerDeletion\":{\"type\":\"boolean\"},"
+    "\"controller\":{\"type\":\"boolean\"},\"kind\":{\"type\":\"string\"},"
+    "\"name\":{\"type\":\"string\"},\"uid\":{\"type\":\"string\"}}},\"description\":"
+    "\"When "
+    "all of them are gone, it goes too.\"},"
+    "\"resourceVersion\":{\"type\":\"string\",\"description\":\"Changes with every "
+    "write.\"},"
+    "\"selfLink\":{\"type\":\"string\"},"
+    "\"uid\":{\"type\":\"string\",\"description\":\"Unique for all time. Set by the "
+    "server.\"}}}";
+
+json_t *
+openapi_object_meta(void)
+{
+    json_t *meta = json_loads(object_meta_json, 0, NULL);
+
+    bug_if(meta == NULL);
+    return meta;
+}
+
+void
+openapi_name(const struct kind *k, struct str *out)
+{
+    const char *end = k->group + strlen(k->group);
+
+    if (*k->group == '\0')
+        str_adds(out, "io.k8s.api.core.");
+    while (end > k->group) { /* the labels of the group, last first */
+        const char *start = end;
+        while (start > k->group && start[-1] != '.')
+            start--;
+        str_add(out, start, (size_t)(end - start));
+        str_addc(out, '.');
+        end = start > k->group ? start - 1 : start;
+    }
+    str_addf(out, "%s.%s", k->version, k->kind);
+}
+
+static void
+root_of(const struct kind *k, struct str *out)
+{
+    if (*k->group == '\0')
+        str_addf(out, "api/%s", k->version);
+    else
+        str_addf(out, "apis/%s/%s", k->group, k->version);
+}
+
+void
+openapi_path(const struct kind *k, struct str *out)
+{
+    str_addc(out, '/');
+    root_of(k, out);
+    if (k->namespaced)
+        str_adds(out, "/namespaces/{namespace}");
+    str_addf(out, "/%s/{name}", k->plural);
+}
+
+json_t *
+openapi_gvk(const struct kind *k)
+{
+    return json_pack("{s:s,s:s,s:s}", "group", k->group, "kind", k->kind, "version",
+                     k->version);
+}
+
+json_t *
+openapi_schema(const struct kind *k, const char *ref_prefix)
+{
+    json_t *schema = k->openapi == NULL ? json_object() : json_deep_copy(k->openapi);
+    json_t *properties = json_object_get(schema, "properties");
+    autofree char *ref = xasprintf("%s" OBJECT_META_NAME, ref_prefix);
+
+    if (properties == NULL) {
+        properties = json_object();
+        json_object_set_new(schema, "properties", properties);
+    }
+    json_object_set_new(
+        properties, "apiVersion",
+        json_pack("{s:s,s:s}", "type", "string", "description",
+                  "Group and version of the schema, as in drover.dev/v1."));
+    json_object_set_new(
+        properties, "kind",
+        json_pack("{s:s,s:s}", "type", "string", "description", "What this object is."));
+    json_object_set_new(
+        properties, "metadata",
+        json_pack("{s:[{s:s}],s:s,s:{}}", "allOf", "$ref", ref, "description",
+                  "Name, labels and what else all objects have.", "default"));
+    json_object_set_new(schema, "x-kubernetes-group-version-kind",
+                        json_pack("[o]", openapi_gvk(k)));
+    return schema;
+}
+
+static json_t *
+query_parameter(const char *name)
+{
+    return json_pack("{s:s,s:s,s:{s:s}}", "name", name, "in", "query", "schema", "type",
+                     "string");
+}
+
+static json_t *
+operations(const struct kind *k)
+{
+    json_t *patch =
+        json_pack("{s:o,s:[o,o,o]}", "x-kubernetes-group-version-kind", openapi_gvk(k),
+                  "parameters", query_parameter("fieldValidation"),
+                  query_parameter("dryRun"), query_parameter("fieldManager"));
+    json_t *get = json_pack("{s:o}", "x-kubernetes-group-version-kind", openapi_gvk(k));
+
+    return json_pack("{s:o,s:o}", "get", get, "patch", patch);
+}
+
+static void
+publish(struct map *docs, const char *key, json_t *tree)
+{
+    autofree char *text = json_dumps(tree, JSON_COMPACT | JSON_SORT_KEYS);
+    struct openapi_doc *d = xnew(struct openapi_doc);
+
+    str_init(&d->body, DOCUMENT_MAX);
+    str_adds(&d->body, text);
+    id_hash_hex(text, strlen(text), d->hash);
+    map_put(docs, key, d);
+    json_decref(tree);
+}
+
+static void
+add_kind(json_t *doc, const struct kind *k)
+{
+    auto_str name = STR_INIT(1024), path = STR_INIT(1024);
+
+    openapi_name(k, &name);
+    openapi_path(k, &path);
+    json_object_set_new(json_object_get(doc, "paths"), path.ptr, operations(k));
+    json_object_set_new(json_object_get(json_object_get(doc, "components"), "schemas"),
+                        name.ptr, openapi_schema(k, "#/components/schemas/"));
+}
+
+static void
+build_v3(struct openapi *o)
+{
+    json_t *trees = json_object(), *index = json_object(), *doc;
+    const char *root;
+
+    for (size_t i = 0; i < kinds_len(o->kinds); i++) {
+        const struct kind *k = kinds_at(o->kinds, i)->kind;
+        auto_str key = STR_INIT(512);
+        root_of(k, &key);
+        doc = json_object_get(trees, key.ptr);
+        if (doc == NULL) {
+            doc = json_pack("{s:s,s:{s:s,s:s},s:{},s:{s:{s:o}}}", "openapi", "3.0.0",
+                            "info", "title", "drover", "version", "v1", "paths",
+                            "components", "schemas", OBJECT_META_NAME,
+                            openapi_object_meta());
+            json_object_set_new(trees, key.ptr, doc);
+        }
+        add_kind(doc, k);
+    }
+    json_object_foreach (trees, root, doc) {
+        publish(o->docs, root, json_incref(doc));
+        const struct openapi_doc *d = map_get(o->docs, root);
+        autofree char *url = xasprintf("/openapi/v3/%s?hash=%.32s", root, d->hash);
+        json_object_set_new(index, root, json_pack("{s:s}", "serverRelativeURL", url));
+    }
+    json_decref(trees);
+    publish(o->docs, "", json_pack("{s:o}", "paths", index));
+}
+
+static void
+doc_free(void *p)
+{
+    struct openapi_doc *d = p;
+
+    if (d == NULL)
+        return;
+    str_done(&d->body);
+    free(d);
+}
+
+struct openapi *
+openapi_new(const struct api_server *s)
+{
+    struct openapi *o = xnew(struct openapi);
+
+    o->kinds = s->kinds;
+    o->docs = map_new(doc_free);
+    return o;
+}
+
+void
+openapi_free(struct openapi *o)
+{
+    if (o == NULL)
+        return;
+    doc_free(o->v2);
+    map_free(o->docs);
+    free(o);
+}
+
+static void
+answer(struct api_call *c, const struct openapi_doc *d, const char *type)
+{
+    struct str body = STR_INIT(DOCUMENT_MAX);
+    const char *match = call_header_in(c, "If-None-Match");
+    char etag[68];
+
+    snprintf(etag, sizeof(etag), "\"%s\"", d->hash);
+    call_header(c, "ETag", etag);
+    call_header(c, "Vary", "Accept");
+    if (match != NULL && streq(match, etag)) {
+        call_respond(c, 304, type, &body);
+        return;
+    }
+    str_add(&body, d->body.ptr, d->body.len);
+    call_respond(c, 200, type, &body);
+}
+
+static bool
+serve_v2(struct api_call *c, struct openapi *o)
+{
+    static const char *const types[] = {
+        "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+        "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"};
+    const char *accept = call_header_in(c, "Accept");
+
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        if (!accept_has(accept, types[i]))
+            continue;
+        if (o->v2 == NULL) {
+            o->v2 = xnew(struct openapi_doc);
+            str_init(&o->v2->body, DOCUMENT_MAX);
+            openapi_v2_write(o->kinds, &o->v2->body);
+            id_hash_hex(o->v2->body.ptr, o->v2->body.len, o->v2->hash);
+        }
+        answer(c, o->v2, types[i]);
+        return true;
+    }
+    call_error(c, ERR_NOT_ACCEPTABLE,
+               "only the following media types are accepted: %s; JSON schemas are at "
+               "/openapi/v3",
+               types[0]);
+    return true;
+}
+
+bool
+openapi_serve(struct api_call *c)
+{
+    struct openapi *o = c->server->openapi;
+    const char *path = c->req.path;
+
+    if (streq(path, "/openapi/v2"))
+        return serve_v2(c, o);
+    if (!str_starts(path, "/openapi/v3"))
+        return false;
+    path += strlen("/openapi/v3");
+    path += strspn(path, "/");
+    if (map_len(o->docs) == 0)
+        build_v3(o);
+    const struct openapi_doc *d = map_get(o->docs, path);
+    if (d == NULL)
+        return false;
+    answer(c, d, "application/json");
+    return true;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the writers of the OpenAPI documents. */
+#ifndef REGISTRY_OPENAPI_INTERNAL_H
+#define REGISTRY_OPENAPI_INTERNAL_H
+
+#include <jansson.h>
+
+#include "apiserver/registry/kinds.h"
+
+#define OBJECT_META_NAME "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+
+/* "dev.drover.v1.Run". */
+void openapi_name(const struct kind *k, struct str *out);
+/* "/apis/drover.dev/v1/namespaces/{namespace}/runs/{name}" */
+void openapi_path(const struct kind *k, struct str *out);
+/* {"group":...,"kind":...,"version":...} */
+json_t *openapi_gvk(const struct kind *k);
+/* The kind's schema as published; metadata refers to ObjectMeta with the given prefix
+ * ("#/definitions/"). */
+json_t *openapi_schema(const struct kind *k, const char *ref_prefix);
+json_t *openapi_object_meta(void);
+
+/* The OpenAPI v2 document of all kinds, in gnostic's protobuf encoding. */
+void openapi_v2_write(const struct kinds *kinds, struct str *out);
+
+#endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An object as JSON, as PartialObjectMetadata, and the rows of Tables. */
+#include <stdlib.h>
+
+#include "api/jtok.h"
+#include "apiserver/registry/server_internal.h"
+#include "base/clock.h"
+
+void
+metadata_write(const struct object *o, struct str *out)
+{
+    struct span meta = object_fact(o, o->facts.metadata);
+    size_t before = o->facts.rv_offset - o->facts.metadata.off;
+
+    if (o->revision == 0) {
+        str_add(out, meta.ptr, meta.len);
+        return;
+    }
+    str_add(out, meta.ptr, before);
+    str_addf(out, "\"resourceVersion\":\"%llu\",", (unsigned long long)o->revision);
+    str_add(out, meta.ptr + before, meta.len - before);
+}
+
+void
+represent_partial(const struct object *o, const char *version, struct str *out)
+{
+    str_addf(out,
+             "{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/%s\","
+             "\"metadata\":",
+             version);
+    metadata_write(o, out);
+    str_addc(out, '}');
+}
+
+void
+represent_object(const struct object *o, enum accept_form form, const char *version,
+                 struct str *out)
+{
+    if (form == ACCEPT_PARTIAL || form == ACCEPT_PARTIAL_LIST)
+        represent_partial(o, version, out);
+    else
+        object_write(o, out);
+}
+
+/* --- Table
+ * ------------------------------------------------------------------------------- */
+
+static void
+column(struct str *out, const char *name, const char *type, const char *format,
+       const char *description)
+{
+    jput_item(out);
+    str_addc(out, '{');
+    jput_member(out, "name", name);
+    jput_member(out, "type", type);
+    jput_member(out, "format", format == NULL ? "" : format);
+    jput_member(out, "description", description == NULL ? "" : description);
+    str_adds(out, ",\"priority\":");
+}
+
+static bool
+is_date(const struct kind_column *c)
+{
+    return streq(c->type, "date");
+}
+
+void
+table_columns(const struct table_opts *t, struct str *out)
+{
+    str_adds(out, "\"columnDefinitions\":[");
+    column(out, "Name", "string", "name", "Unique within a namespace.");
+    str_adds(out, "0}");
+    for (size_t i = 0; i < t->kind->n_columns; i++) {
+        const struct kind_column *c = &t->kind->columns[i];
+        column(out, c->name, is_date(c) ? "string" : c->type, c->format, c->description);
+        str_addf(out, "%d}", c->priority);
+    }
+    str_addc(out, ']');
+}
+
+static void
+date_cell(const struct table_opts *t, struct span raw, struct str *out)
+{
+    char age[32];
+    int64_t ns;
+
+    if (raw.len < 2 || raw.ptr[0] != '"' || !clock_parse(raw.ptr + 1, raw.len - 2, &ns)) {
+        str_adds(out, "\"<invalid>\"");
+        return;
+    }
+    int64_t seconds = (t->now_ns - ns) / 1000000000;
+    if (seconds < 0)
+        seconds = 0;
+    clock_human(seconds, age, sizeof(age));
+    jput_stringz(out, age);
+}
+
+/* A value of another type than its column's is shown as nothing. */
+static bool
+cell_fits(const struct kind_column *c, struct span raw)
+{
+    char first = raw.ptr[0];
+
+    if (streq(c->type, "string"))
+        return first == '"' || first == '{' || first == '[';
+    if (streq(c->type, "boolean"))
+        return first == 't' || first == 'f';
+    return first == '-' || (first >= '0' && first <= '9');
+}
+
+static void
+cell(const struct table_opts *t, const struct object *o, size_t i, struct str *out)
+{
+    const struct kind_column *c = &t->kind->columns[i];
+
+    jput_item(out);
+    if (i >= o->facts.n_cells || o->facts.cells[i].len == 0) {
+        str_adds(out, "null");
+        return;
+    }
+    struct span raw = object_fact(o, o->facts.cells[i]);
+    if (is_date(c))
+        date_cell(t, raw, out);
+    else if (!cell_fits(c, raw))
+        str_adds(out, "null");
+    else if (raw.ptr[0] == '{' || raw.ptr[0] == '[')
+        jput_string(out, raw.ptr, raw.len);
+    else
+        str_add(out, raw.ptr, raw.len);
+}
+
+void
+table_row(const struct table_opts *t, const struct object *o, struct str *out)
+{
+    jput_item(out);
+    str_adds(out, "{\"cells\":[");
+    jput_stringz(out, o->name);
+    for (size_t i = 0; i < t->kind->n_columns; i++)
+        cell(t, o, i, out);
+    str_addc(out, ']');
+    if (t->include == INCLUDE_METADATA) {
+        str_adds(out, ",\"object\":");
+        represent_partial(o, t->version, out);
+    } else if (t->include == INCLUDE_OBJECT) {
+        str_adds(out, ",\"object\":");
+        object_write(o, out);
+    }
+    str_addc(out, '}');
+}
+
+void
+table_head(const struct table_opts *t, const char *metadata, bool columns,
+           struct str *out)
+{
+    str_addf(out,
+             "{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/%s\",\"metadata\":{%s}",
+             t->version, metadata);
+    str_addc(out, ',');
+    if (columns)
+        table_columns(t, out);
+    else
+        str_adds(out, "\"columnDefinitions\":null");
+    str_adds(out, ",\"rows\":[");
+}

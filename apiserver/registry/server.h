@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registry: every kind served from the store by one generic path. It knows no sockets
+ * (registry/request.h is its door), no tokens (auth/ installs hooks), no threads but its
+ * loop and the compute pool.
+ *
+ * Threading: loop thread only. Loop rule: no call runs longer than 2 ms; lists are
+ * collected in slices, apply and large bodies are computed on the pool. With pool NULL
+ * everything is done at once, for tests and the simulation.
+ */
+#ifndef REGISTRY_SERVER_H
+#define REGISTRY_SERVER_H
+
+#include "apiserver/registry/compute.h"
+#include "apiserver/registry/kinds.h"
+#include "apiserver/registry/request.h"
+#include "apiserver/store/store.h"
+#include "io/loop.h"
+
+struct api_server;
+
+struct authz_attributes {
+    const struct api_user *user;
+    const char *verb;
+    /* resource requests */
+    const char *group, *resource, *sub, *ns, *name;
+    const char *label_selector, *field_selector; /* or NULL */
+    /* The name in the body of an agent's create: rules of RBAC's kind do not see it, but
+     * an agent may only create what carries its own name. NULL otherwise. */
+    const char *body_name;
+    /* others */
+    const char *path; /* NULL for resource requests */
+};
+
+/* Installed by auth/; NULL members: everything is allowed, nothing is served. */
+struct api_hooks {
+    bool (*authorize)(void *arg, const struct authz_attributes *a, struct str *reason);
+    /* Requests that are not the generic verbs (reviews, enrolment, tokens, streams,
+     * health): true when it took the call. Called before the route is resolved. */
+    bool (*serve)(void *arg, struct api_call *c);
+    void *arg;
+};
+
+struct api_server_opts {
+    struct loop *loop;
+    struct store *store;
+    struct kinds *kinds;
+    struct loop_pool *pool;        /* NULL: compute inline */
+    const char *advertise_address; /* "host:port" for discovery; copied */
+    const char *streams_address;   /* of drover-streams; NULL: none. Copied */
+};
+
+int api_server_new(const struct api_server_opts *o, struct api_server **ret,
+                   struct error *e) WARN_UNUSED;
+void api_server_set_hooks(struct api_server *s, const struct api_hooks *h);
+/* Creates what every server has: the namespaces default and drover-system, and the CRD
+ * objects. done comes on the loop, with NULL on success. */
+void api_server_bootstrap(struct api_server *s,
+                          void (*done)(void *arg, const struct error *e), void *arg);
+/* Starts garbage collection, namespace termination and Event expiry. */
+int api_server_start_loops(struct api_server *s, struct error *e) WARN_UNUSED;
+/* Ends all watches cleanly; new ones are refused with 503. */
+void api_server_stop_watches(struct api_server *s);
+/* Before store_close: drops what refers to the store (watches, snapshots, loops). Calls
+ * whose commits complete in store_close are still answered. NULL ok. */
+void api_server_prepare_close(struct api_server *s);
+void api_server_free(struct api_server *s); /* NULL ok; no call may be open */
+
+struct store *api_server_store(const struct api_server *s);
+const struct kinds *api_server_kinds(const struct api_server *s);
+struct loop *api_server_loop(const struct api_server *s);
+
+/* --- writing, from a request or from the server itself --------------------------------
+ */
+struct write_req {
+    const struct kind *kind;
+    enum write_type type;
+    const char *ns, *name, *sub; /* "" when not given; copied */
+    struct span body;            /* copied */
+    struct write_options opt;
+    bool internal; /* the server's own: read-only kinds too, no namespace check */
+};
+struct write_result {
+    struct object *obj; /* borrowed; NULL on failure */
+    bool created, gone;
+    const struct problem *problem; /* why not; on success its v holds the warnings */
+};
+typedef void write_done_fn(void *arg, const struct write_result *r);
+/* done is called exactly once, maybe before this returns. */
+void registry_write(struct api_server *s, const struct write_req *r, write_done_fn *done,
+                    void *arg);
+struct delete_req {
+    const struct kind *kind;
+    const char *ns, *name;
+    struct delete_options opt;
+    bool internal;
+};
+void registry_delete(struct api_server *s, const struct delete_req *r,
+                     write_done_fn *done, void *arg);
+/* Writes obj over live (same name) without the pipeline: gc and namespace termination.
+ * gone: deletes instead, obj being the last state. ERR_CONFLICT when live moved. */
+int registry_replace(struct api_server *s, const struct kind *kind,
+                     const struct object *live, struct object *obj, bool gone,
+                     struct error *e) WARN_UNUSED;
+
+/* --- metrics --------------------------------------------------------------------------
+ */
+void api_server_metrics(const struct api_server *s, struct str *out);
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server's struct and the functions its files share. */
+#ifndef REGISTRY_SERVER_INTERNAL_H
+#define REGISTRY_SERVER_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "apiserver/registry/answer.h"
+#include "apiserver/registry/server.h"
+#include "base/map.h"
+
+struct discovery;
+struct openapi;
+struct snapshots;
+struct metrics;
+struct watch_stream;
+struct gc;
+struct namespaces_loop;
+struct events_loop;
+struct pump;
+
+TAILQ_HEAD(watch_streams, watch_stream);
+
+struct api_server {
+    uint32_t magic;
+    struct loop *loop;
+    struct store *store;
+    struct kinds *kinds;
+    struct loop_pool *pool;
+    struct api_hooks hooks;
+    char *advertise_address, *streams_address;
+    struct discovery *discovery;
+    struct openapi *openapi;
+    struct snapshots *snapshots;
+    struct metrics *metrics;
+    struct watch_streams watches;
+    size_t n_watches;
+    bool stopping;
+    size_t open_calls;
+    struct pump *pump; /* feeds gc, namespace termination */
+    struct gc *gc;
+    struct namespaces_loop *namespaces;
+    struct events_loop *events;
+};
+
+/* --- the verbs */
+void verb_get(struct api_call *c);
+void verb_list(struct api_call *c);
+void verb_watch(struct api_call *c);
+void verb_write(struct api_call *c); /* create, update, patch */
+void verb_delete(struct api_call *c);
+void verb_deletecollection(struct api_call *c);
+
+/* --- representations: represent.c, table.c */
+/* Appends the object as JSON or PartialObjectMetadata. */
+void represent_object(const struct object *o, enum accept_form form, const char *version,
+                      struct str *out);
+void represent_partial(const struct object *o, const char *version, struct str *out);
+void metadata_write(const struct object *o, struct str *out); /* with resourceVersion */
+struct table_opts {
+    const struct kind *kind;
+    const char *version;
+    enum include_object include;
+    int64_t now_ns;
+};
+/* `"columnDefinitions":[...]` */
+void table_columns(const struct table_opts *t, struct str *out);
+void table_row(const struct table_opts *t, const struct object *o, struct str *out);
+/* {"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{...}, up to the rows. */
+void table_head(const struct table_opts *t, const char *metadata, bool columns,
+                struct str *out);
+
+/* --- discovery.c, openapi*.c */
+int discovery_new(const struct api_server *s, struct discovery **ret, struct error *e);
+void discovery_free(struct discovery *d);
+bool discovery_serve(struct api_call *c);
+struct openapi *openapi_new(const struct api_server *s);
+void openapi_free(struct openapi *o);
+bool openapi_serve(struct api_call *c);
+
+/* --- snapshots.c: lists kept open for their next page */
+struct snapshots *snapshots_new(void);
+void snapshots_free(struct snapshots *s);
+/* Takes the list; returns it for the same revision, resource, scope and position. */
+void snapshots_put(struct snapshots *s, struct store_list *l, const char *scope,
+                   const char *position, int64_t now_ms);
+struct store_list *snapshots_take(struct snapshots *s, uint64_t revision,
+                                  const char *scope, const char *position);
+void snapshots_expire(struct snapshots *s, int64_t now_ms);
+
+/* --- metrics.c */
+struct metrics *metrics_new(void);
+void metrics_free(struct metrics *m);
+void metrics_request(struct metrics *m, const struct api_call *c, int status);
+void metrics_watch_event(struct metrics *m);
+
+/* --- namespaces.c */
+/* A namespace that exists and is not terminating, or the reason against it. */
+int namespace_check(const struct api_server *s, const char *ns, struct problem *p);
+
+#endif

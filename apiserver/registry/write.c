@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The impure half of a write: read what is there (commits waiting for the disk included),
+ * compute the next state, commit with compare-and-swap, start over when the object moved
+ * in between, and tell the caller when it is durable.
+ */
+#include <stdlib.h>
+
+#include "apiserver/registry/server_internal.h"
+#include "base/clock.h"
+#include "base/id.h"
+
+enum {
+    POOL_BYTES = 64 * 1024, /* larger inputs are computed on the pool */
+    RETRIES_MAX = 5,
+    NAME_TRIES_MAX = 8,
+    GENERATE_SUFFIX = 5,
+};
+
+struct write {
+    struct api_server *s;
+    const struct kind *kind;
+    enum write_type type;
+    bool internal, is_delete;
+    char *ns, *name, *sub;
+    struct str body;
+    struct write_options opt;
+    struct delete_options del;
+    char *generate_base; /* metadata.generateName when there is no name */
+    unsigned tries;
+    struct object *live; /* a reference; NULL: absent */
+    struct compute_in in;
+    struct compute_out out;
+    write_done_fn *done;
+    void *arg;
+};
+
+static void attempt(struct write *w);
+
+static void
+write_free(struct write *w)
+{
+    object_unref(w->live);
+    object_unref(w->out.obj);
+    problem_done(&w->out.problem);
+    str_done(&w->body);
+    free(w->generate_base);
+    free(w->ns);
+    free(w->name);
+    free(w->sub);
+    free(w);
+}
+
+/* Ends the write: with an object on success, with out.problem otherwise. */
+static void
+finish(struct write *w, struct object *obj)
+{
+    struct write_result r = {.obj = obj, .problem = &w->out.problem};
+
+    if (obj != NULL) {
+        r.created = w->out.created;
+        r.gone = w->out.gone;
+    }
+    w->done(w->arg, &r);
+    write_free(w);
+}
+
+static void
+reset_out(struct write *w)
+{
+    object_unref(w->out.obj);
+    problem_done(&w->out.problem);
+    w->out = (struct compute_out){0};
+    problem_init(&w->out.problem, w->kind, w->name);
+}
+
+static struct store_key
+key_of(const struct write *w)
+{
+    return (struct store_key){w->kind->resource, w->ns, w->name};
+}
+
+static void
+on_commit(void *arg, uint64_t revision, const struct error *e)
+{
+    struct write *w = arg;
+
+    UNUSED(revision);
+    if (e == NULL) {
+        finish(w, w->out.obj);
+        return;
+    }
+    w->out.problem.e = *e;
+    w->out.problem.form = PROBLEM_PLAIN;
+    finish(w, NULL);
+}
+
+/* Whether a Lease is only renewed by who holds it. */
+static bool
+is_renewal(const struct write *w)
+{
+    struct span a, b;
+
+    if (!w->kind->lazy_lease || w->live == NULL || w->out.gone)
+        return false;
+    return object_path(w->live, "spec.holderIdentity", &a) &&
+           object_path(w->out.obj, "spec.holderIdentity", &b) && a.len == b.len &&
+           memcmp(a.ptr, b.ptr, a.len) == 0;
+}
+
+static enum store_durability
+durability(const struct write *w)
+{
+    if (w->kind->lazy)
+        return STORE_LAZY;
+    return is_renewal(w) ? STORE_MEMORY : STORE_DURABLE;
+}
+
+/* The object moved or appeared since it was read. */
+static void
+lost_race(struct write *w, const struct error *e)
+{
+    struct problem *p = &w->out.problem;
+
+    if (w->generate_base != NULL && e->code == ERR_EXISTS) {
+        if (++w->tries < NAME_TRIES_MAX) {
+            attempt(w);
+            return;
+        }
+        problem_set(p, ERR_EXISTS,
+                    "%s \"%s\" already exists, the server was not able to generate a "
+                    "unique name for the object",
+                    w->kind->resource, w->name);
+        p->e.retry_after_ms = 1000;
+    } else if (++w->tries < RETRIES_MAX && w->type != WRITE_CREATE) {
+        attempt(w);
+        return;
+    } else if (e->code == ERR_EXISTS) {
+        problem_exists(p);
+    } else if (e->code == ERR_NOT_FOUND) {
+        problem_not_found(p);
+    } else {
+        problem_modified(p);
+    }
+    finish(w, NULL);
+}
+
+static void
+commit(struct write *w)
+{
+    struct error e = ERROR_INIT;
+    uint64_t revision = 0;
+    struct store_op op = {.type = w->out.gone ? STORE_DELETE : STORE_PUT,
+                          .key = key_of(w),
+                          .expect = w->live == NULL ? 0 : w->live->revision,
+                          .obj = w->out.obj};
+
+    if (w->out.gone && w->out.obj == w->live)
+        op.obj = NULL;
+    int rc =
+        store_commit(w->s->store, &op, 1, durability(w), on_commit, w, &revision, &e);
+    if (rc == 0)
+        return;
+    if (e.code == ERR_CONFLICT || e.code == ERR_EXISTS || e.code == ERR_NOT_FOUND) {
+        lost_race(w, &e);
+        return;
+    }
+    w->out.problem.e = e;
+    finish(w, NULL);
+}
+
+/* A dry run answers with what would be there: the stored revision, or none. */
+static void
+finish_dry(struct write *w)
+{
+    if (w->live != NULL && w->out.obj != w->live) {
+        struct object *o = object_with_revision(w->out.obj, w->live->revision);
+        object_unref(w->out.obj);
+        w->out.obj = o;
+    }
+    finish(w, w->out.obj);
+}
+
+/* The computation is over (on the loop). */
+static void
+computed(void *arg)
+{
+    struct write *w = arg;
+
+    if (w->out.problem.e.code != ERR_OK) {
+        finish(w, NULL);
+        return;
+    }
+    bool dry = w->is_delete ? w->del.dry_run : w->opt.dry_run;
+    if (dry)
+        finish_dry(w);
+    else if (!w->out.changed && !w->out.gone)
+        finish(w, w->out.obj);
+    else
+        commit(w);
+}
+
+static void
+compute(void *arg)
+{
+    struct write *w = arg;
+
+    if (w->is_delete)
+        compute_delete(w->kind, w->live, &w->del, w->in.now_ns, &w->out);
+    else
+        compute_write(&w->in, &w->out);
+}
+
+static bool
+wants_pool(const struct write *w)
+{
+    if (w->s->pool == NULL || w->is_delete)
+        return false;
+    return w->type == WRITE_APPLY || w->body.len > POOL_BYTES ||
+           (w->live != NULL && w->live->len > POOL_BYTES);
+}
+
+static void
+generate_name(struct write *w)
+{
+    char suffix[GENERATE_SUFFIX + 1];
+
+    if (w->generate_base == NULL)
+        return;
+    id_suffix(suffix, GENERATE_SUFFIX);
+    free(w->name);
+    w->name = xasprintf("%s%s", w->generate_base, suffix);
+}
+
+static int
+check_existence(struct write *w)
+{
+    struct problem *p = &w->out.problem;
+    bool may_create =
+        w->type == WRITE_CREATE || (w->type == WRITE_APPLY && *w->sub == '\0');
+
+    if (w->live != NULL && w->type == WRITE_CREATE && w->generate_base == NULL &&
+        !w->is_delete)
+        return problem_exists(p);
+    if (w->live == NULL && (!may_create || w->is_delete))
+        return problem_not_found(p);
+    if (w->live == NULL && w->kind->namespaced && !w->internal)
+        return namespace_check(w->s, w->ns, p);
+    return 0;
+}
+
+static void
+attempt(struct write *w)
+{
+    generate_name(w);
+    reset_out(w);
+    object_unref(w->live);
+    struct store_key key = key_of(w);
+    struct object *live = store_peek(w->s->store, &key);
+    w->live = live == NULL ? NULL : object_ref(live);
+    if (check_existence(w) < 0) {
+        finish(w, NULL);
+        return;
+    }
+    if (w->live != NULL && w->type == WRITE_CREATE && !w->is_delete) {
+        struct error exists = {.code = ERR_EXISTS}; /* a generated name is taken */
+        lost_race(w, &exists);
+        return;
+    }
+    w->in = (struct compute_in){.kind = w->kind,
+                                .type = w->type,
+                                .ns = w->ns,
+                                .name = w->name,
+                                .sub = w->sub,
+                                .body = {w->body.ptr, w->body.len},
+                                .live = w->live,
+                                .opt = w->opt,
+                                .now_ns = clock_wall_ns()};
+    id_uuid4(w->in.uid);
+    if (wants_pool(w)) {
+        loop_pool_run(w->s->pool, compute, computed, w);
+        return;
+    }
+    compute(w);
+    computed(w);
+}
+
+void
+registry_write(struct api_server *s, const struct write_req *r, write_done_fn *done,
+               void *arg)
+{
+    struct write *w = xnew(struct write);
+
+    w->s = s;
+    w->kind = r->kind;
+    w->type = r->type;
+    w->internal = r->internal;
+    w->ns = xstrdup(r->ns);
+    w->name = xstrdup(r->name);
+    w->sub = xstrdup(r->sub);
+    w->opt = r->opt;
+    w->done = done;
+    w->arg = arg;
+    str_init(&w->body, 2 * OBJECT_MAX_BYTES);
+    str_add(&w->body, r->body.ptr, r->body.len);
+    if (w->type == WRITE_CREATE) {
+        free(w->name);
+        w->name = body_name(r->body, &w->generate_base);
+    }
+    attempt(w);
+}
+
+void
+registry_delete(struct api_server *s, const struct delete_req *r, write_done_fn *done,
+                void *arg)
+{
+    struct write *w = xnew(struct write);
+
+    w->s = s;
+    w->kind = r->kind;
+    w->type = WRITE_UPDATE;
+    w->is_delete = true;
+    w->internal = r->internal;
+    w->ns = xstrdup(r->ns);
+    w->name = xstrdup(r->name);
+    w->sub = xstrdup("");
+    w->del = r->opt;
+    w->done = done;
+    w->arg = arg;
+    str_init(&w->body, 0);
+    attempt(w);
+}
+
+int
+registry_replace(struct api_server *s, const struct kind *kind, const struct object *live,
+                 struct object *obj, bool gone, struct error *e)
+{
+    uint64_t revision = 0;
+    struct store_op op = {.type = gone ? STORE_DELETE : STORE_PUT,
+                          .key = {kind->resource, live->ns, live->name},
+                          .expect = live->revision,
+                          .obj = obj};
+
+    return store_commit(s->store, &op, 1, kind->lazy ? STORE_LAZY : STORE_DURABLE, NULL,
+                        NULL, &revision, e);
+}
