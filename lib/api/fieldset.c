@@ -30,6 +30,8 @@ position(const struct fieldset *s, const char *elem, bool *ret_found)
 {
     size_t lo = 0, hi = s->list.len;
 
+    if (hi > 0 && strcmp(s->list.items[hi - 1].elem, elem) < 0)
+        lo = hi; /* entries mostly come in order */
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
         int c = strcmp(s->list.items[mid].elem, elem);

@@ -65,6 +65,11 @@ void fieldset_each(const struct fieldset *s,
 /* ".spec.parts[name=\"x\"].qty" */
 void fieldset_path_text(const struct fieldset_path *path, struct str *out);
 
+/* The keys of a JSON object in order, n = json_object_size; entries made in this order
+ * are only ever appended. free() the array; the keys are borrowed. NULL when there is
+ * none. */
+const char **fieldset_sorted_keys(const json_t *object);
+
 /* FieldsV1. Elements are checked and normalised; ERR_INVALID otherwise. */
 int fieldset_from_json(const json_t *v, struct fieldset **ret,
                        struct error *e) WARN_UNUSED;

@@ -43,37 +43,66 @@ normalise(const char *elem, char **ret, struct error *e)
 }
 
 static int
+by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+const char **
+fieldset_sorted_keys(const json_t *object)
+{
+    size_t n = json_object_size(object), i = 0;
+    const char *key, **keys;
+    json_t *item;
+
+    if (n == 0)
+        return NULL;
+    keys = xreallocarray(NULL, n, sizeof(keys[0]));
+    json_object_foreach ((json_t *)(uintptr_t)object, key, item)
+        keys[i++] = key;
+    qsort(keys, n, sizeof(keys[0]), by_text);
+    return keys;
+}
+
+static int from_json(const json_t *v, size_t depth, struct fieldset *out,
+                     struct error *e) WARN_UNUSED;
+
+static int
+entry_from_json(const char *key, const json_t *below, size_t depth, struct fieldset *out,
+                struct error *e)
+{
+    autofree char *elem = NULL;
+    int r = normalise(key, &elem, e);
+
+    if (r < 0)
+        return r;
+    if (!json_is_object(below))
+        return error_set(e, ERR_INVALID, "fieldsV1: \"%.100s\" must be an object", key);
+    struct fieldset_entry *entry = fieldset_entry(out, elem);
+    size_t self = json_object_get(below, ".") != NULL;
+    if (self || json_object_size(below) == 0)
+        entry->member = true;
+    if (json_object_size(below) == self)
+        return 0;
+    if (entry->below == NULL)
+        entry->below = fieldset_new();
+    return from_json(below, depth + 1, entry->below, e);
+}
+
+static int
 from_json(const json_t *v, size_t depth, struct fieldset *out, struct error *e)
 {
-    const char *key;
-    json_t *below;
+    autofree const char **keys = fieldset_sorted_keys(v);
+    int r = 0;
 
     if (depth >= FIELDSET_MAX_DEPTH)
         return error_set(e, ERR_INVALID, "fieldsV1: more than %d levels",
                          FIELDSET_MAX_DEPTH);
-    json_object_foreach ((json_t *)(uintptr_t)v, key, below) {
-        autofree char *elem = NULL;
-        if (streq(key, "."))
-            continue;
-        int r = normalise(key, &elem, e);
-        if (r < 0)
-            return r;
-        if (!json_is_object(below))
-            return error_set(e, ERR_INVALID, "fieldsV1: \"%.100s\" must be an object",
-                             key);
-        struct fieldset_entry *entry = fieldset_entry(out, elem);
-        const json_t *self = json_object_get(below, ".");
-        if (self != NULL || json_object_size(below) == 0)
-            entry->member = true;
-        if (json_object_size(below) == (self != NULL ? 1 : 0))
-            continue;
-        if (entry->below == NULL)
-            entry->below = fieldset_new();
-        r = from_json(below, depth + 1, entry->below, e);
-        if (r < 0)
-            return r;
+    for (size_t i = 0; i < json_object_size(v) && r == 0; i++) {
+        if (!streq(keys[i], "."))
+            r = entry_from_json(keys[i], json_object_get(v, keys[i]), depth, out, e);
     }
-    return 0;
+    return r;
 }
 
 int

@@ -49,7 +49,7 @@ struct managed_item {
 };
 struct managed_items {
     vec(struct managed_item) list;
-    struct map *by_elem; /* index + 1 of the first */
+    struct map *by_elem; /* the value of the first */
 };
 void managed_items_init(struct managed_items *items, struct managed_type t,
                         const json_t *list);
@@ -60,6 +60,8 @@ managed_items_done_ptr(struct managed_items *items)
     managed_items_done(items);
 }
 #define auto_managed_items CLEANUP(managed_items_done_ptr) struct managed_items
+/* By name instead of position. */
+void managed_items_sort(struct managed_items *items);
 /* NULL when absent. Borrowed. */
 json_t *managed_items_find(const struct managed_items *items, const char *elem);
 /* ERR_INVALID when an item has no name or two have the same, anywhere in v. */

@@ -193,7 +193,7 @@ managed_items_init(struct managed_items *items, struct managed_type t, const jso
             item.elem = xasprintf("i:%zu", i);
         item.repeated = map_get(items->by_elem, item.elem) != NULL;
         if (!item.repeated)
-            map_put(items->by_elem, item.elem, (void *)(uintptr_t)(i + 1));
+            map_put(items->by_elem, item.elem, item.v);
         vec_push(&items->list, item);
     }
 }
@@ -211,9 +211,23 @@ managed_items_done(struct managed_items *items)
 json_t *
 managed_items_find(const struct managed_items *items, const char *elem)
 {
-    uintptr_t i = (uintptr_t)map_get(items->by_elem, elem);
+    return map_get(items->by_elem, elem);
+}
 
-    return i == 0 ? NULL : items->list.items[i - 1].v;
+static int
+by_elem(const void *a, const void *b)
+{
+    const struct managed_item *x = a, *y = b;
+    int c = strcmp(x->elem, y->elem);
+
+    return c != 0 ? c : x->repeated - y->repeated;
+}
+
+void
+managed_items_sort(struct managed_items *items)
+{
+    if (items->list.len > 1)
+        qsort(items->list.items, items->list.len, sizeof(items->list.items[0]), by_elem);
 }
 
 static int

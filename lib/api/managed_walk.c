@@ -70,6 +70,7 @@ add_items(struct managed_type t, const json_t *v, struct fieldset_path *path,
     auto_managed_items items;
 
     managed_items_init(&items, t, v);
+    managed_items_sort(&items);
     for (size_t i = 0; i < items.list.len; i++) {
         const struct managed_item *item = &items.list.items[i];
         if (item->repeated || !push(path, item->elem))
@@ -84,13 +85,13 @@ static void
 add_members(struct managed_type t, const json_t *v, struct fieldset_path *path,
             struct fieldset *out)
 {
-    const char *key;
-    json_t *item;
+    autofree const char **keys = fieldset_sorted_keys(v);
 
-    json_object_foreach ((json_t *)(uintptr_t)v, key, item) {
+    for (size_t i = 0; i < json_object_size(v); i++) {
+        const json_t *item = json_object_get(v, keys[i]);
         bool named;
-        struct managed_type mt = managed_type_member(t, key, &named);
-        autofree char *elem = xasprintf("f:%s", key);
+        struct managed_type mt = managed_type_member(t, keys[i], &named);
+        autofree char *elem = xasprintf("f:%s", keys[i]);
         if (!push(path, elem))
             continue;
         add_value(mt, item, path, out);
@@ -164,25 +165,31 @@ compare_below(struct compare *c, struct managed_type t, const char *elem,
     c->path.n--;
 }
 
-/* Either may be something else than a map; it then has no members. */
+/* Members that are in v; with `only_new`, those that are not in `other`. */
+static void
+compare_one_side(struct compare *c, struct managed_type t, const json_t *v,
+                 const json_t *other, bool only_new)
+{
+    autofree const char **keys = fieldset_sorted_keys(v);
+
+    for (size_t i = 0; i < json_object_size(v); i++) {
+        const json_t *mine = json_object_get(v, keys[i]);
+        const json_t *theirs = json_object_get(other, keys[i]);
+        if (only_new && theirs != NULL)
+            continue;
+        autofree char *elem = xasprintf("f:%s", keys[i]);
+        compare_below(c, managed_type_member(t, keys[i], NULL), elem,
+                      only_new ? NULL : mine, only_new ? mine : theirs);
+    }
+}
+
+/* Either may be NULL: it then has no members. */
 static void
 compare_members(struct compare *c, struct managed_type t, const json_t *old,
                 const json_t *new)
 {
-    const char *key;
-    json_t *item;
-
-    json_object_foreach ((json_t *)(uintptr_t)old, key, item) {
-        autofree char *elem = xasprintf("f:%s", key);
-        compare_below(c, managed_type_member(t, key, NULL), elem, item,
-                      json_object_get(new, key));
-    }
-    json_object_foreach ((json_t *)(uintptr_t) new, key, item) {
-        if (json_object_get(old, key) != NULL)
-            continue;
-        autofree char *elem = xasprintf("f:%s", key);
-        compare_below(c, managed_type_member(t, key, NULL), elem, NULL, item);
-    }
+    compare_one_side(c, t, old, new, false);
+    compare_one_side(c, t, new, old, true);
 }
 
 static void
@@ -193,6 +200,8 @@ compare_items(struct compare *c, struct managed_type t, const json_t *old,
 
     managed_items_init(&a, t, old);
     managed_items_init(&b, t, new);
+    managed_items_sort(&a);
+    managed_items_sort(&b);
     for (size_t i = 0; i < a.list.len; i++) {
         const struct managed_item *item = &a.list.items[i];
         if (!item->repeated)

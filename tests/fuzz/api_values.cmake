@@ -1,1 +1,4 @@
-drover_fuzz(api_values SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fuzz_api_values.c DEPS api)
+foreach(name values managed)
+  drover_fuzz(api_${name}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fuzz_api_${name}.c DEPS api)
+endforeach()

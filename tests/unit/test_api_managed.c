@@ -12,211 +12,7 @@
 #include <cmocka.h>
 
 #include "api/managed.h"
-#include "base/mem.h"
-#include "base/str.h"
-
-/* ' stands for ". */
-static json_t *
-parse(const char *text)
-{
-    autofree char *copy = xstrdup(text);
-
-    for (char *p = copy; *p != '\0'; p++) {
-        if (*p == '\'')
-            *p = '"';
-    }
-    json_t *v = json_loads(copy, JSON_DECODE_ANY, NULL);
-    if (v == NULL)
-        fail_msg("bad JSON in the table: %s", text);
-    return v;
-}
-
-#define PART                                                                             \
-    "{'type':'object','required':['name'],'properties':{'name':{'type':'string'},"       \
-    "'qty':{'type':'integer'},'sub':{'type':'object','properties':{'a':{'type':"         \
-    "'string'},'b':{'type':'string'}}}}}"
-
-static const char crd_text[] =
-    "{'apiVersion':'apiextensions.k8s.io/v1','kind':'CustomResourceDefinition',"
-    "'metadata':{'name':'widgets.example.dev'},'spec':{'group':'example.dev',"
-    "'scope':'Namespaced','names':{'plural':'widgets','singular':'widget','kind':"
-    "'Widget','listKind':'WidgetList'},'versions':[{'name':'v1','served':true,'storage':"
-    "true,'subresources':{'status':{}},'schema':{'openAPIV3Schema':{'type':'object',"
-    "'properties':{'status':{'type':'object','x-kubernetes-preserve-unknown-fields':"
-    "true},'spec':{'type':'object','properties':{"
-    "'color':{'type':'string'},"
-    "'replicas':{'type':'integer'},"
-    "'words':{'type':'array','items':{'type':'string'}},"
-    "'tags':{'type':'array','x-kubernetes-list-type':'set','items':{'type':'string'}},"
-    "'parts':{'type':'array','x-kubernetes-list-type':'map','x-kubernetes-list-map-keys':"
-    "['name'],'items':" PART "},"
-    "'ports':{'type':'array','x-kubernetes-list-type':'map','x-kubernetes-list-map-keys':"
-    "['port','protocol'],'items':{'type':'object','required':['port'],'properties':{"
-    "'port':{'type':'integer'},'protocol':{'type':'string','default':'TCP'},'note':"
-    "{'type':'string'}}}},"
-    "'at':{'type':'object','x-kubernetes-map-type':'atomic','additionalProperties':"
-    "{'type':'string'}},"
-    "'m':{'type':'object','additionalProperties':{'type':'string'}},"
-    "'free':{'type':'object','x-kubernetes-preserve-unknown-fields':true}"
-    "}}}}}}]}}";
-
-static struct kind *
-load_kind(bool typed)
-{
-    auto_violations v = {0};
-    struct error e = ERROR_INIT;
-    struct kind *k = NULL;
-    json_t *crd = parse(crd_text);
-
-    if (!typed) {
-        json_t *version =
-            json_array_get(json_object_get(json_object_get(crd, "spec"), "versions"), 0);
-        json_object_set_new(
-            json_object_get(version, "schema"), "openAPIV3Schema",
-            parse("{'type':'object','x-kubernetes-preserve-unknown-fields':true}"));
-    }
-    if (kind_compile(crd, NULL, &k, &v, &e) < 0)
-        fail_msg("%s", e.msg);
-    json_decref(crd);
-    return k;
-}
-
-/* --- scripts ---------------------------------------------------------------------------
- */
-
-enum what { END, APPLY, FORCE, UPDATE };
-struct step {
-    enum what what;
-    const char *who;     /* "ctl", or "ctl/status" for the subresource */
-    const char *object;  /* without apiVersion, kind and metadata.name */
-    const char *want;    /* object afterwards, likewise; NULL: as before */
-    const char *owners;  /* {"a Apply": fieldsV1, ...}; NULL: as before */
-    const char *refused; /* the conflict's text; NULL: accepted */
-};
-
-/* Puts the head on an object, in place. */
-static json_t *
-with_head(json_t *v)
-{
-    json_t *meta = json_object_get(v, "metadata");
-
-    json_object_set_new(v, "apiVersion", json_string("example.dev/v1"));
-    json_object_set_new(v, "kind", json_string("Widget"));
-    if (meta == NULL) {
-        meta = json_object();
-        json_object_set_new(v, "metadata", meta);
-    }
-    json_object_set_new(meta, "name", json_string("w"));
-    return v;
-}
-
-static json_t *
-owners_of(const json_t *object)
-{
-    const json_t *fields =
-        json_object_get(json_object_get(object, "metadata"), "managedFields");
-    json_t *out = json_object();
-
-    for (size_t i = 0; i < json_array_size(fields); i++) {
-        const json_t *m = json_array_get(fields, i);
-        const char *sub = json_string_value(json_object_get(m, "subresource"));
-        autofree char *key =
-            xasprintf("%s%s%s %s", json_string_value(json_object_get(m, "manager")),
-                      sub != NULL ? "/" : "", sub != NULL ? sub : "",
-                      json_string_value(json_object_get(m, "operation")));
-        json_object_set(out, key, json_object_get(m, "fieldsV1"));
-        assert_string_equal(json_string_value(json_object_get(m, "fieldsType")),
-                            "FieldsV1");
-        assert_string_equal(json_string_value(json_object_get(m, "apiVersion")),
-                            "example.dev/v1");
-    }
-    return out;
-}
-
-/* Without head and owners. */
-static json_t *
-body_of(const json_t *object)
-{
-    json_t *out = json_deep_copy(object), *meta = json_object_get(out, "metadata");
-
-    json_object_del(out, "apiVersion");
-    json_object_del(out, "kind");
-    json_object_del(meta, "name");
-    json_object_del(meta, "managedFields");
-    if (json_object_size(meta) == 0)
-        json_object_del(out, "metadata");
-    return out;
-}
-
-static void
-must_equal(const char *what, const json_t *got, const char *want)
-{
-    json_t *v = parse(want);
-
-    if (!json_equal(got, v)) {
-        autofree char *text = json_dumps(got, JSON_SORT_KEYS | JSON_COMPACT);
-        fail_msg("%s is %s\nnot %s", what, text, want);
-    }
-    json_decref(v);
-}
-
-static int
-run_step(const struct kind *k, const struct step *s, int n, json_t **live)
-{
-    autofree char *who = xstrdup(s->who);
-    char *slash = strchr(who, '/'), now[32];
-    struct error e = ERROR_INIT;
-    struct managed_conflicts conflicts = {0};
-    auto_str text = STR_INIT(4096);
-    json_t *object = with_head(parse(s->object)), *ret = NULL;
-    bool changed;
-
-    if (slash != NULL)
-        *slash = '\0';
-    snprintf(now, sizeof(now), "2026-01-01T00:00:%02dZ", n);
-    struct managed_opts o = {k, who, slash == NULL ? "" : slash + 1, now,
-                             s->what == FORCE};
-    int r = s->what == UPDATE
-                ? managed_update(&o, *live, object, &ret, &e)
-                : managed_apply(&o, *live, object, &ret, &changed, &conflicts, &e);
-    json_decref(object);
-    if (r == 0) {
-        json_decref(*live);
-        *live = ret;
-        assert_null(s->refused);
-    } else {
-        if (conflicts.list.len > 0)
-            managed_conflicts_text(&conflicts, &text);
-        else
-            str_adds(&text, e.msg);
-        print_message("step %d: %s\n", n, text.ptr);
-        assert_non_null(s->refused);
-        assert_string_equal(text.ptr, s->refused);
-    }
-    managed_conflicts_done(&conflicts);
-    return r;
-}
-
-static void
-run_script(bool typed, const struct step *steps)
-{
-    struct kind *k = load_kind(typed);
-    json_t *live = NULL;
-
-    for (int n = 0; steps[n].what != END; n++) {
-        run_step(k, &steps[n], n, &live);
-        json_t *body = body_of(live), *owners = owners_of(live);
-        print_message("step %d\n", n);
-        if (steps[n].want != NULL)
-            must_equal("the object", body, steps[n].want);
-        if (steps[n].owners != NULL)
-            must_equal("the list of owners", owners, steps[n].owners);
-        json_decref(body);
-        json_decref(owners);
-    }
-    json_decref(live);
-    kind_unref(k);
-}
+#include "tests/unit/managed_script.h"
 
 static void
 test_deduced(void **state)
@@ -243,7 +39,7 @@ test_deduced(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(false, steps);
+    script_run(false, steps);
 }
 
 /* The same with a schema that names m: it is a field, and stays for the other's key. */
@@ -265,7 +61,7 @@ test_named_field_survives(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 static void
@@ -303,7 +99,7 @@ test_lists(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 static void
@@ -321,7 +117,7 @@ test_list_order(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 static void
@@ -342,7 +138,7 @@ test_default_keys(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 static void
@@ -366,7 +162,7 @@ test_bad_items(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 static void
@@ -398,7 +194,7 @@ test_shared_and_conflicts(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 static void
@@ -419,7 +215,7 @@ test_emptied(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 static void
@@ -452,7 +248,7 @@ test_metadata(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 static void
@@ -482,7 +278,7 @@ test_status(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 /* A client wrote the list of owners itself. */
@@ -527,7 +323,7 @@ test_owners_written(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 #define LAST "'kubectl.kubernetes.io/last-applied-configuration'"
@@ -565,7 +361,7 @@ test_kubectl_migration(void **state)
         {END, NULL, NULL, NULL, NULL, NULL},
     };
     UNUSED(state);
-    run_script(true, steps);
+    script_run(true, steps);
 }
 
 /* --- single properties
@@ -593,7 +389,7 @@ call(const struct kind *k, enum what what, const char *who, const char *now,
     struct managed_opts o = {k, who, "", now, what == FORCE};
     struct managed_conflicts c = {0};
     struct error e = ERROR_INIT;
-    json_t *v = with_head(parse(object)), *ret = NULL;
+    json_t *v = script_head(script_parse(object)), *ret = NULL;
     bool changed = true;
     int r = what == UPDATE ? managed_update(&o, *live, v, &ret, &e)
                            : managed_apply(&o, *live, v, &ret, &changed, &c, &e);
@@ -610,7 +406,7 @@ call(const struct kind *k, enum what what, const char *who, const char *now,
 static void
 test_times_and_noop(void **state)
 {
-    struct kind *k = load_kind(true);
+    struct kind *k = script_kind(true);
     json_t *live = NULL;
     UNUSED(state);
 
@@ -642,7 +438,7 @@ test_times_and_noop(void **state)
 static void
 test_stored_order(void **state)
 {
-    struct kind *k = load_kind(true);
+    struct kind *k = script_kind(true);
     json_t *live = NULL;
     const char *const want[] = {"z", "a", "m", "b"};
     UNUSED(state);
@@ -666,7 +462,7 @@ test_stored_order(void **state)
 static void
 test_cap(void **state)
 {
-    struct kind *k = load_kind(true);
+    struct kind *k = script_kind(true);
     auto_str object = STR_INIT(4096);
     json_t *live = NULL;
     UNUSED(state);
@@ -680,11 +476,12 @@ test_cap(void **state)
         autofree char *text = xasprintf("%s}}}", object.ptr);
         call(k, UPDATE, who, now, text, &live);
     }
-    json_t *owners = owners_of(live);
+    json_t *owners = script_owners(live);
     assert_int_equal(json_object_size(owners), 10);
-    must_equal("ancient-changes", json_object_get(owners, "ancient-changes Update"),
-               "{'f:spec':{'.':{},'f:m':{'.':{},'f:k00':{},'f:k01':{},'f:k02':{},'f:k03':"
-               "{},'f:k04':{},'f:k05':{}}}}");
+    script_must_equal(
+        "ancient-changes", json_object_get(owners, "ancient-changes Update"),
+        "{'f:spec':{'.':{},'f:m':{'.':{},'f:k00':{},'f:k01':{},'f:k02':{},'f:k03':"
+        "{},'f:k04':{},'f:k05':{}}}}");
     assert_string_equal(time_of(live, "ancient-changes"), "2026-01-01T00:00:04Z");
     assert_non_null(json_object_get(owners, "u05 Update"));
     assert_non_null(json_object_get(owners, "u13 Update"));
@@ -702,7 +499,7 @@ has_owners(const json_t *object)
 static void
 test_managed_on_apply(void **state)
 {
-    struct kind *k = load_kind(true);
+    struct kind *k = script_kind(true);
     json_t *live = NULL;
     UNUSED(state);
 
@@ -713,10 +510,11 @@ test_managed_on_apply(void **state)
     assert_false(has_owners(live));
     call(k, APPLY, "a", "3", "{'spec':{'replicas':1}}", &live);
     call(k, UPDATE, "u", "4", "{'spec':{'color':'red','replicas':1}}", &live);
-    json_t *owners = owners_of(live);
-    must_equal("the list of owners", owners,
-               "{'a Apply':{'f:spec':{'f:replicas':{}}},'before-first-apply Update':"
-               "{'f:spec':{}},'u Update':{'f:spec':{'f:color':{}}}}");
+    json_t *owners = script_owners(live);
+    script_must_equal(
+        "the list of owners", owners,
+        "{'a Apply':{'f:spec':{'f:replicas':{}}},'before-first-apply Update':"
+        "{'f:spec':{}},'u Update':{'f:spec':{'f:color':{}}}}");
     json_decref(owners);
     json_decref(live);
     kind_unref(k);
@@ -738,14 +536,14 @@ test_refused_configurations(void **state)
          "v1','kind':'Widget','metadata':{'managedFields':[]}}",
          "metadata.managedFields must be nil"},
     };
-    struct kind *k = load_kind(true);
+    struct kind *k = script_kind(true);
     struct managed_opts o = {k, "a", "", "1", false};
     UNUSED(state);
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct managed_conflicts c = {0};
         struct error e = ERROR_INIT;
-        json_t *v = parse(cases[i].json), *ret = NULL;
+        json_t *v = script_parse(cases[i].json), *ret = NULL;
         bool changed;
         print_message("%s\n", cases[i].json);
         assert_int_equal(managed_apply(&o, NULL, v, &ret, &changed, &c, &e),
@@ -759,7 +557,7 @@ test_refused_configurations(void **state)
 static void
 test_inputs_unchanged(void **state)
 {
-    struct kind *k = load_kind(true);
+    struct kind *k = script_kind(true);
     struct managed_opts o = {k, "kubectl", "", "2", true};
     struct managed_conflicts c = {0};
     struct error e = ERROR_INIT;
@@ -771,7 +569,7 @@ test_inputs_unchanged(void **state)
          "{'metadata':{'annotations':{" LAST
          ":'{}'}},'spec':{'tags':['a'],'m':{'k':'v'}}}",
          &live);
-    json_t *config = with_head(parse("{'spec':{'tags':['b'],'m':{'k':'w'}}}"));
+    json_t *config = script_head(script_parse("{'spec':{'tags':['b'],'m':{'k':'w'}}}"));
     json_t *live_was = json_deep_copy(live), *config_was = json_deep_copy(config);
     assert_int_equal(managed_apply(&o, live, config, &ret, &changed, &c, &e), 0);
     json_decref(ret);
