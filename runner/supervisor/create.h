@@ -12,7 +12,7 @@
 #include "runner/supervisor/launch.h"
 #include "runner/supervisor/spec.h"
 
-int create_job(const struct spec *s, struct cgroup *ret_cgroup, struct launch *ret,
+int create_job(const struct spec *s, struct cgroup *cg, struct launch *ret,
                struct error *e) WARN_UNUSED;
 
 #endif

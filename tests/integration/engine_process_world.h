@@ -48,7 +48,7 @@ void world_close(struct world *w);
 #define WORLD_AGENT_ID 16
 void world_agent_id(const struct world *w, char out[WORLD_AGENT_ID]);
 
-/* A job that runs `sh -c script`; more may be set before launching. */
+/* A job that runs `sh -c script`; more may be set before launching. env[0] is taken. */
 void job_init(struct world *w, struct job *j, const char *script);
 void job_argv(struct job *j, const char *const *argv);
 /* A fresh struct for the same uid, as an agent has it after a restart. */
@@ -77,5 +77,8 @@ bool pid_exists(pid_t pid); /* and is not just waiting to be reaped */
 void pid_wait_gone(pid_t pid, int timeout_ms);
 /* Number of processes of the machine whose command line contains the word. */
 int count_processes(const char *word);
+/* The same for "sleep <mark>": scripts say `sleep $MARK`, a number of this test program
+ * alone, so that several may run at once. */
+int count_sleepers(void);
 
 #endif

@@ -51,7 +51,7 @@ test_output_is_exact(void **state)
     job_init(&w, &j,
              "printf 'a\\000b\\377\\r\\n\\nno newline'; printf oops >&2;"
              "echo \"$GREETING $HOME\" >/dev/stderr; pwd >&2; id -u >&2");
-    j.env[0] = "GREETING=hello";
+    j.env[1] = "GREETING=hello";
     job_run(&w, &j);
     job_assert_exit(&j, 0);
     job_output(&j, SEGMENT_STDOUT, &out);
@@ -119,10 +119,10 @@ test_background_processes_end_with_main(void **state)
 
     UNUSED(state);
     world_open(&w);
-    job_init(&w, &j, "sleep 7654321 & (setsid sleep 7654322 &) ; sleep 0.1; exit 5");
+    job_init(&w, &j, "sleep $MARK & (setsid sleep $MARK &) ; sleep 0.1; exit 5");
     job_run(&w, &j);
     job_assert_exit(&j, 5);
-    assert_int_equal(count_processes("sleep 765432"), 0);
+    assert_int_equal(count_sleepers(), 0);
     job_remove(&w, &j);
     world_close(&w);
 }
@@ -160,11 +160,11 @@ test_stop_kills_what_ignores_it(void **state)
     UNUSED(state);
     world_open(&w);
     job_init(&w, &j,
-             "trap '' TERM; sleep 8765431 & (setsid sh -c 'sleep 8765432 & sleep "
-             "8765433' &) ; sleep 0.2; echo ready; while :; do sleep 8765434; done");
+             "trap '' TERM; sleep $MARK & (setsid sh -c 'sleep $MARK & sleep "
+             "$MARK' &) ; sleep 0.2; echo ready; while :; do sleep $MARK; done");
     job_launch(&w, &j);
     job_wait_output(&w, &j, "ready");
-    assert_true(count_processes("sleep 876543") >= 4);
+    assert_true(count_sleepers() >= 4);
     int64_t before = clock_now_ms();
     job_stop(&w, &j, 60000);
     job_stop(&w, &j, 400); /* only shortens */
@@ -174,7 +174,7 @@ test_stop_kills_what_ignores_it(void **state)
     assert_int_equal(j.result.signal, SIGKILL);
     int64_t took = clock_now_ms() - before;
     assert_true(took >= 400 && took < 10000);
-    assert_int_equal(count_processes("sleep 876543"), 0);
+    assert_int_equal(count_sleepers(), 0);
     job_remove(&w, &j);
     world_close(&w);
 }

@@ -32,8 +32,6 @@
 #include "runner/supervisor/record.h"
 #include "runner/supervisor/supervisor.h"
 
-#define ABSTRACT_NAME "drover-test-abstract"
-
 /* ---- inside the job ---- */
 
 /* What the test tells the job about the machine, in its environment. */
@@ -122,7 +120,7 @@ try_sockets(void)
     report("docker.sock", can_connect("/run/docker.sock", false) ||
                               can_connect("/var/run/docker.sock", false));
     if (streq(told("SCOPED"), "yes"))
-        report("abstract socket", can_connect(ABSTRACT_NAME, true));
+        report("abstract socket", can_connect(told("ABSTRACT"), true));
     report("vsock", socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0) >= 0);
     report("packet socket", socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0) >= 0);
 }
@@ -304,8 +302,15 @@ have_scopes(void)
     return syscall(SYS_landlock_create_ruleset, NULL, 0, 1) >= 6;
 }
 
+/* A name in the machine's abstract namespace. */
+static void
+abstract_name(char out[64])
+{
+    snprintf(out, 64, "drover-test-%d", (int)getpid());
+}
+
 struct bait {
-    char secret[300], socket[300], lent[64], env[16][400];
+    char abstract[64], secret[300], socket[300], lent[64], env[16][400];
     int fds[3];
     size_t n_env;
 };
@@ -314,7 +319,7 @@ static void
 tell(struct bait *b, struct job *j, const char *name, const char *value)
 {
     snprintf(b->env[b->n_env], sizeof(b->env[0]), "%s=%s", name, value);
-    j->env[b->n_env] = b->env[b->n_env];
+    j->env[b->n_env + 1] = b->env[b->n_env];
     b->n_env++;
 }
 
@@ -348,11 +353,12 @@ test_hostile_job(void **state)
     snprintf(text, sizeof(text), "/run/drover-test-%d.sock", (int)getpid());
     b.fds[0] = listen_at(b.socket, false);
     b.fds[1] = listen_at(text, false);
-    b.fds[2] = listen_at(ABSTRACT_NAME, true);
+    abstract_name(b.abstract);
+    b.fds[2] = listen_at(b.abstract, true);
 
     job_init(&w, &victim,
              "umask 0; echo secret > /job/file; chmod 777 /job; echo ready; "
-             "sleep 1112223");
+             "sleep $MARK");
     job_launch(&w, &victim);
     job_wait_output(&w, &victim, "ready");
     job_init(&w, &j, "");
@@ -369,6 +375,7 @@ test_hostile_job(void **state)
     tell(&b, &j, "RUN_SOCKET", text);
     tell(&b, &j, "LENT_SECRET", lent_secret);
     tell(&b, &j, "AGENT_PID", pid);
+    tell(&b, &j, "ABSTRACT", b.abstract);
     tell(&b, &j, "SCOPED", have_scopes() ? "yes" : "no");
     tell(&b, &j, "ASAN_OPTIONS", "detect_leaks=0");
     job_run(&w, &j);
@@ -403,9 +410,11 @@ test_the_bait_is_real(void **state)
     char path[300];
     snprintf(path, sizeof(path), "%s/api.sock", w.root);
     int fd = listen_at(path, false);
-    int abstract = listen_at(ABSTRACT_NAME, true);
+    char name[64];
+    abstract_name(name);
+    int abstract = listen_at(name, true);
     assert_true(can_connect(path, false));
-    assert_true(can_connect(ABSTRACT_NAME, true));
+    assert_true(can_connect(name, true));
     close(fd);
     close(abstract);
     world_close(&w);

@@ -154,7 +154,7 @@ test_supervisor_killed(void **state)
     UNUSED(state);
     world_open(&w);
     job_init(&w, &j,
-             SIDE_EFFECT "setsid sleep 5554441 & echo ready; while :; do sleep 5554442; "
+             SIDE_EFFECT "setsid sleep $MARK & echo ready; while :; do sleep $MARK; "
                          "done");
     job_launch(&w, &j);
     job_wait_output(&w, &j, "ready");
@@ -164,7 +164,7 @@ test_supervisor_killed(void **state)
     assert_int_equal(j.result.reason, ENGINE_LOST);
     assert_true(j.result.started);
     assert_false(pid_exists(init));
-    assert_int_equal(count_processes("sleep 555444"), 0);
+    assert_int_equal(count_sleepers(), 0);
     job_remove(&w, &j);
     world_close(&w);
 }
@@ -178,7 +178,7 @@ test_supervisor_killed_without_an_agent(void **state)
 
     UNUSED(state);
     world_open(&w);
-    job_init(&w, &j, SIDE_EFFECT "echo ready; while :; do sleep 5554443; done");
+    job_init(&w, &j, SIDE_EFFECT "echo ready; while :; do sleep $MARK; done");
     job_launch(&w, &j);
     job_wait_output(&w, &j, "ready");
     job_again(&again, &j);
@@ -189,7 +189,7 @@ test_supervisor_killed_without_an_agent(void **state)
     job_adopt(&w, &again);
     job_wait_exit(&w, &again);
     assert_int_equal(again.result.reason, ENGINE_LOST);
-    assert_int_equal(count_processes("sleep 5554443"), 0);
+    assert_int_equal(count_sleepers(), 0);
     again.n_exited = 0;
     job_run(&w, &again); /* not started again */
     assert_int_equal(again.result.reason, ENGINE_LOST);
@@ -275,8 +275,8 @@ test_sweep(void **state)
 
     UNUSED(state);
     world_open(&w);
-    job_init(&w, &known, "echo ready; sleep 3332221");
-    job_init(&w, &lost, "echo ready; sleep 3332222");
+    job_init(&w, &known, "echo ready; sleep $MARK");
+    job_init(&w, &lost, "echo ready; sleep $MARK");
     job_init(&w, &ended, "echo over");
     job_run(&w, &ended);
     job_launch(&w, &known);
