@@ -93,7 +93,8 @@ void jput_member_int(struct str *out, const char *key, int64_t value);
  * escapes, integers plain, other numbers by shortest round-trip. Duplicate keys: the last
  * wins. Two values are equal iff their canonical bytes are. "Bytewise" is by the bytes of
  * the key as written (escapes included). A number beyond int64 or with a fraction is a
- * double; one that is whole is written plain (1e3 -> 1000); one beyond double is an error. */
+ * double; one that is whole is written plain (1e3 -> 1000); one beyond double is an
+ * error. */
 int jcanon(const char *bytes, size_t n, struct str *out, struct error *e) WARN_UNUSED;
 /* RFC 7386 merge of a canonical patch into canonical target bytes, in one pass over both.
  */

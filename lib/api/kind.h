@@ -5,11 +5,12 @@
  * refcounted after kind_compile, shared by threads.
  *
  * Structural schemas only. Checked: type, enum, pattern (PCRE2 with limits; RE2's syntax
- * subset), format (others than date-time, date, byte, int32, ipv4, ipv6, cidr, uuid, duration
- * are ignored), all bounds, required, nullable, default, additionalProperties, and the
- * x-kubernetes keywords preserve-unknown-fields, int-or-string, embedded-resource, list-type,
- * list-map-keys, map-type. Refused when compiling, with the path: allOf, anyOf (but for
- * [integer, string] beside int-or-string), oneOf, not, $ref, CEL rules.
+ * subset), format (others than date-time, date, byte, int32, ipv4, ipv6, cidr, uuid,
+ * duration are ignored), all bounds, required, nullable, default, additionalProperties,
+ * and the x-kubernetes keywords preserve-unknown-fields, int-or-string,
+ * embedded-resource, list-type, list-map-keys, map-type. Refused when compiling, with the
+ * path: allOf, anyOf (but for [integer, string] beside int-or-string), oneOf, not, $ref,
+ * CEL rules.
  */
 #ifndef API_KIND_H
 #define API_KIND_H
@@ -75,10 +76,9 @@ enum field_validation { FIELD_IGNORE, FIELD_WARN, FIELD_STRICT };
  *  - null for a non-nullable member is dropped (and then defaulted), as in Kubernetes
  *  - a NUL character in any string is BAD_REQUEST; a kind marked builtin may leave out
  *    apiVersion and kind
- *  - schema violations are listed; the return is ERR_INVALID if there is one, and the message
- *    joins them
- * Nothing stays in out after an error. The scratch is the calling thread's.
- * metadata is checked by the built-in ObjectMeta schema and kept whole.
+ *  - schema violations are listed; the return is ERR_INVALID if there is one, and the
+ * message joins them Nothing stays in out after an error. The scratch is the calling
+ * thread's. metadata is checked by the built-in ObjectMeta schema and kept whole.
  */
 int kind_decode(const struct kind *k, struct span in, struct str *out,
                 struct violations *v, struct error *e) WARN_UNUSED;

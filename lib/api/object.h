@@ -56,8 +56,9 @@ struct object {
     struct facts facts;
 };
 
-/* Scans canonical bytes without a resourceVersion (copied) once and builds the facts. kind may be NULL: no fields
- * and cells then. ERR_INVALID when metadata.name or uid is missing. */
+/* Scans canonical bytes without a resourceVersion (copied) once and builds the facts.
+ * kind may be NULL: no fields and cells then. ERR_INVALID when metadata.name or uid is
+ * missing. */
 int object_new(const struct kind *k, const char *canonical, size_t n, uint64_t revision,
                struct object **ret, struct error *e) WARN_UNUSED;
 /* From a reply of a server: any JSON, with resourceVersion inside (a decimal number, else
@@ -123,8 +124,8 @@ struct span doc_get(const struct doc *d, const char *key);
 /* key and value are borrowed; value.len == 0 removes the member. */
 int doc_set(struct doc *d, const char *key, struct span value,
             struct error *e) WARN_UNUSED;
-/* Canonical bytes; resourceVersion and selfLink are never written, empty maps and lists of
- * metadata are left out. */
+/* Canonical bytes; resourceVersion and selfLink are never written, empty maps and lists
+ * of metadata are left out. */
 void doc_write(const struct doc *d, struct str *out);
 
 #endif

@@ -146,6 +146,7 @@ yaml_write(struct span json, struct str *out, struct error *e)
     if (rc < 0)
         str_truncate(out, before);
     else if (out->len - before > 5 && memcmp(out->ptr + out->len - 5, "\n...\n", 5) == 0)
-        str_truncate(out, out->len - 4); /* the end mark behind |+, which kubectl leaves out */
+        str_truncate(out,
+                     out->len - 4); /* the end mark behind |+, which kubectl leaves out */
     return rc;
 }
