@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The test's agent for the process engine. */
-#include "engine_process_world.h"
+#include "tests/integration/engine_process_world.h"
 
 #include <dirent.h>
 #include <fcntl.h>

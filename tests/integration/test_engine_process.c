@@ -3,7 +3,7 @@
  * The process engine on the real kernel: how jobs end, their output, stopping them, and
  * what is left behind. Started as `--supervise ...` this program is the supervisor.
  */
-#include "engine_process_world.h"
+#include "tests/integration/engine_process_world.h"
 
 #include <signal.h>
 #include <stdio.h>

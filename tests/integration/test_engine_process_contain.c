@@ -4,7 +4,7 @@
  * and started there as `--hostile`; each attempt prints its name and what came of it. The
  * kernel has to refuse every one. (Started as `--supervise ...` it is the supervisor.)
  */
-#include "engine_process_world.h"
+#include "tests/integration/engine_process_world.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -5,7 +5,7 @@
  * Started as `--supervise ...` this program is the supervisor, as `--agent <root> <uid>`
  * an agent that brings one job to its end.
  */
-#include "engine_process_world.h"
+#include "tests/integration/engine_process_world.h"
 
 #include <fcntl.h>
 #include <poll.h>
