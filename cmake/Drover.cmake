@@ -23,6 +23,10 @@ if(DROVER_SANITIZE)
   endif()
   target_compile_definitions(drover_options INTERFACE DROVER_SANITIZED=1)
 endif()
+if(DROVER_FUZZ)
+  # Coverage feedback from the libraries too, not only from the target itself.
+  target_compile_options(drover_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(drover_options INTERFACE
     -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fPIE)
