@@ -3,7 +3,6 @@
 #include "runner/gpu/gpu.h"
 
 #include <dirent.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -92,17 +91,21 @@ gpu_add(struct gpu_list *l, const char *vendor)
 }
 
 void
-gpu_add_path(struct gpu_device *d, const char *fmt, ...)
+gpu_add_path(struct gpu_device *d, const char *path)
 {
-    va_list ap;
+    size_t n = strlen(path);
 
-    if (d->n_paths == GPU_PATHS)
-        return;
-    va_start(ap, fmt);
-    int n = vsnprintf(d->paths[d->n_paths], sizeof(d->paths[0]), fmt, ap);
-    va_end(ap);
-    if (n > 0 && (size_t)n < sizeof(d->paths[0]))
-        d->n_paths++;
+    if (d->n_paths < GPU_PATHS && n < sizeof(d->paths[0]))
+        memcpy(d->paths[d->n_paths++], path, n + 1);
+}
+
+void
+gpu_add_node(struct gpu_device *d, const char *prefix, unsigned long number)
+{
+    char path[sizeof(d->paths[0])];
+
+    snprintf(path, sizeof(path), "%s%lu", prefix, number);
+    gpu_add_path(d, path);
 }
 
 static char *

@@ -111,10 +111,10 @@ take_entry(void *arg, const char *entry)
     unsigned long n = strtoul(number, NULL, 10);
     if (w->vendor == PCI_TENSTORRENT) {
         set_board(w, entry, d);
-        gpu_add_path(d, "/dev/tenstorrent/%lu", n);
+        gpu_add_node(d, "/dev/tenstorrent/", n);
     } else {
-        gpu_add_path(d, "/dev/accel/accel%lu", n);
-        gpu_add_path(d, "/dev/accel/accel_controlD%lu", n);
+        gpu_add_node(d, "/dev/accel/accel", n);
+        gpu_add_node(d, "/dev/accel/accel_controlD", n);
     }
     if (d->uuid[0] == '\0')
         snprintf(d->uuid, sizeof(d->uuid), "%s-%lu", w->vendor_name, n);

@@ -94,7 +94,7 @@ take_card(void *arg, const char *card)
     gpu_read_line(w->c, "/sys/module/amdgpu/version", d->driver_version,
                   sizeof(d->driver_version));
     gpu_add_path(d, "/dev/kfd");
-    gpu_add_path(d, "/dev/dri/renderD%d", w->render);
+    gpu_add_node(d, "/dev/dri/renderD", (unsigned long)w->render);
 }
 
 static int

@@ -60,7 +60,7 @@ take_paths(const json_t *o, struct gpu_device *d, struct error *e)
     json_array_foreach (paths, i, p) {
         if (!json_is_string(p) || i == GPU_PATHS)
             return error_set(e, ERR_INVALID, "devicePaths: at most %d texts", GPU_PATHS);
-        gpu_add_path(d, "%s", json_string_value(p));
+        gpu_add_path(d, json_string_value(p));
     }
     return 0;
 }

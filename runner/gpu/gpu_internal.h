@@ -7,7 +7,8 @@
 
 /* NULL when the list is full. Zeroed, healthy, index and vendor set. */
 struct gpu_device *gpu_add(struct gpu_list *l, const char *vendor);
-void gpu_add_path(struct gpu_device *d, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void gpu_add_path(struct gpu_device *d, const char *path);
+void gpu_add_node(struct gpu_device *d, const char *prefix, unsigned long number);
 bool gpu_exists(const struct gpu_config *c, const char *path);
 /* First line of a small file, "" when absent. */
 void gpu_read_line(const struct gpu_config *c, const char *path, char *out, size_t size);

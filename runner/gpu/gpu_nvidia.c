@@ -73,7 +73,7 @@ add_paths(const struct gpu_config *c, struct gpu_device *d, const char *bus)
     unsigned minor = d->index;
     if (line[0] != '\0')
         minor = (unsigned)strtoul(line, NULL, 10);
-    gpu_add_path(d, "/dev/nvidia%u", minor);
+    gpu_add_node(d, "/dev/nvidia", minor);
     gpu_add_path(d, "/dev/nvidiactl");
     if (gpu_exists(c, "/dev/nvidia-uvm"))
         gpu_add_path(d, "/dev/nvidia-uvm");
