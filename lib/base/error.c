@@ -47,6 +47,7 @@ row(enum err_code code)
 int
 error_set(struct error *e, enum err_code code, const char *fmt, ...)
 {
+    char text[sizeof(e->msg)]; /* an argument may be e->msg itself */
     va_list ap;
 
     e->code = code;
@@ -54,8 +55,9 @@ error_set(struct error *e, enum err_code code, const char *fmt, ...)
     e->retry_after_ms = 0;
     e->terminal = row(code)->retry == ERR_RETRY_NEVER;
     va_start(ap, fmt);
-    vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+    vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    memcpy(e->msg, text, strlen(text) + 1);
     return -(int)code;
 }
 
@@ -95,7 +97,8 @@ error_errno(struct error *e, int sys, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    error_set(e, code_from_errno(sys), "%s: %s", text, strerrordesc_np(sys));
+    const char *desc = strerrordesc_np(sys);
+    error_set(e, code_from_errno(sys), "%s: %s", text, desc == NULL ? "?" : desc);
     e->sys = sys;
     return -(int)e->code;
 }

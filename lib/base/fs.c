@@ -95,6 +95,8 @@ fs_mkdirs(const char *path, mode_t mode, struct error *e)
 {
     autofree char *p = xstrdup(path);
 
+    if (*path == '\0')
+        return error_errno(e, ENOENT, "create directory \"\"");
     for (char *s = p + 1;; s++) {
         char c = *s;
         if (c != '/' && c != '\0')
@@ -114,39 +116,93 @@ fs_mkdirs(const char *path, mode_t mode, struct error *e)
     return 0;
 }
 
+enum { REMOVE_DEPTH = 64 };
+
+struct removal {
+    int top_fd;     /* the tree's root directory */
+    unsigned moved; /* directories moved up into it */
+};
+
+static int remove_entry(struct removal *r, int dirfd, const char *name, int depth,
+                        struct error *e);
+
 static int
-remove_at(int dirfd, const char *name, int depth, struct error *e)
+remove_contents(struct removal *r, DIR *d, int depth, struct error *e)
 {
-    if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
-        return 0;
-    if (errno != EISDIR && errno != EPERM)
-        return error_errno(e, errno, "remove %s", name);
-    if (depth > 64)
-        return error_set(e, ERR_IO, "remove %s: nested too deep", name);
-    int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const struct dirent *de;
+
+    while ((de = readdir(d)) != NULL) { /* NOLINT(concurrency-mt-unsafe) */
+        if (streq(de->d_name, ".") || streq(de->d_name, ".."))
+            continue;
+        int rc = remove_entry(r, dirfd(d), de->d_name, depth + 1, e);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int
+remove_dir(struct removal *r, int parent, const char *name, int depth, struct error *e)
+{
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
     if (fd < 0)
         return error_errno(e, errno, "open %s", name);
     DIR *d = fdopendir(fd);
     if (d == NULL) {
+        int sys = errno;
         close(fd);
-        return error_errno(e, errno, "open %s", name);
+        return error_errno(e, sys, "open %s", name);
     }
-    int rc = 0;
-    const struct dirent *de;
-    while (rc == 0 && (de = readdir(d)) != NULL) { /* NOLINT(concurrency-mt-unsafe) */
-        if (!streq(de->d_name, ".") && !streq(de->d_name, ".."))
-            rc = remove_at(fd, de->d_name, depth + 1, e);
-    }
+    if (depth == 0)
+        r->top_fd = fd;
+    int rc;
+    unsigned moved;
+    do { /* again for what was moved up into the root */
+        moved = r->moved;
+        rewinddir(d);
+        rc = remove_contents(r, d, depth, e);
+    } while (rc == 0 && depth == 0 && r->moved != moved);
     closedir(d);
-    if (rc == 0 && unlinkat(dirfd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+    if (rc == 0 && unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
         rc = error_errno(e, errno, "remove %s", name);
     return rc;
+}
+
+/* Whoever filled the tree may have nested it without end; what lies too deep is moved up,
+ * so that neither stack nor descriptors run out. */
+static int
+move_up(struct removal *r, int parent, const char *name, struct error *e)
+{
+    char top_name[32];
+
+    for (;;) {
+        snprintf(top_name, sizeof(top_name), ".remove-%u", r->moved++);
+        if (renameat2(parent, name, r->top_fd, top_name, RENAME_NOREPLACE) == 0)
+            return 0;
+        if (errno != EEXIST)
+            return error_errno(e, errno, "remove %s", name);
+    }
+}
+
+static int
+remove_entry(struct removal *r, int parent, const char *name, int depth, struct error *e)
+{
+    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR)
+        return error_errno(e, errno, "remove %s", name);
+    if (depth > REMOVE_DEPTH)
+        return move_up(r, parent, name, e);
+    return remove_dir(r, parent, name, depth, e);
 }
 
 int
 fs_remove_tree(const char *path, struct error *e)
 {
-    return remove_at(AT_FDCWD, path, 0, e);
+    struct removal r = {.top_fd = -1};
+
+    return remove_entry(&r, AT_FDCWD, path, 0, e);
 }
 
 int
@@ -179,7 +235,11 @@ fs_join(const char *dir, const char *name)
 {
     size_t n = strlen(dir);
 
-    while (n > 1 && dir[n - 1] == '/')
+    while (*name == '/')
+        name++;
+    if (n == 0)
+        return xstrdup(name);
+    while (n > 0 && dir[n - 1] == '/')
         n--;
-    return xasprintf("%.*s/%s", (int)n, dir, name[0] == '/' ? name + 1 : name);
+    return xasprintf("%.*s/%s", (int)n, dir, name);
 }

@@ -22,7 +22,7 @@ int fs_write_all(int fd, const void *bytes, size_t n, struct error *e) WARN_UNUS
 /* Exclusive advisory lock on path (created 0600), held while the descriptor is open. The
  * holder's pid is written into the file. ERR_BUSY names the holder: "held by pid 42". */
 int fs_lock(const char *path, int *ret_fd, struct error *e) WARN_UNUSED;
-/* a/b with exactly one slash; malloc'd. */
+/* a/b with exactly one slash; just b when a is empty; malloc'd. */
 char *fs_join(const char *dir, const char *name) __attribute__((malloc));
 
 #endif

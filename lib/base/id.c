@@ -133,7 +133,7 @@ encode(const void *bytes, size_t n, int variant, struct str *out)
 {
     size_t size = sodium_base64_encoded_len(n, variant);
 
-    if (!str_reserve(out, size))
+    if (!str_reserve(out, size - 1)) /* the NUL has its place already */
         return;
     sodium_bin2base64(out->ptr + out->len, size, bytes, n, variant);
     out->len += strlen(out->ptr + out->len);

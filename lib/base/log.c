@@ -123,7 +123,8 @@ log_write(struct log_module *m, enum log_level lv, const char *msg, const char *
     vsnprintf(fields, sizeof(fields), fmt, ap);
     va_end(ap);
     for (char *p = fields; *p != '\0'; p++) {
-        if (*p == '\n')
+        /* Nothing from outside may break the line or steer a terminal. */
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = ' ';
     }
     emit(m, lv, msg, fields);
@@ -141,6 +142,12 @@ log_allowed(struct log_limit *limit)
     }
     __atomic_store_n(&limit->next_ms, now + 1000, __ATOMIC_RELAXED);
     return true;
+}
+
+uint32_t
+log_dropped(struct log_limit *limit)
+{
+    return __atomic_exchange_n(&limit->dropped, 0, __ATOMIC_RELAXED);
 }
 
 void

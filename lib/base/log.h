@@ -43,13 +43,20 @@ struct log_limit {
 #define log_warn_rl(msg, ...)                                                            \
     do {                                                                                 \
         static struct log_limit log_limit_;                                              \
-        if (log_allowed(&log_limit_))                                                    \
+        if (log_allowed(&log_limit_)) {                                                  \
+            uint32_t log_n_ = log_dropped(&log_limit_);                                  \
             log_warn(msg, __VA_ARGS__);                                                  \
+            if (log_n_ > 0)                                                              \
+                log_warn("more of the same were not logged", "msg=\"%s\" count=%u", msg, \
+                         log_n_);                                                        \
+        }                                                                                \
     } while (0)
 
 void log_write(struct log_module *m, enum log_level lv, const char *msg, const char *fmt,
                ...) PRINTF_LIKE(4, 5);
 bool log_allowed(struct log_limit *limit);
+/* How many were not allowed since the last call. */
+uint32_t log_dropped(struct log_limit *limit);
 void log_set_program(const char *name); /* first field of every line; borrowed */
 void log_set_level(enum log_level lv);  /* default level */
 void log_set_json(bool on);

@@ -65,8 +65,10 @@
     } while (0)
 
 /* for (each p pointing into v): vec_foreach (p, &v) { ... } */
+/* NOLINTBEGIN(bugprone-macro-parentheses): p is a new name, not an expression. */
 #define vec_foreach(p, v)                                                                \
     for (__typeof__((v)->items + 0) p = (v)->items;                                      \
          (v)->len > 0 && p != (v)->items + (v)->len; p++)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif
