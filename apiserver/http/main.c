@@ -287,9 +287,9 @@ start_listeners(struct program *p, struct error *e)
         tcp.tls_key_pem = p->tls.key.ptr;
     }
     if (http_server_start(p->loop, &tcp, &p->tcp, e) < 0)
-        return error_prepend(e, "listen on %s", o->listen);
+        return -(int)e->code;
     if (o->unix_socket != NULL && http_server_start(p->loop, &local, &p->local, e) < 0)
-        return error_prepend(e, "listen on %s", o->unix_socket);
+        return -(int)e->code;
     if (o->control_socket != NULL &&
         control_start(p->loop, o->control_socket, p->server, &p->control, e) < 0)
         return -(int)e->code;
