@@ -134,6 +134,22 @@ gpu_read_line(const struct gpu_config *c, const char *path, char *out, size_t si
         gpu_text(out, size, text.ptr, strcspn(text.ptr, "\n"));
 }
 
+void
+gpu_read_field(const struct gpu_config *c, const char *path, const char *key, char *out,
+               size_t size)
+{
+    struct error ignored = ERROR_INIT;
+    auto_str text = STR_INIT(LINE_BYTES);
+    autofree char *full = rooted(c, path);
+
+    out[0] = '\0';
+    if (fs_read(full, &text, &ignored) != 0)
+        return;
+    const char *p = strstr(text.ptr, key);
+    if (p != NULL)
+        gpu_text(out, size, p + strlen(key), strcspn(p + strlen(key), "\n"));
+}
+
 uint64_t
 gpu_read_number(const struct gpu_config *c, const char *path)
 {

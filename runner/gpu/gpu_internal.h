@@ -12,6 +12,9 @@ void gpu_add_node(struct gpu_device *d, const char *prefix, unsigned long number
 bool gpu_exists(const struct gpu_config *c, const char *path);
 /* First line of a small file, "" when absent. */
 void gpu_read_line(const struct gpu_config *c, const char *path, char *out, size_t size);
+/* What follows the key on its line ("Device Minor:   3"), "" when absent. */
+void gpu_read_field(const struct gpu_config *c, const char *path, const char *key,
+                    char *out, size_t size);
 /* 0 when absent or not a number; base 0 accepts 0x. */
 uint64_t gpu_read_number(const struct gpu_config *c, const char *path);
 /* Calls fn for each entry of a directory, sorted by name with numbers in order. */

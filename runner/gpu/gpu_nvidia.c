@@ -68,8 +68,8 @@ add_paths(const struct gpu_config *c, struct gpu_device *d, const char *bus)
     snprintf(lower, sizeof(lower), "%s", n > 12 ? bus + n - 12 : bus);
     for (char *p = lower; *p != '\0'; p++)
         *p = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
-    snprintf(path, sizeof(path), "/proc/driver/nvidia/gpus/%s/minor", lower);
-    gpu_read_line(c, path, line, sizeof(line));
+    snprintf(path, sizeof(path), "/proc/driver/nvidia/gpus/%s/information", lower);
+    gpu_read_field(c, path, "Device Minor:", line, sizeof(line));
     unsigned minor = d->index;
     if (line[0] != '\0')
         minor = (unsigned)strtoul(line, NULL, 10);

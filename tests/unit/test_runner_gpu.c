@@ -102,7 +102,9 @@ test_nvidia(void **state)
     UNUSED(tool);
     put(m, "/dev/nvidiactl", "");
     put(m, "/dev/nvidia-uvm", "");
-    put(m, "/proc/driver/nvidia/gpus/0000:3b:00.0/minor", "4\n");
+    put(m, "/proc/driver/nvidia/gpus/0000:3b:00.0/information",
+        "Model: \t\t NVIDIA H100\nIRQ:   \t\t 16\nBus Location: \t 0000:3b:00.0\n"
+        "Device Minor: \t 4\nGPU Excluded:\t No\n");
     probe(m);
     assert_int_equal(m->l.len, 2);
     const struct gpu_device *d = &m->l.items[0];
