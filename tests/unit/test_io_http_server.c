@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "unit/io_http_fixture.h"
 
+#define CHUNKED "POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
 
 static struct fixture *f;
@@ -127,9 +128,8 @@ test_malformed_requests(void **state)
         "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
-        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
-        "chunked\r\n\r\nffffffffffffffffff\r\n",
+        CHUNKED "ZZ\r\n",
+        CHUNKED "ffffffffffffffffff\r\n",
         "GET / HTTP/1.1\r\nHost x\r\n: : :\r\n\r\n",
         "GET / HTTP/1.1\r\n folded\r\n\r\n",
         "\xff\xfe\xfd / \x01\x02\r\n\r\n",
