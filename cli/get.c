@@ -161,46 +161,67 @@ get_document(struct get *g, const struct named_resource *r, const char *name,
     return rc;
 }
 
+static bool
+is_table(const struct get *g)
+{
+    return g->output == NULL || streq(g->output, "wide");
+}
+
+static int
+get_one(struct get *g, const struct named_resource *r, const char *name, bool many,
+        struct error *e)
+{
+    return is_table(g) ? get_table(g, r, name, many, e) : get_document(g, r, name, e);
+}
+
+/* "run hello other": one kind, several names in one table. */
+static int
+get_names(struct get *g, int argc, char **argv, struct error *e)
+{
+    const struct named_resource *r;
+    const char *none;
+    int rc = cli_target(argv[0], &r, &none, e);
+
+    for (int i = 1; rc == 0 && i < argc; i++)
+        rc = get_one(g, r, argv[i], false, e);
+    return rc;
+}
+
+/* "runs,jobs/x": each kind with a table of its own. */
+static int
+get_list(struct get *g, const char *list, bool many, struct error *e)
+{
+    autofree char *words = xstrdup(list);
+    char *rest = words;
+    char *word;
+    int rc = 0;
+
+    while (rc == 0 && (word = strsep(&rest, ",")) != NULL) {
+        const struct named_resource *r;
+        const char *name;
+        rc = cli_target(word, &r, &name, e);
+        if (rc == 0)
+            rc = get_one(g, r, name, many, e);
+        if (many) {
+            k8s_table_done(&g->table);
+            g->table = (struct k8s_table){0};
+            g->printed = false;
+        }
+    }
+    return rc;
+}
+
 /* "runs", "runs,jobs", "run hello", "run/hello job/x" */
 static int
 get_words(struct get *g, int argc, char **argv, struct error *e)
 {
-    bool table = g->output == NULL || streq(g->output, "wide");
+    int rc = 0;
 
-    if (argc > 1 && strchr(argv[0], '/') == NULL) {
-        const struct named_resource *r;
-        const char *none;
-        if (cli_target(argv[0], &r, &none, e) < 0)
-            return -(int)e->code;
-        for (int i = 1; i < argc; i++) {
-            int rc = table ? get_table(g, r, argv[i], false, e)
-                           : get_document(g, r, argv[i], e);
-            if (rc < 0)
-                return rc;
-        }
-        return 0;
-    }
-    for (int i = 0; i < argc; i++) {
-        autofree char *words = xstrdup(argv[i]);
-        bool many = argc > 1 || strchr(words, ',') != NULL;
-        char *rest = words;
-        char *word;
-        while ((word = strsep(&rest, ",")) != NULL) {
-            const struct named_resource *r;
-            const char *name;
-            if (cli_target(word, &r, &name, e) < 0)
-                return -(int)e->code;
-            int rc = table ? get_table(g, r, name, many, e) : get_document(g, r, name, e);
-            if (rc < 0)
-                return rc;
-            if (many && table) {
-                k8s_table_done(&g->table);
-                g->table = (struct k8s_table){0};
-                g->printed = false;
-            }
-        }
-    }
-    return 0;
+    if (argc > 1 && strchr(argv[0], '/') == NULL)
+        return get_names(g, argc, argv, e);
+    for (int i = 0; rc == 0 && i < argc; i++)
+        rc = get_list(g, argv[i], argc > 1 || strchr(argv[i], ',') != NULL, e);
+    return rc;
 }
 
 static int

@@ -123,7 +123,7 @@ struct removal {
     unsigned moved; /* directories moved up into it */
 };
 
-static int remove_entry(struct removal *r, int dirfd, const char *name, int depth,
+static int remove_entry(struct removal *r, int parent, const char *name, int depth,
                         struct error *e);
 
 static int

@@ -64,7 +64,8 @@ map_clear(struct map *m)
     struct entry *next;
 
     HASH_ITER (hh, m->head, e, next) {
-        HASH_DEL(m->head, e);
+        /* The analyzer does not see that uthash unlinks e before it is freed. */
+        HASH_DEL(m->head, e); /* NOLINT(clang-analyzer-unix.Malloc) */
         if (m->free_value != NULL)
             m->free_value(e->value);
         free(e);
