@@ -87,15 +87,15 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
 static int
 split_listen(const char *text, char address[64], uint16_t *ret_port, struct error *e)
 {
-    const char *colon = strrchr(text, ':');
+    const char *colon = text == NULL ? NULL : strrchr(text, ':');
     char *end = NULL;
     long port = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
 
-    if (colon == NULL || end == NULL || *end != '\0' || port < 0 || port > 65535 ||
-        colon == text || colon - text >= 64)
+    if (colon == NULL || *end != '\0' || port < 0 || port > 65535 || colon == text ||
+        colon - text >= 64)
         return error_set(e, ERR_BAD_REQUEST,
                          "--listen: \"%s\" is not ADDRESS:PORT, e.g. 127.0.0.1:6441",
-                         text);
+                         text == NULL ? "" : text);
     memcpy(address, text, (size_t)(colon - text));
     address[colon - text] = '\0';
     *ret_port = (uint16_t)port;
