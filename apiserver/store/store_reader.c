@@ -168,11 +168,23 @@ all_zero(const char *p, size_t n)
     return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
+/* Preallocated room is a hole to most file systems: what lseek passes over reads as zeros
+ * and need not be read. */
+static uint64_t
+skip_hole(const struct log_reader *r, uint64_t off)
+{
+    off_t data = lseek(r->fd, (off_t)off, SEEK_DATA);
+
+    if (data < 0)
+        return errno == ENXIO ? r->size : off;
+    return (uint64_t)data > off ? (uint64_t)data : off;
+}
+
 static int
 only_zeros(struct log_reader *r, uint64_t off, bool *ret, struct error *e)
 {
     *ret = true;
-    while (*ret && off < r->size) {
+    while (*ret && (off = skip_hole(r, off)) < r->size) {
         size_t n = r->size - off < WINDOW_BYTES ? (size_t)(r->size - off) : WINDOW_BYTES;
         const char *p = view(r, off, n, e);
         if (p == NULL)

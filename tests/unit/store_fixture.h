@@ -29,7 +29,10 @@ struct fixture {
     unsigned copies;
 };
 
-/* Not opened yet. */
+/* Real files, but nothing waits for the disk: no test here cuts the power. */
+extern const struct store_fs_ops fx_no_sync;
+
+/* Not opened yet. Inline stores use fx_no_sync, threaded ones the real operations. */
 void fx_init(struct fixture *f, bool inline_sync);
 void fx_done(struct fixture *f);
 void fx_open(struct fixture *f);
@@ -87,6 +90,7 @@ struct fx_fault {
     unsigned fail_count[FX_OPS]; /* ... and so many in all; 0: none */
     int error[FX_OPS];
     bool short_write; /* the failing write writes half first */
+    bool no_sync;     /* fdatasync does nothing: quicker, no test here cuts the power */
     unsigned hits;
     void (*before)(void *arg);
     void *arg;

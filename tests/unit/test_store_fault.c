@@ -17,7 +17,7 @@
 static void
 arm(struct fx_fault *x, enum fx_op op, unsigned from, unsigned count, int error)
 {
-    *x = (struct fx_fault){0};
+    *x = (struct fx_fault){.no_sync = true};
     x->fail_from[op] = from;
     x->fail_count[op] = count;
     x->error[op] = error;
@@ -90,7 +90,7 @@ static bool
 one_fault(enum fx_op op, unsigned n, int error, bool short_write)
 {
     struct fixture f;
-    struct fx_fault fault = {0};
+    struct fx_fault fault = {.no_sync = true};
     struct store_fs_ops fs = fx_fault_ops(&fault);
     struct outcome o = {0};
 
@@ -118,7 +118,7 @@ one_fault(enum fx_op op, unsigned n, int error, bool short_write)
             assert_int_equal(o.r[i].e.code, fatal ? ERR_IO : ERR_FULL);
     }
     fx_close(&f);
-    f.opts.fs = NULL;
+    f.opts.fs = &fx_no_sync;
     fx_open(&f);
     check_state(&f, &o, !fatal);
     fx_put(&f, RUNS, "default", "after", NULL, 1);
@@ -206,7 +206,7 @@ static void
 full_disk(bool inline_sync)
 {
     struct fixture f;
-    struct fx_fault fault = {0};
+    struct fx_fault fault = {.no_sync = true};
     struct store_fs_ops fs = fx_fault_ops(&fault);
     struct fx_result r = {0};
 
@@ -250,7 +250,7 @@ full_disk(bool inline_sync)
     assert_int_equal(r.e.code, ERR_OK);
     assert_true(r.revision > rev);
     fx_close(&f);
-    f.opts.fs = NULL;
+    f.opts.fs = &fx_no_sync;
     fx_open(&f);
     assert_int_equal(fx_get(&f, "default", "big")->revision, r.revision);
     fx_done(&f);
@@ -270,7 +270,7 @@ static void
 test_full_disk_dependents(void **state)
 {
     struct fixture f;
-    struct fx_fault fault = {0};
+    struct fx_fault fault = {.no_sync = true};
     struct store_fs_ops fs = fx_fault_ops(&fault);
     struct fx_result r[200] = {0};
     size_t ok = 0;
@@ -313,7 +313,7 @@ test_full_disk_dependents(void **state)
     autofree char *after = fx_dump(f.store);
     assert_string_equal(before, after);
     fx_close(&f);
-    f.opts.fs = NULL;
+    f.opts.fs = &fx_no_sync;
     fx_open(&f);
     fx_done(&f);
 }
@@ -335,7 +335,7 @@ test_roll_faults(void **state)
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct fixture f;
-        struct fx_fault fault = {0};
+        struct fx_fault fault = {.no_sync = true};
         struct store_fs_ops fs = fx_fault_ops(&fault);
         struct fx_result r = {0};
         struct error e = ERROR_INIT;
@@ -357,7 +357,7 @@ test_roll_faults(void **state)
         }
         assert_int_equal(fx_count_files(f.dir, "log", ".tmp"), 0);
         fx_close(&f);
-        f.opts.fs = NULL;
+        f.opts.fs = &fx_no_sync;
         if (fx_try_open(&f, &e) != 0)
             fail_msg("case %zu: %s", i, e.msg);
         assert_int_equal(fx_get(&f, "default", "big")->revision, acked);
@@ -370,7 +370,7 @@ static void
 test_open_without_room(void **state)
 {
     struct fixture f;
-    struct fx_fault fault = {0};
+    struct fx_fault fault = {.no_sync = true};
     struct store_fs_ops fs = fx_fault_ops(&fault);
     struct error e = ERROR_INIT;
 
@@ -384,7 +384,7 @@ test_open_without_room(void **state)
     fx_open(&f);
     fx_put(&f, RUNS, "default", "a", NULL, 1);
     fx_close(&f);
-    f.opts.fs = NULL;
+    f.opts.fs = &fx_no_sync;
     fx_open(&f);
     assert_non_null(fx_get(&f, "default", "a"));
     fx_done(&f);

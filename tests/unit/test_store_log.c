@@ -37,6 +37,7 @@ setup_threaded(void **state)
     struct fixture *f = *state;
     fx_close(f);
     f->opts.inline_sync = false;
+    f->opts.fs = NULL;
     fx_open(f);
     return 0;
 }
@@ -336,7 +337,7 @@ test_crash_at_every_operation(void **state)
 {
     struct fixture *f = *state;
     struct moment m = {.f = f};
-    struct fx_fault fault = {.before = take_moment, .arg = &m};
+    struct fx_fault fault = {.before = take_moment, .arg = &m, .no_sync = true};
     struct store_fs_ops fs = fx_fault_ops(&fault);
 
     fx_put(f, RUNS, "default", "n0", NULL, 0);
@@ -379,7 +380,7 @@ test_crash_at_every_operation(void **state)
     vec_done(&m.copies);
     vec_done(&m.befores);
     vec_done(&m.revisions);
-    f->opts.fs = NULL;
+    f->opts.fs = &fx_no_sync;
 }
 
 /* Revisions of several starts never meet, whatever was or was not written. */
@@ -412,7 +413,12 @@ test_floor_is_raised(void **state)
 {
     struct fixture *f = *state;
     struct store_stats st;
+    struct fx_fault fault = {.no_sync = true};
+    struct store_fs_ops fs = fx_fault_ops(&fault);
 
+    fx_close(f);
+    f->opts.fs = &fs;
+    fx_open(f);
     store_stats(f->store, &st);
     uint64_t first = st.floor;
     for (int64_t i = 0; i < 20000; i++) {
@@ -431,7 +437,9 @@ test_floor_is_raised(void **state)
         loop_turn(f->loop, 0);
     }
     assert_true(st.floor > first);
-    fx_reopen(f);
+    fx_close(f);
+    f->opts.fs = &fx_no_sync;
+    fx_open(f);
     assert_true(store_revision(f->store) >= st.floor);
 }
 

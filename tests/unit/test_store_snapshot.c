@@ -32,6 +32,7 @@ setup_threaded(void **state)
     struct fixture *f = *state;
     fx_close(f);
     f->opts.inline_sync = false;
+    f->opts.fs = NULL;
     fx_open(f);
     return 0;
 }
@@ -330,7 +331,7 @@ test_failing(void **state)
     fault = (struct fx_fault){0};
     assert_true(snapshot(f) > first);
     fx_close(f);
-    f->opts.fs = NULL;
+    f->opts.fs = &fx_no_sync;
 }
 
 int
