@@ -348,12 +348,16 @@ manager_wall_ns(const struct manager *m)
     return m->opts.wall_ns();
 }
 
-void *
-manager_state(const struct manager *m, const char *controller)
+void
+manager_set_shared(struct manager *m, void *shared)
 {
-    const struct running *r = find_running(m, controller);
+    m->shared = shared;
+}
 
-    return r == NULL ? NULL : r->state;
+void *
+manager_shared(const struct manager *m)
+{
+    return m->shared;
 }
 
 /* --- stepping ---------------------------------------------------------------------- */

@@ -69,8 +69,9 @@ struct recorder *manager_recorder(const struct manager *m);
 struct async_client *manager_async(const struct manager *m);
 int64_t manager_now_ms(const struct manager *m);
 int64_t manager_wall_ns(const struct manager *m);
-/* State of a controller added before (from its init), or NULL. */
-void *manager_state(const struct manager *m, const char *controller);
+/* Something that several controllers' init() want; the program's, borrowed. */
+void manager_set_shared(struct manager *m, void *shared);
+void *manager_shared(const struct manager *m);
 
 /* Stepped: runs one part, one reconcile, or one answer of a local async client. False:
  * nothing is ready now. */

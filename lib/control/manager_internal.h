@@ -62,6 +62,7 @@ struct manager {
     struct manager_part_ref parts[MANAGER_PARTS_MAX];
     size_t n_parts;
     struct recorder *recorder;
+    void *shared;
     struct loop_hook *hook;
     struct loop_timer *timer;
     atomic_bool stopping;

@@ -49,8 +49,7 @@ sched_shape_free(void *arg)
     free(sh);
 }
 
-/* Requirements as bytes. resource_req is zeroed before it is filled (resources_parse), so
- * that equal requirements have equal bytes; unequal padding would only cost a shape. */
+/* Requirements as text: equal ones read equal, whatever padding the structs have. */
 static void
 shape_key(const struct sched_job *j, struct str *key)
 {
@@ -58,7 +57,7 @@ shape_key(const struct sched_job *j, struct str *key)
     for (size_t i = 0; i < j->n_fleets; i++)
         str_addf(key, "%s,", j->fleets[i]);
     str_addc(key, '/');
-    str_add(key, j->req, sizeof(*j->req));
+    resources_text(j->req, key);
 }
 
 static struct shape *

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Decoding for the scheduler, once per change of an object. */
+#include "controllers/job/scheduler_decode.h"
+
+#include <string.h>
+
+#include "api/jtok.h"
+#include "base/mem.h"
+#include "base/vec.h"
+#include "controllers/common/job_view.h"
+
+enum { WORD_MAX = 256, WORDS_MAX = 64 };
+
+enum sched_standing
+scheduler_standing(const struct object *job)
+{
+    struct job_view j;
+
+    job_view_read(job, &j);
+    bool over = phase_is_final(j.phase) || agent_is_over(j.agent);
+    if (!j.bound)
+        return over || j.deleting || j.desired != DESIRED_RUNNING ? SCHED_OUT
+                                                                  : SCHED_WAITS;
+    if (!over)
+        return SCHED_OCCUPIES;
+    /* It is over, but what it held is free only when its agent says so. */
+    return j.claimed && !j.released ? SCHED_OCCUPIES : SCHED_OUT;
+}
+
+struct words {
+    vec(char *) list;
+};
+
+static void
+words_done(struct words *w)
+{
+    vec_foreach (p, &w->list)
+        free(*p);
+    vec_done(&w->list);
+}
+
+/* Strings of a JSON array; member: of this member of each item, "" where it is absent. */
+static void
+read_words(const struct object *o, const char *path, const char *member,
+           struct words *ret)
+{
+    struct span array, item, raw;
+    const char *cursor = NULL;
+
+    if (!object_path(o, path, &array) || array.len == 0 || array.ptr[0] != '[')
+        return;
+    while (ret->list.len < WORDS_MAX && jscan_next_item(array, &cursor, &item)) {
+        auto_str text = STR_INIT(WORD_MAX);
+        raw = item;
+        if (member != NULL && !jscan_member(item, member, &raw))
+            raw = (struct span){"\"\"", 2};
+        if (!jscan_string(raw, &text) || text.toobig)
+            str_reset(&text);
+        vec_push(&ret->list, xstrdup(text.ptr));
+    }
+}
+
+int
+scheduler_tell_waiting(struct scheduler *s, const struct object *job, struct error *e)
+{
+    struct resource_req req;
+    struct violations violations = {0};
+    struct words fleets = {0};
+    struct job_view j;
+    struct span raw;
+    json_t *resources = NULL;
+
+    if (object_path(job, "spec.resources", &raw))
+        resources = json_loadb(raw.ptr, raw.len, 0, NULL);
+    int rc = resources_parse(resources, "spec.resources", &req, &violations, e);
+    json_decref(resources);
+    violations_done(&violations);
+    if (rc < 0) {
+        scheduler_remove_job(s, job->uid);
+        return rc;
+    }
+    job_view_read(job, &j);
+    read_words(job, "spec.fleets", NULL, &fleets);
+    autofree char *image = object_dup_string(job, "spec.image");
+    int64_t queued = object_get_time(job, "spec.queuedAt");
+    struct sched_job w = {
+        .uid = job->uid,
+        .ns = job->ns,
+        .name = job->name,
+        .priority = object_get_int(job, "spec.priority", 0),
+        .queued_ns = queued != 0 ? queued : job->facts.created_s * 1000000000,
+        .req = &req,
+        .has_image = image != NULL && image[0] != '\0',
+        .fleets = (const char *const *)fleets.list.items,
+        .n_fleets = fleets.list.len,
+        .reason = j.wait_reason,
+    };
+    scheduler_queue(s, &w);
+    words_done(&fleets);
+    return 0;
+}
+
+void
+scheduler_tell_holding(struct scheduler *s, const struct object *job)
+{
+    struct words gpus = {0};
+    char instance[UID_MAX];
+
+    object_get_string(job, "spec.instanceUID", instance, sizeof(instance));
+    read_words(job, "spec.reservation.gpus", NULL, &gpus);
+    struct sched_hold h = {
+        .uid = job->uid,
+        .instance_uid = instance,
+        .cpu_milli = object_get_int(job, "spec.reservation.cpuMilli", 0),
+        .memory_mib = object_get_int(job, "spec.reservation.memoryMiB", 0),
+        .disk_mib = object_get_int(job, "spec.reservation.diskMiB", 0),
+        .gpu_uuids = (const char *const *)gpus.list.items,
+        .n_gpus = gpus.list.len,
+    };
+    scheduler_hold(s, &h);
+    words_done(&gpus);
+}
+
+/* --- instances --------------------------------------------------------------------- */
+
+static enum gpu_vendor
+vendor_of(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum gpu_vendor vendor;
+    } vendors[] = {
+        {"nvidia", GPU_VENDOR_NVIDIA}, {"amd", GPU_VENDOR_AMD},
+        {"intel", GPU_VENDOR_INTEL},   {"tenstorrent", GPU_VENDOR_TENSTORRENT},
+        {"google", GPU_VENDOR_GOOGLE}, {"tpu", GPU_VENDOR_GOOGLE},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(vendors); i++)
+        if (strcasecmp(vendors[i].word, word) == 0)
+            return vendors[i].vendor;
+    return GPU_VENDOR_ANY;
+}
+
+static void
+member_text(struct span item, const char *key, char *buf, size_t size)
+{
+    auto_str text = STR_INIT(size - 1);
+    struct span raw;
+
+    buf[0] = '\0';
+    if (jscan_member(item, key, &raw) && jscan_string(raw, &text) && !text.toobig)
+        snprintf(buf, size, "%s", text.ptr);
+}
+
+static void
+read_gpu(struct span item, struct gpu_have *ret, bool *ret_healthy)
+{
+    char word[32];
+    struct span raw;
+    char *end;
+
+    member_text(item, "vendor", word, sizeof(word));
+    ret->vendor = vendor_of(word);
+    member_text(item, "name", ret->name, sizeof(ret->name));
+    if (jscan_member(item, "memoryMiB", &raw))
+        jscan_int64(raw, &ret->memory_mib);
+    member_text(item, "computeCapability", word, sizeof(word));
+    ret->compute_major = (int)strtol(word, &end, 10);
+    if (*end == '.')
+        ret->compute_minor = (int)strtol(end + 1, NULL, 10);
+    gpu_have_complete(ret);
+    *ret_healthy = !jscan_member(item, "healthy", &raw) || jscan_bool(raw);
+}
+
+static void
+read_capacity(const struct object *o, struct resource_have *have)
+{
+    struct span array, item;
+    const char *cursor = NULL;
+    char arch[32];
+
+    memset(have, 0, sizeof(*have)); /* compared as bytes */
+    have->cpu_milli = object_get_int(o, "status.agent.inventory.cpus", 0) * 1000;
+    have->memory_mib = object_get_int(o, "status.agent.inventory.memoryMiB", 0);
+    have->disk_mib = object_get_int(o, "status.agent.inventory.diskMiB", 0);
+    object_get_string(o, "status.agent.inventory.arch", arch, sizeof(arch));
+    have->arch = str_starts(arch, "aarch64") || str_starts(arch, "arm") ? CPU_ARCH_ARM
+                                                                        : CPU_ARCH_X86;
+    if (!object_path(o, "status.agent.inventory.gpus", &array) || array.len == 0 ||
+        array.ptr[0] != '[')
+        return;
+    while (have->n_gpus < RESOURCE_GPUS_MAX && jscan_next_item(array, &cursor, &item)) {
+        bool healthy;
+        read_gpu(item, &have->gpus[have->n_gpus], &healthy);
+        if (healthy)
+            have->gpu_free |= UINT64_C(1) << have->n_gpus;
+        have->n_gpus++;
+    }
+}
+
+static unsigned
+read_engines(const struct object *o)
+{
+    struct span array, item, raw;
+    const char *cursor = NULL;
+    unsigned engines = 0;
+
+    if (!object_path(o, "status.agent.engines", &array) || array.len == 0 ||
+        array.ptr[0] != '[')
+        return 0;
+    while (jscan_next_item(array, &cursor, &item)) {
+        if (!jscan_member(item, "available", &raw) || !jscan_bool(raw) ||
+            !jscan_member(item, "name", &raw))
+            continue;
+        if (jscan_is(raw, "docker"))
+            engines |= SCHED_DOCKER;
+        else if (jscan_is(raw, "process"))
+            engines |= SCHED_PROCESS;
+    }
+    return engines;
+}
+
+void
+scheduler_tell_instance(struct scheduler *s, const struct object *o)
+{
+    struct resource_have *have = xnew(struct resource_have);
+    struct words uuids = {0};
+    char phase[32], fleet[NAME_MAX_LEN];
+
+    read_capacity(o, have);
+    read_words(o, "status.agent.inventory.gpus", "uuid", &uuids);
+    object_get_string(o, "status.phase", phase, sizeof(phase));
+    object_get_string(o, "spec.fleetName", fleet, sizeof(fleet));
+    struct sched_instance i = {
+        .uid = o->uid,
+        .ns = o->ns,
+        .name = o->name,
+        .fleet = fleet,
+        .usable = streq(phase, "Ready") && o->facts.deleting_s == 0 &&
+                  !object_get_bool(o, "spec.unschedulable"),
+        .engines = read_engines(o),
+        .capacity = have,
+        .gpu_uuids = (const char *const *)uuids.list.items,
+    };
+    scheduler_set_instance(s, &i);
+    words_done(&uuids);
+    free(have);
+}

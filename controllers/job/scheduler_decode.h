@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From Jobs and Instances to what the scheduler wants to know of them. */
+#ifndef CONTROLLERS_JOB_SCHEDULER_DECODE_H
+#define CONTROLLERS_JOB_SCHEDULER_DECODE_H
+
+#include "api/object.h"
+#include "controllers/job/scheduler/scheduler.h"
+
+enum sched_standing {
+    SCHED_OUT,     /* neither waits nor occupies */
+    SCHED_WAITS,   /* to be placed */
+    SCHED_OCCUPIES /* bound, and what it took is not free yet */
+};
+enum sched_standing scheduler_standing(const struct object *job);
+
+/* Tells the scheduler; ERR_INVALID when spec.resources cannot be read (then it is told
+ * that the job is out). */
+int scheduler_tell_waiting(struct scheduler *s, const struct object *job,
+                           struct error *e) WARN_UNUSED;
+void scheduler_tell_holding(struct scheduler *s, const struct object *job);
+void scheduler_tell_instance(struct scheduler *s, const struct object *instance);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Observes a Run and its Jobs, plans, acts. */
+#include "base/mem.h"
+#include "control/controller.h"
+#include "controllers/run/run_act.h"
+#include "controllers/run/run_derive.h"
+#include "controllers/shared.h"
+
+struct job_views {
+    vec(struct job_view) list;
+};
+
+static int
+by_attempt(const void *a, const void *b)
+{
+    const struct job_view *x = a, *y = b;
+
+    return (x->attempt > y->attempt) - (x->attempt < y->attempt);
+}
+
+/* Jobs of this Run into views; true when the name of the next one is another Run's. */
+static bool
+observe_jobs(const struct object *run, const struct object_list *jobs,
+             struct job_views *ret)
+{
+    int64_t next = 0;
+    bool taken = false;
+
+    vec_foreach (o, &jobs->list) {
+        struct job_view v;
+        job_view_read(*o, &v);
+        if (!streq(v.run_uid, run->uid))
+            continue;
+        vec_push(&ret->list, v);
+        if (v.attempt >= next)
+            next = v.attempt + 1;
+    }
+    if (ret->list.len > 1)
+        qsort(ret->list.items, ret->list.len, sizeof(*ret->list.items), by_attempt);
+    autofree char *name = run_job_name(run->name, next);
+    vec_foreach (o, &jobs->list)
+        taken |= streq((*o)->name, name);
+    return taken;
+}
+
+/* The status names a Job that the cache does not have: only the server's answer proves
+ * that it was deleted. */
+static int
+confirm_deleted(const struct reconcile_env *env, const struct run_view *r,
+                struct error *e)
+{
+    char name[NAME_MAX_LEN];
+    auto_object *job = NULL;
+
+    object_get_string(r->o, "status.jobName", name, sizeof(name));
+    int rc = client_get(env->client, &resource_jobs, r->o->ns, name, &job, e);
+    if (rc == -ERR_NOT_FOUND)
+        return 0;
+    if (rc < 0)
+        return rc;
+    if (streq(job->uid, r->job_uid))
+        return error_set(e, ERR_CONFLICT, "the cache does not have job %s yet", name);
+    return 0;
+}
+
+/* Why the Run cannot be carried out, or "". A foreign API server has not checked it. */
+static void
+check_spec(const struct reconcile_env *env, const struct run_view *r,
+           char why[MESSAGE_MAX_LEN])
+{
+    struct error e = ERROR_INIT;
+    json_t *job = NULL;
+
+    why[0] = '\0';
+    if (run_derive_job(r, 0, env->wall_ns, &job, &e) < 0)
+        snprintf(why, MESSAGE_MAX_LEN, "%s", e.msg);
+    json_decref(job);
+}
+
+static int
+reconcile_run(const struct reconcile_env *env, const struct object_key *key,
+              const struct object *o, struct job_views *views,
+              struct reconcile_result *result, struct error *e)
+{
+    struct run_observed seen = {.wall_ns = env->wall_ns};
+    autofree char *run_key = xasprintf("%s/%s", key->ns, key->name);
+    auto_object_list jobs = {0};
+    char why[MESSAGE_MAX_LEN] = "";
+    struct error bad = ERROR_INIT;
+    struct run_plan plan;
+
+    if (run_view_read(o, &seen.run, &bad) < 0)
+        snprintf(why, sizeof(why), "%s", bad.msg);
+    lister_index(env->lister, &resource_jobs, INDEX_JOBS_BY_RUN, run_key, &jobs);
+    seen.name_taken = observe_jobs(o, &jobs, views);
+    seen.jobs = views->list.items;
+    seen.n_jobs = views->list.len;
+    bool over = phase_is_final(seen.run.phase);
+    if (seen.n_jobs == 0 && seen.run.job_uid[0] != '\0' && !over) {
+        int rc = confirm_deleted(env, &seen.run, e);
+        if (rc < 0)
+            return rc;
+    }
+    if (seen.n_jobs == 0 && why[0] == '\0' && !over)
+        check_spec(env, &seen.run, why);
+    seen.invalid = why[0] == '\0' ? NULL : why;
+    run_plan_make(&seen, &plan);
+    result->requeue_after_ms = plan.requeue_ms;
+    return run_act(env, key, &seen, &plan, e);
+}
+
+static int
+reconcile(const struct reconcile_env *env, const struct object_key *key,
+          struct reconcile_result *result, struct error *e)
+{
+    auto_object *o = lister_find(env->lister, &resource_runs, key->ns, key->name);
+    struct job_views views = {0};
+
+    if (o == NULL)
+        return 0;
+    int rc = reconcile_run(env, key, o, &views, result, e);
+    vec_done(&views.list);
+    return rc;
+}
+
+/* By name, not by owner: a Run also waits for the last Job of an older one of its name.
+ */
+static void
+map_job(const struct lister *l, const struct object *before, const struct object *now,
+        void *state, struct key_sink *keys)
+{
+    const struct object *o = now != NULL ? now : before;
+    char run[NAME_MAX_LEN];
+
+    UNUSED(l);
+    UNUSED(state);
+    if (object_get_string(o, "spec.runName", run, sizeof(run)))
+        keys->add(keys, o->ns, run);
+}
+
+static const struct watch_spec watches[] = {
+    {.resource = &resource_runs, .how = WATCH_SELF},
+    {.resource = &resource_jobs, .how = WATCH_MAPPED, .map = map_job},
+    {.resource = NULL},
+};
+
+static const struct informer_index_of indexes[] = {
+    {&resource_jobs, {INDEX_JOBS_BY_RUN, job_run_key}},
+    {NULL, {NULL, NULL}},
+};
+
+const struct controller run_controller = {
+    .name = "run",
+    .resource = &resource_runs,
+    .watches = watches,
+    .indexes = indexes,
+    .workers = 2,
+    .deadline_ms = 60000,
+    .backoff_min_ms = 20,
+    .backoff_max_ms = 60000,
+    .reconcile = reconcile,
+};
