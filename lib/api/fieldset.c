@@ -139,11 +139,13 @@ enum op { OP_UNION, OP_INTERSECT, OP_SUBTRACT };
 static struct fieldset *combine(const struct fieldset *a, const struct fieldset *b,
                                 enum op op);
 
-/* x and y: the entries of one element on both sides; NULL where it is absent. */
+/* x and y: the entries of one element on both sides; NULL where it is absent, not both.
+ */
 static void
 combine_entry(struct fieldset *out, const struct fieldset_entry *x,
               const struct fieldset_entry *y, enum op op)
 {
+    bug_if(x == NULL && y == NULL);
     bool in_x = x != NULL && x->member, in_y = y != NULL && y->member;
     const struct fieldset *bx = x == NULL ? NULL : x->below;
     const struct fieldset *by = y == NULL ? NULL : y->below;
@@ -208,9 +210,48 @@ fieldset_subtract(const struct fieldset *a, const struct fieldset *b)
     return combine(a, b, OP_SUBTRACT);
 }
 
+bool
+fieldset_overlaps(const struct fieldset *a, const struct fieldset *b)
+{
+    size_t i = 0, j = 0;
+
+    if (fieldset_is_empty(a) || fieldset_is_empty(b))
+        return false;
+    while (i < a->list.len && j < b->list.len) {
+        const struct fieldset_entry *x = &a->list.items[i], *y = &b->list.items[j];
+        int c = strcmp(x->elem, y->elem);
+        if (c == 0 && ((x->member && y->member) || fieldset_overlaps(x->below, y->below)))
+            return true;
+        i += c <= 0;
+        j += c >= 0;
+    }
+    return false;
+}
+
+void
+fieldset_clear(struct fieldset *s, const struct fieldset_path *path, size_t from)
+{
+    bool found;
+
+    if (s == NULL || from == path->n)
+        return;
+    size_t i = position(s, path->elems[from], &found);
+    if (!found)
+        return;
+    struct fieldset_entry *entry = &s->list.items[i];
+    if (from + 1 == path->n)
+        entry->member = false;
+    else
+        fieldset_clear(entry->below, path, from + 1);
+    if (!entry->member && fieldset_is_empty(entry->below))
+        fieldset_drop(s, path->elems[from]);
+}
+
 void
 fieldset_add_all(struct fieldset **s, const struct fieldset *other)
 {
+    if (fieldset_is_empty(other))
+        return;
     struct fieldset *sum = fieldset_union(*s, other);
 
     fieldset_free(*s);
@@ -220,6 +261,8 @@ fieldset_add_all(struct fieldset **s, const struct fieldset *other)
 void
 fieldset_remove_all(struct fieldset **s, const struct fieldset *other)
 {
+    if (!fieldset_overlaps(*s, other))
+        return;
     struct fieldset *rest = fieldset_subtract(*s, other);
 
     fieldset_free(*s);

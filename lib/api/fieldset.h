@@ -65,6 +65,13 @@ void fieldset_each(const struct fieldset *s,
 /* ".spec.parts[name=\"x\"].qty" */
 void fieldset_path_text(const struct fieldset_path *path, struct str *out);
 
+/* Whether a path is a member of both. */
+bool fieldset_overlaps(const struct fieldset *a, const struct fieldset *b);
+/* The path, read from elems[from], is no member any more. What is below it stays. */
+void fieldset_clear(struct fieldset *s, const struct fieldset_path *path, size_t from);
+
+/* "f:key"; malloc'd. */
+char *fieldset_field_elem(const char *key);
 /* The keys of a JSON object in order, n = json_object_size; entries made in this order
  * are only ever appended. free() the array; the keys are borrowed. NULL when there is
  * none. */

@@ -31,7 +31,7 @@ normalise(const char *elem, char **ret, struct error *e)
     }
     if (elem[0] != 'k' && elem[0] != 'v')
         return bad_element(elem, e);
-    json_t *v = json_loads(elem + 2, JSON_DECODE_ANY, NULL);
+    json_t *v = json_loads(elem + 2, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     if (v == NULL || (elem[0] == 'k' && json_object_size(v) == 0)) {
         json_decref(v);
         return bad_element(elem, e);
@@ -40,6 +40,18 @@ normalise(const char *elem, char **ret, struct error *e)
     json_decref(v);
     *ret = xasprintf("%c:%s", elem[0], text);
     return 0;
+}
+
+char *
+fieldset_field_elem(const char *key)
+{
+    size_t n = strlen(key) + 1;
+    char *elem = xmalloc(n + 2);
+
+    elem[0] = 'f';
+    elem[1] = ':';
+    memcpy(elem + 2, key, n);
+    return elem;
 }
 
 static int
@@ -137,7 +149,7 @@ fieldset_to_json(const struct fieldset *s)
 static void
 key_text(const char *json, struct str *out)
 {
-    json_t *v = json_loads(json, 0, NULL), *item;
+    json_t *v = json_loads(json, JSON_ALLOW_NUL, NULL), *item;
     const char *key, *sep = "";
 
     json_object_foreach (v, key, item) {

@@ -121,7 +121,7 @@ prune(const struct apply *a, const json_t *merged, const struct fieldset *last_p
     /* Of that, only what this manager had applied. */
     auto_fieldset *rest = fieldset_subtract(all, left_owned);
     struct fieldset *out = fieldset_intersect(rest, last);
-    managed_strip_set(&out);
+    managed_strip_set(out);
     json_t *pruned = managed_remove(a->type, merged, out, EMPTIED_LIST);
     fieldset_free(out);
     return pruned;
@@ -205,31 +205,28 @@ static int
 work_out(struct apply *a, json_t **ret, struct managed_conflicts *conflicts,
          struct error *e)
 {
-    size_t own = managed_entries_find(&a->owners, a->o, true);
-    auto_fieldset *last =
-        own == SIZE_MAX ? fieldset_new() : fieldset_copy(a->owners.list.items[own].set);
+    size_t own = managed_entries_own(&a->owners, a->o, true);
+    struct managed_entry *mine = &a->owners.list.items[own];
+    struct fieldset *last = mine->set;
     struct managed_diff d;
 
-    if (own == SIZE_MAX)
-        own = managed_entries_add(&a->owners, a->o, true);
     /* While pruning, the new set counts whole, system fields too. */
-    auto_fieldset *before = a->owners.list.items[own].set;
-    a->owners.list.items[own].set = a->set;
+    mine->set = a->set;
     json_t *merged = managed_merge(a->type, a->live, a->config), *out = merged;
     if (!fieldset_is_empty(last)) {
         out = prune(a, merged, last);
         json_decref(merged);
     }
-    a->owners.list.items[own].set = move_ptr(before);
+    mine->set = last;
 
     managed_compare(a->type, a->live, out, &d);
     int r = a->o->force ? 0 : check_conflicts(a, own, &d, conflicts, e);
     if (r == 0) {
         struct fieldset *set = fieldset_copy(a->set);
-        managed_strip_set(&set);
+        managed_strip_set(set);
         managed_set_own(&a->owners, own, set, a->o->now);
-        free(a->owners.list.items[own].api_version);
-        a->owners.list.items[own].api_version = xstrdup(a->o->kind->api_version);
+        free(mine->api_version);
+        mine->api_version = xstrdup(a->o->kind->api_version);
         managed_take_from_others(&a->owners, own, &d);
         *ret = managed_diff_is_empty(&d) ? json_deep_copy(a->live) : json_incref(out);
     }

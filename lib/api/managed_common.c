@@ -35,23 +35,18 @@ managed_put_fields(json_t *obj, json_t *fields)
 }
 
 void
-managed_strip_set(struct fieldset **s)
+managed_strip_set(struct fieldset *s)
 {
     static const char *const meta[] = {
         "f:clusterName",    "f:creationTimestamp", "f:generation", "f:managedFields",
         "f:name",           "f:namespace",         "f:selfLink",   "f:uid",
         "f:resourceVersion"};
-    auto_fieldset *strip = fieldset_new();
-    struct fieldset_entry *entry;
 
-    fieldset_entry(strip, "f:apiVersion")->member = true;
-    fieldset_entry(strip, "f:kind")->member = true;
-    entry = fieldset_entry(strip, "f:metadata");
-    entry->member = true;
-    entry->below = fieldset_new();
+    fieldset_clear(s, &(struct fieldset_path){{"f:apiVersion"}, 1}, 0);
+    fieldset_clear(s, &(struct fieldset_path){{"f:kind"}, 1}, 0);
+    fieldset_clear(s, &(struct fieldset_path){{"f:metadata"}, 1}, 0);
     for (size_t i = 0; i < ARRAY_LEN(meta); i++)
-        fieldset_entry(entry->below, meta[i])->member = true;
-    fieldset_remove_all(s, strip);
+        fieldset_clear(s, &(struct fieldset_path){{"f:metadata", meta[i]}, 2}, 0);
 }
 
 void

@@ -23,7 +23,7 @@ entry_done(struct managed_entry *m)
 void
 managed_entries_done(struct managed_entries *m)
 {
-    for (size_t i = 0; i < m->list.len; i++)
+    for (size_t i = 0; i < m->list.len && m->list.items != NULL; i++)
         entry_done(&m->list.items[i]);
     vec_done(&m->list);
 }
@@ -31,6 +31,7 @@ managed_entries_done(struct managed_entries *m)
 void
 managed_entries_remove(struct managed_entries *m, size_t i)
 {
+    bug_if(i >= m->list.len || m->list.items == NULL);
     entry_done(&m->list.items[i]);
     vec_remove(&m->list, i);
 }
@@ -155,34 +156,22 @@ managed_entries_write(struct managed_entries *m)
     return out;
 }
 
-static struct managed_entry
-identity(const struct managed_opts *o, bool apply)
-{
-    return (struct managed_entry){.manager = xstrdup(o->manager),
-                                  .api_version = xstrdup(o->kind->api_version),
-                                  .subresource = xstrdup(o->subresource),
-                                  .time = xstrdup(""),
-                                  .apply = apply,
-                                  .set = fieldset_new()};
-}
-
 size_t
-managed_entries_find(const struct managed_entries *m, const struct managed_opts *o,
-                     bool apply)
+managed_entries_own(struct managed_entries *m, const struct managed_opts *o, bool apply)
 {
-    struct managed_entry like = identity(o, apply);
+    struct managed_entry like = {.manager = xstrdup(o->manager),
+                                 .api_version = xstrdup(o->kind->api_version),
+                                 .subresource = xstrdup(o->subresource),
+                                 .time = xstrdup(""),
+                                 .apply = apply,
+                                 .set = fieldset_new()};
     size_t i = find(m, &like);
 
-    entry_done(&like);
-    return i;
-}
-
-size_t
-managed_entries_add(struct managed_entries *m, const struct managed_opts *o, bool apply)
-{
-    struct managed_entry new = identity(o, apply);
-
-    vec_push(&m->list, new);
+    if (i != SIZE_MAX) {
+        entry_done(&like);
+        return i;
+    }
+    vec_push(&m->list, like);
     return m->list.len - 1;
 }
 

@@ -122,10 +122,8 @@ int managed_entries_read(const json_t *v, struct managed_entries *ret,
                          struct error *e) WARN_UNUSED;
 /* Sorted as the server stores them; entries without fields are left out. */
 json_t *managed_entries_write(struct managed_entries *m);
-/* SIZE_MAX when there is none. */
-size_t managed_entries_find(const struct managed_entries *m, const struct managed_opts *o,
-                            bool apply);
-size_t managed_entries_add(struct managed_entries *m, const struct managed_opts *o,
+/* Index of the entry of o->manager; a new one without fields when there is none. */
+size_t managed_entries_own(struct managed_entries *m, const struct managed_opts *o,
                            bool apply);
 void managed_entries_remove(struct managed_entries *m, size_t i);
 /* Merges the oldest updaters until at most MANAGED_MAX_UPDATERS are left. */
@@ -139,11 +137,11 @@ json_t *managed_strip_object(const json_t *obj);
  */
 void managed_put_fields(json_t *obj, json_t *fields);
 /* Removes what nobody owns: apiVersion, kind, metadata.name ... */
-void managed_strip_set(struct fieldset **s);
+void managed_strip_set(struct fieldset *s);
 /* Removes what this endpoint does not write: status, or all but status. */
 void managed_ignore(const struct managed_opts *o, struct fieldset *s);
 void managed_diff_ignore(const struct managed_opts *o, struct managed_diff *d);
-/* Takes changed and removed paths from everybody but `own` (SIZE_MAX: from everybody). */
+/* Takes changed and removed paths from everybody but entry `own`. */
 void managed_take_from_others(struct managed_entries *m, size_t own,
                               const struct managed_diff *d);
 /* The writer o->manager owns what differs from live to next (both stripped). */

@@ -78,7 +78,7 @@ managed_merge(struct managed_type t, const json_t *live, const json_t *config)
     if (a == SHAPE_LIST && b == SHAPE_LIST)
         return merge_items(t, live, config);
     /* Nothing to put over: null or an empty map or list leaves the parts of others. */
-    if ((a == SHAPE_MAP || a == SHAPE_LIST) && b == SHAPE_LEAF &&
+    if (live != NULL && (a == SHAPE_MAP || a == SHAPE_LIST) && b == SHAPE_LEAF &&
         (json_is_null(config) || json_typeof(config) == json_typeof(live)))
         return json_deep_copy(live);
     return json_deep_copy(config);
@@ -122,7 +122,7 @@ managed_remove(struct managed_type t, const json_t *v, const struct fieldset *se
         return remove_items(t, v, set, emptied);
     json_t *out = json_object();
     json_object_foreach ((json_t *)(uintptr_t)v, key, item) {
-        autofree char *elem = xasprintf("f:%s", key);
+        autofree char *elem = fieldset_field_elem(key);
         const struct fieldset_entry *entry = fieldset_find(set, elem);
         if (entry != NULL && entry->member)
             continue;

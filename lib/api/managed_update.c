@@ -56,14 +56,12 @@ managed_own_changes(const struct managed_opts *o, struct managed_entries *m,
 
     managed_compare(managed_type_root(o->kind), live, next, &d);
     managed_diff_ignore(o, &d);
-    size_t own = managed_entries_find(m, o, false);
+    size_t own = managed_entries_own(m, o, false);
     managed_take_from_others(m, own, &d);
-    if (own == SIZE_MAX)
-        own = managed_entries_add(m, o, false);
     struct fieldset *set = fieldset_subtract(m->list.items[own].set, d.removed);
     fieldset_add_all(&set, d.modified);
     fieldset_add_all(&set, d.added);
-    managed_strip_set(&set);
+    managed_strip_set(set);
     managed_set_own(m, own, set, o->now);
     managed_diff_done(&d);
 }

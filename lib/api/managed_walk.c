@@ -91,7 +91,7 @@ add_members(struct managed_type t, const json_t *v, struct fieldset_path *path,
         const json_t *item = json_object_get(v, keys[i]);
         bool named;
         struct managed_type mt = managed_type_member(t, keys[i], &named);
-        autofree char *elem = xasprintf("f:%s", keys[i]);
+        autofree char *elem = fieldset_field_elem(keys[i]);
         if (!push(path, elem))
             continue;
         add_value(mt, item, path, out);
@@ -177,7 +177,7 @@ compare_one_side(struct compare *c, struct managed_type t, const json_t *v,
         const json_t *theirs = json_object_get(other, keys[i]);
         if (only_new && theirs != NULL)
             continue;
-        autofree char *elem = xasprintf("f:%s", keys[i]);
+        autofree char *elem = fieldset_field_elem(keys[i]);
         compare_below(c, managed_type_member(t, keys[i], NULL), elem,
                       only_new ? NULL : mine, only_new ? mine : theirs);
     }
@@ -220,7 +220,7 @@ compare_items(struct compare *c, struct managed_type t, const json_t *old,
 static bool
 is_other_kind(const json_t *parts, const json_t *leaf)
 {
-    if (json_is_null(leaf))
+    if (leaf == NULL || parts == NULL || json_is_null(leaf))
         return false;
     return json_typeof(parts) != json_typeof(leaf);
 }

@@ -24,12 +24,12 @@ gpu_is_of_kind(const struct gpu_req *q, const struct gpu_have *g)
 }
 
 uint64_t
-resources_gpu_matches(const struct gpu_req *q, const struct resource_have *have)
+resources_gpu_matches(const struct gpu_req *q, const struct resource_have *capacity)
 {
     uint64_t mask = 0;
 
-    for (size_t i = 0; i < have->n_gpus && i < RESOURCE_GPUS_MAX; i++) {
-        if (gpu_is_of_kind(q, &have->gpus[i]))
+    for (size_t i = 0; i < capacity->n_gpus && i < RESOURCE_GPUS_MAX; i++) {
+        if (gpu_is_of_kind(q, &capacity->gpus[i]))
             mask |= UINT64_C(1) << i;
     }
     return mask;

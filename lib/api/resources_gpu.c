@@ -170,11 +170,26 @@ bad_compute(struct error *e)
                      "must be a CUDA compute capability such as 7.5, \"8.0\" or [9, 0]");
 }
 
+/* "9", "7.5": up to two digits, and one behind the point. */
+static bool
+compute_text(const char *s, long long *major, long long *minor)
+{
+    size_t n = strspn(s, "0123456789");
+
+    if (n == 0 || n > 2)
+        return false;
+    *major = n == 1 ? s[0] - '0' : (s[0] - '0') * 10 + s[1] - '0';
+    s += n;
+    if (*s == '\0')
+        return true;
+    *minor = s[1] - '0';
+    return s[0] == '.' && strspn(s + 1, "0123456789") == 1 && s[2] == '\0';
+}
+
 int
 gpu_parse_compute(const json_t *v, struct gpu_req *ret, struct error *e)
 {
     long long major = -1, minor = 0;
-    int end = 0;
 
     if (json_is_number(v)) {
         double d = json_number_value(v);
@@ -183,18 +198,14 @@ gpu_parse_compute(const json_t *v, struct gpu_req *ret, struct error *e)
         major = llround(d * 10) / 10;
         minor = llround(d * 10) % 10;
     } else if (json_is_string(v)) {
-        const char *s = json_string_value(v);
-        size_t n = strspn(s, "0123456789.");
-        if (s[n] != '\0' || n > 5 || s[0] == '.' ||
-            (sscanf(s, "%lld.%lld%n", &major, &minor, &end) != 2 &&
-             sscanf(s, "%lld%n", &major, &end) != 1) ||
-            s[end] != '\0')
+        if (!compute_text(json_string_value(v), &major, &minor))
             return bad_compute(e);
-    } else if (json_is_array(v) && json_array_size(v) == 2 &&
-               json_is_integer(json_array_get(v, 0)) &&
-               json_is_integer(json_array_get(v, 1))) {
-        major = json_integer_value(json_array_get(v, 0));
-        minor = json_integer_value(json_array_get(v, 1));
+    } else if (json_array_size(v) == 2) {
+        const json_t *first = json_array_get(v, 0), *second = json_array_get(v, 1);
+        if (!json_is_integer(first) || !json_is_integer(second))
+            return bad_compute(e);
+        major = json_integer_value(first);
+        minor = json_integer_value(second);
     }
     if (major < 1 || major > 99 || minor < 0 || minor > 9)
         return bad_compute(e);

@@ -26,7 +26,7 @@ enum gpu_vendor gpu_vendor_of_names(const struct gpu_req *g);
 #define GPU_COUNT_DEFAULT ((struct range){1, INT64_MAX})
 
 /* "A100:80GB:2" */
-int gpu_parse_text(struct span s, struct gpu_req *ret, struct error *e) WARN_UNUSED;
+int gpu_parse_text(struct span in, struct gpu_req *ret, struct error *e) WARN_UNUSED;
 /* Any form; problems go to violations under path. */
 void gpu_parse(const json_t *v, const char *path, struct gpu_req *ret,
                struct violations *violations);

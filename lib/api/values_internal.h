@@ -12,6 +12,6 @@
 int value_int_range_text(struct span s, struct range *ret, struct error *e) WARN_UNUSED;
 int value_memory_range_text(struct span s, struct range *ret_mib,
                             struct error *e) WARN_UNUSED;
-int value_memory_text(struct span s, int64_t *ret_mib, struct error *e) WARN_UNUSED;
+int value_memory_text(struct span in, int64_t *ret_mib, struct error *e) WARN_UNUSED;
 
 #endif

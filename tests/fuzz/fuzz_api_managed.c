@@ -103,7 +103,7 @@ check_patches(const json_t *target, const json_t *patch)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    json_t *v = json_loadb((const char *)data, size, 0, NULL);
+    json_t *v = json_loadb((const char *)data, size, JSON_ALLOW_NUL, NULL);
 
     if (json_array_size(v) == 3) {
         const json_t *live = json_array_get(v, 0), *config = json_array_get(v, 1);
