@@ -98,7 +98,7 @@ int
 segment_whole(const char *buf, size_t n, uint64_t offset, size_t *ret_whole,
               struct error *e)
 {
-    struct segment_frame f;
+    struct segment_frame f = {0};
     size_t pos = 0;
     int rc;
 
