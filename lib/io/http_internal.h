@@ -22,7 +22,9 @@ struct http_conn_state {
     bool leaving;          /* on the server's list of that name */
     TAILQ_ENTRY(http_conn_state) leaving_link;
     struct http_request *request;
-    char peer[80]; /* "" until asked for */
+    char peer[80];         /* "" until asked for */
+    char client_name[128]; /* of a verified certificate, or "" */
+    bool client_checked;
     LIST_ENTRY(http_conn_state) link;
 };
 

@@ -73,6 +73,9 @@ struct span http_body(const struct http_request *r);
 const char *
 http_peer(const struct http_request *r); /* "127.0.0.1:4242" or "unix:pid=9,uid=0" */
 bool http_is_unix(const struct http_request *r);
+/* Common name of the certificate that the client proved to hold, when client_ca_pem
+ * vouches for it; NULL otherwise. */
+const char *http_client_name(const struct http_request *r);
 /* For the handler's own state; freed by its on_close. */
 void http_set_state(struct http_request *r, void *state,
                     void (*on_close)(void *state, bool aborted));

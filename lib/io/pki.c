@@ -137,7 +137,8 @@ add_name(gnutls_x509_crt_t crt, const char *name)
 }
 
 static int
-fill_server(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca, const char *const *names)
+fill_leaf(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca, const char *purpose,
+          const char *const *names)
 {
     unsigned char id[64];
     size_t id_len = sizeof(id);
@@ -147,8 +148,8 @@ fill_server(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca, const char *const *name
     if (rc >= 0)
         rc = gnutls_x509_crt_set_key_usage(crt, GNUTLS_KEY_DIGITAL_SIGNATURE);
     if (rc >= 0)
-        rc = gnutls_x509_crt_set_key_purpose_oid(crt, GNUTLS_KP_TLS_WWW_SERVER, 0);
-    for (size_t i = 0; rc >= 0 && names[i] != NULL && i < NAMES_MAX; i++)
+        rc = gnutls_x509_crt_set_key_purpose_oid(crt, purpose, 0);
+    for (size_t i = 0; rc >= 0 && names != NULL && names[i] != NULL && i < NAMES_MAX; i++)
         rc = add_name(crt, names[i]);
     if (rc >= 0 && gnutls_x509_crt_get_subject_key_id(ca, id, &id_len, &critical) >= 0)
         rc = gnutls_x509_crt_set_authority_key_id(crt, id, id_len);
@@ -209,9 +210,10 @@ import_key(const char *key_pem, gnutls_x509_privkey_t *ret)
     return rc < 0 ? rc : gnutls_x509_privkey_import(*ret, &text, GNUTLS_X509_FMT_PEM);
 }
 
-int
-pki_make_server(const struct pki_pair *ca, const char *common_name,
-                const char *const *names, int days, struct pki_pair *ret, struct error *e)
+/* names NULL: for a client. */
+static int
+make_leaf(const struct pki_pair *ca, const char *common_name, const char *const *names,
+          int days, struct pki_pair *ret, struct error *e)
 {
     auto_crt ca_crt = NULL;
     auto_key ca_key = NULL;
@@ -229,15 +231,33 @@ pki_make_server(const struct pki_pair *ca, const char *common_name,
     if (rc >= 0)
         rc = fill_common(crt, key, common_name, days);
     if (rc >= 0)
-        rc = fill_server(crt, ca_crt, names);
+        rc = fill_leaf(
+            crt, ca_crt,
+            names == NULL ? GNUTLS_KP_TLS_WWW_CLIENT : GNUTLS_KP_TLS_WWW_SERVER, names);
     if (rc >= 0)
         rc = gnutls_x509_crt_sign2(crt, ca_crt, ca_key, GNUTLS_DIG_SHA256, 0);
     if (rc >= 0)
         rc = export(crt, key, ret);
-    if (rc < 0)
-        return tls_error(e, rc, "make a server certificate");
+    return rc < 0 ? tls_error(e, rc, "make a certificate") : 0;
+}
+
+int
+pki_make_server(const struct pki_pair *ca, const char *common_name,
+                const char *const *names, int days, struct pki_pair *ret, struct error *e)
+{
+    int rc = make_leaf(ca, common_name, names, days, ret, e);
+
+    if (rc != 0)
+        return rc;
     str_add(&ret->cert, ca->cert.ptr, ca->cert.len);
     return ret->cert.toobig ? error_set(e, ERR_TOO_LARGE, "server certificate chain") : 0;
+}
+
+int
+pki_make_client(const struct pki_pair *ca, const char *common_name, int days,
+                struct pki_pair *ret, struct error *e)
+{
+    return make_leaf(ca, common_name, NULL, days, ret, e);
 }
 
 /* --- looking at -----------------------------------------------------------------------

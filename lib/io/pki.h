@@ -20,6 +20,9 @@ int pki_make_ca(const char *common_name, int days, struct pki_pair *ret,
 int pki_make_server(const struct pki_pair *ca, const char *common_name,
                     const char *const *names, int days, struct pki_pair *ret,
                     struct error *e) WARN_UNUSED;
+/* A client certificate for the name; alone, without its CA's. */
+int pki_make_client(const struct pki_pair *ca, const char *common_name, int days,
+                    struct pki_pair *ret, struct error *e) WARN_UNUSED;
 /* Seconds since the epoch when the first certificate of the PEM text expires. */
 int pki_expiry(const char *cert_pem, int64_t *ret_unix, struct error *e) WARN_UNUSED;
 /* "sha256:<64 hex>" over the DER of the certificate's public key (as kubeadm's

@@ -98,6 +98,8 @@ echo(struct http_request *r)
 
     str_addf(&s, "method %s\npath [%s]\nraw %s\npeer %s\nunix %d\n", http_method(r),
              http_path(r), http_raw_path(r), http_peer(r), http_is_unix(r));
+    if (http_client_name(r) != NULL)
+        str_addf(&s, "client %s\n", http_client_name(r));
     http_query_each(r, add_pair, &s);
     if (http_header(r, "x-test") != NULL)
         str_addf(&s, "x-test %s\n", http_header(r, "x-test"));

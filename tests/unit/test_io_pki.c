@@ -213,6 +213,35 @@ test_name_must_match(void **state)
     pair_done(&wrong);
 }
 
+/* A name counts only from a certificate that our own authority has signed. */
+static void
+test_client_certificate(void **state)
+{
+    char dir[] = "/tmp/drover-pki-XXXXXX";
+    const struct pki_pair *const authorities[] = {&ca, &other_ca};
+
+    UNUSED(state);
+    assert_non_null(mkdtemp(dir));
+    autofree char *cert = fs_join(dir, "cert");
+    autofree char *key = fs_join(dir, "key");
+    struct http_target t = {
+        .url = url, .ca_pem = ca.cert.ptr, .cert_file = cert, .key_file = key};
+    for (int i = 0; i < 2; i++) {
+        struct http_multi *m = NULL;
+        struct pki_pair client = PAIR_INIT;
+        auto_str out = STR_INIT(1 << 16);
+        OK(pki_make_client(authorities[i], "agent-7", 10, &client, &err));
+        OK(fs_write_atomic(cert, client.cert.ptr, client.cert.len, 0600, &err));
+        OK(fs_write_atomic(key, client.key.ptr, client.key.len, 0600, &err));
+        OK(http_multi_new(f->l, &m, &err));
+        assert_int_equal(fetch_with(m, &t, "/who", &out), ERR_OK);
+        assert_int_equal(strstr(out.ptr, "client agent-7\n") != NULL, i == 0);
+        http_multi_free(m);
+        pair_done(&client);
+    }
+    OK(fs_remove_tree(dir, &err));
+}
+
 /* A stream over TLS: suspended, woken, and its client's leaving noticed. */
 static void
 test_stream(void **state)
@@ -304,14 +333,9 @@ main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_fields),
-        T(test_hash_is_over_the_public_key),
-        T(test_bad_authority),
-        T(test_round_trip),
-        T(test_name_must_match),
-        T(test_stream),
-        T(test_plain_text_to_a_tls_port),
-        T(test_fetch_ca),
+        T(test_fields),     T(test_hash_is_over_the_public_key), T(test_bad_authority),
+        T(test_round_trip), T(test_client_certificate),          T(test_name_must_match),
+        T(test_stream),     T(test_plain_text_to_a_tls_port),    T(test_fetch_ca),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
