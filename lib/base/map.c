@@ -64,8 +64,7 @@ map_clear(struct map *m)
     struct entry *next;
 
     HASH_ITER (hh, m->head, e, next) {
-        /* The analyzer does not see that uthash unlinks e before it is freed. */
-        HASH_DEL(m->head, e); /* NOLINT(clang-analyzer-unix.Malloc) */
+        HASH_DEL(m->head, e);
         if (m->free_value != NULL)
             m->free_value(e->value);
         free(e);
