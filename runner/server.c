@@ -13,6 +13,7 @@
 
 #define REPLY_MAX (8 * 1024 * 1024)
 #define TIMEOUT_MS 15000
+#define LANES 2
 
 int64_t
 backoff_next_ms(struct backoff *b, int64_t min_ms, int64_t max_ms)
@@ -31,7 +32,8 @@ struct server_call {
     struct http_transfer *transfer; /* NULL while waiting */
     server_reply_fn *on_reply;
     void *arg;
-    bool counted, own_bearer, foreign;
+    bool counted, own_bearer;
+    unsigned lane; /* 0: the API server, 1: another one */
     TAILQ_ENTRY(server_call) link;
     /* what to send */
     char *method, *path, *content_type, *bearer, *url, *ca_pem;
@@ -45,8 +47,8 @@ struct server {
     struct loop *loop;
     struct http_multi *multi;
     char *url, *ca_pem, *bearer;
-    struct call_list waiting, running;
-    unsigned in_flight;
+    struct call_list waiting[LANES], running;
+    unsigned in_flight[LANES];
     void (*unauthorized)(void *arg);
     void *unauthorized_arg;
 };
@@ -57,7 +59,8 @@ server_new(struct loop *l, struct http_multi *m)
     struct server *s = xnew(struct server);
     s->loop = l;
     s->multi = m;
-    TAILQ_INIT(&s->waiting);
+    for (unsigned lane = 0; lane < LANES; lane++)
+        TAILQ_INIT(&s->waiting[lane]);
     TAILQ_INIT(&s->running);
     return s;
 }
@@ -80,8 +83,10 @@ server_free(struct server *s)
 {
     if (s == NULL)
         return;
-    while (!TAILQ_EMPTY(&s->waiting))
-        server_call_cancel(TAILQ_FIRST(&s->waiting)->slot);
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        while (!TAILQ_EMPTY(&s->waiting[lane]))
+            server_call_cancel(TAILQ_FIRST(&s->waiting[lane])->slot);
+    }
     while (!TAILQ_EMPTY(&s->running))
         server_call_cancel(TAILQ_FIRST(&s->running)->slot);
     free(s->url);
@@ -150,9 +155,9 @@ leave(struct server_call *c)
     if (c->transfer != NULL)
         TAILQ_REMOVE(&s->running, c, link);
     else
-        TAILQ_REMOVE(&s->waiting, c, link);
+        TAILQ_REMOVE(&s->waiting[c->lane], c, link);
     if (c->counted)
-        s->in_flight--;
+        s->in_flight[c->lane]--;
     if (c->slot != NULL)
         *c->slot = NULL;
 }
@@ -193,7 +198,7 @@ send_call(struct server_call *c)
     struct http_target target;
 
     server_target(s, &target);
-    if (c->foreign) {
+    if (c->lane != 0) {
         target.url = c->url;
         target.ca_pem = c->ca_pem;
     }
@@ -213,12 +218,15 @@ send_call(struct server_call *c)
 static void
 start_next(struct server *s)
 {
-    while (s->in_flight < SERVER_IN_FLIGHT && !TAILQ_EMPTY(&s->waiting)) {
-        struct server_call *c = TAILQ_FIRST(&s->waiting);
-        TAILQ_REMOVE(&s->waiting, c, link);
-        c->counted = true;
-        s->in_flight++;
-        send_call(c);
+    for (unsigned lane = 0; lane < LANES; lane++) {
+        struct server_call *c;
+        while (s->in_flight[lane] < SERVER_IN_FLIGHT &&
+               (c = TAILQ_FIRST(&s->waiting[lane])) != NULL) {
+            TAILQ_REMOVE(&s->waiting[lane], c, link);
+            c->counted = true;
+            s->in_flight[lane]++;
+            send_call(c);
+        }
     }
 }
 
@@ -257,15 +265,15 @@ server_call(struct server *s, struct server_call **slot, const struct server_req
         c->bearer = xstrdup(r->bearer);
     }
     if (r->target != NULL) {
-        c->foreign = true;
+        c->lane = 1;
         c->url = xstrdup(r->target->url);
         c->ca_pem = r->target->ca_pem != NULL ? xstrdup(r->target->ca_pem) : NULL;
     }
-    if (r->urgent || r->target != NULL) {
+    if (r->urgent) {
         send_call(c);
         return;
     }
-    TAILQ_INSERT_TAIL(&s->waiting, c, link);
+    TAILQ_INSERT_TAIL(&s->waiting[c->lane], c, link);
     start_next(s);
 }
 

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent as a whole. At the start, in this order: the directory is locked, the journal
+ * read, the engines opened and asked whether they are usable, the jobs of the journal
+ * adopted (this needs no server), the identity taken or made; then the server is told
+ * about the machine and asked for jobs. Stopping drops everything of this process and
+ * touches no job.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "runner/job.h"
+
+LOG_MODULE(agent);
+
+/* DESIGN §8: one table. */
+static const struct engine_ops *const engine_table[AGENT_ENGINES] = {&engine_docker,
+                                                                     &engine_process};
+
+/* --- engines -------------------------------------------------------------------------
+ */
+
+struct agent_engine *
+agent_engine_by_name(struct agent *a, const char *name)
+{
+    for (size_t i = 0; i < AGENT_ENGINES; i++) {
+        if (streq(a->engines[i].ops->name, name))
+            return &a->engines[i];
+    }
+    return NULL;
+}
+
+static void
+each_job(struct agent *a, void (*fn)(struct job *j))
+{
+    struct map_cursor c = map_begin(a->jobs);
+    void *job;
+    while (map_next(&c, NULL, &job))
+        fn(job);
+}
+
+void
+agent_step_all(struct agent *a)
+{
+    each_job(a, job_step);
+}
+
+void
+agent_kick_all(struct agent *a)
+{
+    each_job(a, job_kick);
+}
+
+static void
+on_engine_status(void *arg, const struct engine_status *s)
+{
+    struct agent_engine *en = arg;
+    en->status = *s;
+    en->probed = true;
+    log_info("engine", "name=%s available=%d version=\"%s\" reason=%s message=\"%s\"",
+             en->ops->name, s->available, s->version, s->reason, s->message);
+    status_changed(en->a->status);
+    agent_step_all(en->a);
+}
+
+static void
+open_engines(struct agent *a)
+{
+    struct engine_config c = {.agent_dir = a->opts->dir,
+                              .agent_id = a->agent_id,
+                              .docker_socket = a->opts->docker_socket,
+                              .supervisor = a->opts->program,
+                              .host_dir_mask = a->masks};
+    for (size_t i = 0; i < AGENT_ENGINES; i++) {
+        struct agent_engine *en = &a->engines[i];
+        struct error e = ERROR_INIT;
+        en->a = a;
+        en->ops = engine_table[i];
+        if (en->ops->open(a->loop, &c, &en->en, &e) < 0) {
+            en->en = NULL;
+            en->probed = true;
+            snprintf(en->status.reason, sizeof(en->status.reason), "CannotOpen");
+            snprintf(en->status.message, sizeof(en->status.message), "%.239s", e.msg);
+            log_warn("engine not usable", "name=%s error=\"%s\"", en->ops->name, e.msg);
+        }
+    }
+}
+
+/* Leftovers of a journal that was lost carry our id and are not in this one. */
+static void
+probe_and_sweep(struct agent *a)
+{
+    size_t n = journal_len(a->journal);
+    const char **known = xcalloc(n + 1, sizeof(char *));
+    for (size_t i = 0; i < n; i++)
+        known[i] = journal_at(a->journal, i)->uid;
+    for (size_t i = 0; i < AGENT_ENGINES; i++) {
+        struct agent_engine *en = &a->engines[i];
+        if (en->en == NULL)
+            continue;
+        en->ops->probe(en->en, on_engine_status, en);
+        en->ops->sweep(en->en, known);
+    }
+    free(known);
+}
+
+/* --- the machine ---------------------------------------------------------------------
+ */
+
+struct probe {
+    struct agent *a;
+    struct inventory *inventory;
+    struct error error;
+};
+
+static void
+probe_work(void *arg)
+{
+    struct probe *p = arg;
+    struct gpu_config gpus = {.fake_file = p->a->opts->fake_gpus};
+    p->inventory = xnew(struct inventory);
+    if (inventory_probe(p->a->opts->dir, &gpus, p->inventory, &p->error) < 0) {
+        free(p->inventory);
+        p->inventory = NULL;
+    }
+}
+
+static void
+probe_done(void *arg)
+{
+    struct probe *p = arg;
+    struct agent *a = p->a;
+    if (p->inventory == NULL) {
+        log_err("cannot take stock of this machine", "error=\"%s\"", p->error.msg);
+        loop_quit(a->loop, 1);
+    } else {
+        a->inventory = p->inventory;
+        status_changed(a->status);
+        agent_step_all(a);
+    }
+    free(p);
+}
+
+static void
+probe_machine(struct agent *a)
+{
+    struct probe *p = xnew(struct probe);
+    p->a = a;
+    loop_pool_run(a->pool, probe_work, probe_done, p);
+}
+
+static void
+read_boot_id(struct agent *a)
+{
+    auto_str text = STR_INIT(256);
+    struct error e = ERROR_INIT;
+    if (fs_read("/proc/sys/kernel/random/boot_id", &text, &e) < 0)
+        str_reset(&text);
+    snprintf(a->boot_id, sizeof(a->boot_id), "%.36s", text.ptr);
+}
+
+/* Names this agent on this machine also after its journal was lost: by where it lives. */
+static void
+make_agent_id(struct agent *a)
+{
+    auto_str text = STR_INIT(8192);
+    struct error e = ERROR_INIT;
+    char host[256] = "";
+    char hash[65];
+    autofree char *real = realpath(a->opts->dir, NULL);
+    if (fs_read("/etc/machine-id", &text, &e) < 0)
+        str_reset(&text);
+    gethostname(host, sizeof(host) - 1);
+    str_addf(&text, "|%s|%s", host, real != NULL ? real : a->opts->dir);
+    id_hash_hex(text.ptr, text.len, hash);
+    snprintf(a->agent_id, sizeof(a->agent_id), "%.16s", hash);
+}
+
+static void
+collect_masks(struct agent *a)
+{
+    size_t n = 0;
+    a->masks[n++] = a->opts->dir;
+    for (size_t i = 0; i < a->opts->n_masks && n < AGENT_MASKS; i++)
+        a->masks[n++] = a->opts->masks[i];
+    a->masks[n] = NULL;
+}
+
+/* --- start and stop ------------------------------------------------------------------
+ */
+
+static void
+on_enrolled(struct agent *a)
+{
+    a->status = status_start(a);
+    a->lease = lease_start(a);
+    a->watch = watch_start(a);
+}
+
+static int
+load_identity(struct agent *a, struct error *e)
+{
+    struct error missing = ERROR_INIT;
+    int r = identity_load(a->opts->dir, &a->identity, &missing);
+    if (r < 0 && missing.code != ERR_NOT_FOUND) {
+        *e = missing;
+        return r;
+    }
+    if (a->opts->url != NULL) {
+        free(a->identity.url);
+        a->identity.url = xstrdup(a->opts->url);
+    }
+    if (a->identity.url == NULL)
+        return error_set(e, ERR_INVALID,
+                         "this agent is not enrolled: --join, and --token or "
+                         "--token-file, are needed once");
+    return 0;
+}
+
+static int
+open_state(struct agent *a, struct error *e)
+{
+    autofree char *lock = fs_join(a->opts->dir, "lock");
+    autofree char *jobs = fs_join(a->opts->dir, "jobs");
+    int r = fs_mkdirs(a->opts->dir, 0700, e);
+    if (r == 0)
+        r = fs_lock(lock, &a->lock_fd, e);
+    if (r == 0)
+        r = fs_mkdirs(jobs, 0700, e);
+    if (r == 0)
+        r = journal_open(a->opts->dir, &a->journal, e);
+    if (r == 0)
+        r = load_identity(a, e);
+    return r;
+}
+
+int
+agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
+            struct error *e)
+{
+    struct agent *a = xnew(struct agent);
+    a->loop = l;
+    a->opts = o;
+    a->lock_fd = -1;
+    a->jobs = map_new(job_free);
+    int r = open_state(a, e);
+    if (r == 0)
+        r = http_multi_new(l, &a->http, e);
+    if (r < 0) {
+        agent_stop(a);
+        return r;
+    }
+    a->server = server_new(l, a->http);
+    a->pool = loop_pool_new(l, "probe", 1);
+    a->streams = streams_new(a);
+    read_boot_id(a);
+    make_agent_id(a);
+    collect_masks(a);
+    open_engines(a);
+    for (size_t i = 0; i < journal_len(a->journal); i++)
+        job_from_entry(a, journal_at(a->journal, i));
+    log_info("started", "dir=%s journal=%s jobs=%zu", o->dir, journal_id(a->journal),
+             journal_len(a->journal));
+    probe_machine(a);
+    probe_and_sweep(a);
+    a->enrol = enrol_start(a, on_enrolled);
+    *ret = a;
+    return 0;
+}
+
+void
+agent_stop(struct agent *a)
+{
+    if (a == NULL)
+        return;
+    watch_free(a->watch);
+    lease_free(a->lease);
+    status_free(a->status);
+    a->status = NULL;
+    enrol_free(a->enrol);
+    loop_pool_free(a->pool);
+    for (size_t i = 0; i < AGENT_ENGINES; i++) {
+        if (a->engines[i].en != NULL)
+            a->engines[i].ops->close(a->engines[i].en);
+    }
+    map_free(a->jobs);
+    streams_free(a->streams);
+    server_free(a->server);
+    http_multi_free(a->http);
+    journal_close(a->journal);
+    identity_done(&a->identity);
+    free(a->inventory);
+    cleanup_close_ptr(&a->lock_fd);
+    free(a);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside of the agent, shared by its own files only. One loop thread; nothing here is
+ * thread-safe.
+ *
+ *   main.c      flags               agent.c    start and stop, engines, the set of jobs
+ *   enrol.c     token, renewal      watch.c    list and watch of the Jobs bound here
+ *   lease.c     heartbeat, dead man status.c   Instance.status.agent
+ *   job.c       one job: carries out job_plan.c   job_report.c  its status.agent
+ *   job_secrets.c  envFrom          ship.c     its log to drover-streams
+ *   journal.c, identity.c, server.c            what lasts, and whom we talk to
+ */
+#ifndef RUNNER_AGENT_H
+#define RUNNER_AGENT_H
+
+#include "base/map.h"
+#include "runner/engines/engine.h"
+#include "runner/identity.h"
+#include "runner/inventory.h"
+#include "runner/job_view.h"
+#include "runner/journal.h"
+#include "runner/server.h"
+
+#define LABEL_INSTANCE "drover.dev/instance"
+#define AGENT_ENGINES 2
+#define AGENT_MASKS 8
+
+struct agent_opts { /* borrowed for the agent's life */
+    const char *url, *token, *token_file, *ca_hash, *ca_file;
+    const char *dir, *name; /* name NULL: host name */
+    const char *fake_gpus, *docker_socket;
+    const char *masks[AGENT_MASKS]; /* directories no job may see, besides dir */
+    size_t n_masks;
+    const char *program; /* path of this binary */
+};
+
+struct agent;
+struct agent_engine {
+    struct agent *a;
+    const struct engine_ops *ops;
+    struct engine *en; /* NULL: could not be opened; status says why */
+    struct engine_status status;
+    bool probed;
+};
+
+struct enrol;
+struct lease;
+struct watch;
+struct status;
+struct streams;
+
+struct agent {
+    struct loop *loop;
+    struct http_multi *http;
+    struct server *server;
+    struct loop_pool *pool; /* blocking probes */
+    const struct agent_opts *opts;
+    struct identity identity; /* uid NULL until enrolled */
+    struct journal *journal;
+    char agent_id[65], boot_id[64];
+    int lock_fd;
+    struct agent_engine engines[AGENT_ENGINES];
+    const char *masks[AGENT_MASKS + 2];
+    struct inventory *inventory; /* NULL until probed */
+    struct map *jobs;            /* uid -> struct job */
+    bool listed;                 /* all jobs bound here were seen once */
+    bool dead_man;               /* interruptible jobs must stop */
+    struct enrol *enrol;
+    struct lease *lease;
+    struct watch *watch;
+    struct status *status;
+    struct streams *streams;
+};
+
+int agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
+                struct error *e) WARN_UNUSED;
+/* Jobs go on running. */
+void agent_stop(struct agent *a);
+struct agent_engine *agent_engine_by_name(struct agent *a, const char *name);
+/* Something that all jobs look at has changed. */
+void agent_step_all(struct agent *a);
+/* The server answers again: what waits for it goes now. */
+void agent_kick_all(struct agent *a);
+
+/* --- enrol.c: from nothing to an identity whose token is good --------------------------
+ */
+/* ready() once, when there is an identity (at once after a restart). */
+struct enrol *enrol_start(struct agent *a, void (*ready)(struct agent *a));
+void enrol_free(struct enrol *en);
+
+/* --- watch.c ---------------------------------------------------------------------------
+ */
+struct watch *watch_start(struct agent *a);
+void watch_free(struct watch *w);
+
+/* --- lease.c ---------------------------------------------------------------------------
+ */
+struct lease *lease_start(struct agent *a);
+void lease_free(struct lease *l);
+
+/* --- status.c --------------------------------------------------------------------------
+ */
+struct status *status_start(struct agent *a);
+void status_changed(struct status *s); /* NULL ok */
+void status_free(struct status *s);
+
+/* --- ship.c ----------------------------------------------------------------------------
+ */
+struct streams *streams_new(struct agent *a);
+void streams_free(struct streams *s);
+struct shipper;
+/* acked() is called when more is acknowledged, or when nothing more can be (gone). All
+ * strings are borrowed. */
+struct shipper *shipper_start(struct streams *s, const char *dir, const char *ns,
+                              const char *name, const char *uid, void (*acked)(void *arg),
+                              void *arg);
+uint64_t shipper_acked(const struct shipper *s);
+bool shipper_gone(const struct shipper *s); /* the server has no such job */
+void shipper_kick(struct shipper *s);       /* do not wait for the back-off */
+/* The last bytes of output as UTF-8 text, at most max. */
+void shipper_tail(const struct shipper *s, uint64_t length, size_t max, struct str *out);
+void shipper_free(struct shipper *s);
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One job on this machine, from the first sight of its object or its journal entry to the
+ * last acknowledgement. job_step() asks the plan and carries out its actions until it
+ * says wait; every callback ends in job_step(). A finished job stays as a small stub
+ * until the server no longer has the object, so that a late event of the watch, older
+ * than our own last report, can never look like a new job.
+ */
+#ifndef RUNNER_JOB_H
+#define RUNNER_JOB_H
+
+#include "runner/agent.h"
+
+struct job_report {    /* what status.agent shall be */
+    const char *state; /* static text; NULL: nothing to say yet */
+    char reason[48], message[512];
+    int64_t since_ns;
+    bool has_pull, oom, released, has_exit;
+    struct engine_progress pull;
+    int exit_code; /* -1: none */
+    int signal;
+    int64_t started_ns, finished_ns, log_length; /* log_length -1: none */
+    char last_output[1100];
+
+    uint64_t seq, sent, acked;   /* versions of the above */
+    uint64_t end_seq, freed_seq; /* 0: not yet */
+    int64_t next_pull_ms;        /* progress is told once a second */
+    struct server_call *call;
+    struct loop_timer *retry;
+    struct backoff backoff;
+};
+
+struct job_secrets;
+struct job {
+    struct agent *a;
+    char uid[64];
+    json_t *object; /* newest known; NULL: none */
+    struct job_view view;
+    char *dir;
+    bool stepping, again, dead, absent;
+
+    enum job_engine engine;
+    struct agent_engine *on;
+    enum job_desired stop_sent;
+    struct engine_job ej;
+    struct job_run run;
+    struct engine_device *devices;
+    const char **device_paths;
+    struct loop_timer *remove_retry;
+    struct backoff remove_backoff;
+
+    struct server_call *claim_call;
+    struct loop_timer *claim_retry;
+    struct backoff claim_backoff;
+    bool claiming;
+
+    struct job_secrets *fetch;
+    char **secret_env;
+    bool secrets, secrets_failed;
+    char secrets_message[300];
+    char misfit[200]; /* why it does not fit, when it does not */
+
+    struct job_report report;
+    struct shipper *shipper;
+};
+
+/* From the watch. object is referenced; older revisions than the known one are ignored.
+ */
+void job_seen(struct agent *a, json_t *object, const struct job_view *v);
+/* The server has no such object. */
+void job_gone(struct agent *a, const char *uid);
+/* From the journal at start. */
+void job_from_entry(struct agent *a, const struct journal_entry *en);
+void job_step(struct job *j);
+void job_kick(struct job *j);
+void job_free(void *job);
+
+/* job.c, for its other files */
+void job_take_object(struct job *j, const json_t *object);
+void job_set_absent(struct job *j);
+
+/* job_report.c */
+void report_init(struct job *j);
+void report_done(struct job *j);
+/* A passing state. */
+void report_state(struct job *j, const char *state);
+void report_pull(struct job *j, const struct engine_progress *p);
+void report_started(struct job *j, int64_t started_ns);
+/* A terminal state; the first one stays. */
+void report_end(struct job *j, const char *state, const char *reason,
+                const char *message);
+void report_result(struct job *j, const struct engine_result *r);
+void report_freed(struct job *j);
+void report_kick(struct job *j);
+/* The server's view came for the first time in this life. */
+void report_first_view(struct job *j);
+bool report_end_acked(const struct job *j);
+bool report_freed_acked(const struct job *j);
+/* The claim: with the revision, so that two agents cannot both have it. */
+void report_claim(struct job *j);
+
+/* job_secrets.c */
+void secrets_fetch(struct job *j); /* ends in job_step */
+void secrets_cancel(struct job *j);
+
+#endif

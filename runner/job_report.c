@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a job's status.agent shall be, and getting it there. Changes are coalesced: one
+ * request per job is in flight, and what is sent is always the newest, so a slow server
+ * never delays a job. A terminal report is complete in one request and is repeated until
+ * it is acknowledged or the job is gone.
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "client/client.h"
+#include "io/segment.h"
+#include "runner/job.h"
+
+LOG_MODULE(report);
+
+#define RETRY_MIN_MS 250
+#define RETRY_MAX_MS 30000
+#define PULL_INTERVAL_MS 1000
+
+static void report_send(struct job *j);
+
+/* --- composing -----------------------------------------------------------------------
+ */
+
+static void
+put_text(json_t *o, const char *key, const char *text)
+{
+    json_object_set_new(o, key, *text != '\0' ? json_string(text) : json_null());
+}
+
+static void
+put_time(json_t *o, const char *key, int64_t ns)
+{
+    char text[CLOCK_RFC3339_US_LEN];
+    clock_format_us(ns, text);
+    json_object_set_new(o, key, ns > 0 ? json_string(text) : json_null());
+}
+
+static void
+put_int(json_t *o, const char *key, bool given, int64_t v)
+{
+    json_object_set_new(o, key, given ? json_integer(v) : json_null());
+}
+
+static json_t *
+pull_json(const struct job_report *r)
+{
+    if (!r->has_pull)
+        return json_null();
+    json_t *o = json_object();
+    put_int(o, "downloadedBytes", r->pull.downloaded_bytes >= 0,
+            r->pull.downloaded_bytes);
+    put_int(o, "totalBytes", r->pull.total_bytes >= 0, r->pull.total_bytes);
+    put_int(o, "layersDone", true, r->pull.layers_done);
+    put_int(o, "layersTotal", true, r->pull.layers_total);
+    return o;
+}
+
+/* A null takes the member away; so the whole subtree is always as it is here. */
+static json_t *
+report_json(const struct job_report *r)
+{
+    json_t *o = json_object();
+    if (r->state == NULL) {
+        /* It ended in an earlier life, which reported everything else. */
+        json_object_set_new(o, "released", json_true());
+        return o;
+    }
+    const char *sig = r->signal != 0 ? sigabbrev_np(r->signal) : NULL;
+    char sig_text[16] = "";
+    if (sig != NULL)
+        snprintf(sig_text, sizeof(sig_text), "SIG%s", sig);
+    put_text(o, "state", r->state);
+    put_time(o, "since", r->since_ns);
+    put_text(o, "reason", r->reason);
+    put_text(o, "message", r->message);
+    json_object_set_new(o, "pull", pull_json(r));
+    put_int(o, "exitCode", r->has_exit && r->exit_code >= 0, r->exit_code);
+    put_text(o, "signal", sig_text);
+    json_object_set_new(o, "oomKilled", r->oom ? json_true() : json_null());
+    put_time(o, "startedAt", r->started_ns);
+    put_time(o, "finishedAt", r->finished_ns);
+    put_int(o, "logLength", r->log_length >= 0, r->log_length);
+    put_text(o, "lastOutput", r->last_output);
+    if (r->released)
+        json_object_set_new(o, "released", json_true());
+    return o;
+}
+
+/* --- sending -------------------------------------------------------------------------
+ */
+
+static void
+patch_status(struct job *j, struct server_call **slot, json_t *metadata, json_t *agent,
+             server_reply_fn *fn)
+{
+    auto_str path = STR_INIT(2048);
+    json_t *body =
+        json_pack("{s:o, s:{s:o}}", "metadata", metadata, "status", "agent", agent);
+    server_path(&path, &resource_jobs, j->view.ns, j->view.name, "status");
+    struct server_request r = {.method = "PATCH",
+                               .path = path.ptr,
+                               .content_type = SERVER_MERGE_PATCH,
+                               .body = body,
+                               .on_reply = fn,
+                               .arg = j};
+    server_call(j->a->server, slot, &r);
+    json_decref(body);
+}
+
+static void
+on_looked(void *arg, const struct server_reply *r)
+{
+    struct job *j = arg;
+    const char *uid =
+        json_string_value(json_object_get(json_object_get(r->doc, "metadata"), "uid"));
+    if (server_ok(r) && uid != NULL && streq(uid, j->uid))
+        job_take_object(j, r->doc);
+    else if (r->error.code == ERR_NOT_FOUND || (server_ok(r) && uid != NULL))
+        job_set_absent(j); /* gone, or its name belongs to another job now */
+    if (j->claiming) {
+        j->claiming = false;
+        job_step(j);
+        return;
+    }
+    job_step(j);
+    if (!j->dead && !j->absent)
+        loop_timer_in(j->report.retry,
+                      backoff_next_ms(&j->report.backoff, RETRY_MIN_MS, RETRY_MAX_MS));
+}
+
+/* A conflict: whose object is it, and at which revision? */
+static void
+look(struct job *j, struct server_call **slot)
+{
+    auto_str path = STR_INIT(2048);
+    server_path(&path, &resource_jobs, j->view.ns, j->view.name, NULL);
+    struct server_request r = {
+        .method = "GET", .path = path.ptr, .on_reply = on_looked, .arg = j};
+    server_call(j->a->server, slot, &r);
+}
+
+static void
+on_reported(void *arg, const struct server_reply *r)
+{
+    struct job *j = arg;
+    struct job_report *rep = &j->report;
+
+    if (server_ok(r)) {
+        rep->backoff.failures = 0;
+        rep->acked = rep->sent;
+        job_take_object(j, r->doc);
+        job_step(j);
+        if (!j->dead)
+            report_send(j);
+        return;
+    }
+    if (r->error.code == ERR_NOT_FOUND) {
+        job_set_absent(j);
+        job_step(j);
+        return;
+    }
+    log_warn_rl("report not taken", "job=%s uid=%s state=%s error=\"%s\"", j->view.name,
+                j->uid, rep->state, r->error.msg);
+    if (r->error.code == ERR_CONFLICT) {
+        look(j, &rep->call);
+        return;
+    }
+    int64_t delay = backoff_next_ms(&rep->backoff, RETRY_MIN_MS, RETRY_MAX_MS);
+    if (r->error.retry_after_ms > delay)
+        delay = r->error.retry_after_ms;
+    loop_timer_in(rep->retry, delay);
+}
+
+static void
+report_send(struct job *j)
+{
+    struct job_report *r = &j->report;
+    /* Not before the server's view is known: what an earlier life reported as the end
+     * must not be reported over. */
+    if (r->call != NULL || r->acked == r->seq || j->absent || j->view.revision == 0 ||
+        j->claiming || loop_timer_armed(r->retry))
+        return;
+    r->sent = r->seq;
+    patch_status(j, &r->call, json_pack("{s:s}", "uid", j->uid), report_json(r),
+                 on_reported);
+}
+
+static void
+on_retry(void *arg)
+{
+    report_send(arg);
+}
+
+static void
+changed(struct job *j)
+{
+    j->report.seq++;
+    report_send(j);
+}
+
+void
+report_kick(struct job *j)
+{
+    j->report.backoff.failures = 0;
+    if (loop_timer_armed(j->report.retry)) {
+        loop_timer_cancel(j->report.retry);
+        report_send(j);
+    }
+    if (loop_timer_armed(j->claim_retry))
+        loop_timer_in(j->claim_retry, 0);
+}
+
+/* --- claim ---------------------------------------------------------------------------
+ */
+
+static void
+on_claim_retry(void *arg)
+{
+    struct job *j = arg;
+    if (j->claiming && j->claim_call == NULL) {
+        j->claiming = false;
+        job_step(j);
+    }
+}
+
+static void
+on_claimed(void *arg, const struct server_reply *r)
+{
+    struct job *j = arg;
+    if (server_ok(r)) {
+        log_info("claimed", "job=%s uid=%s", j->view.name, j->uid);
+        j->claim_backoff.failures = 0;
+        j->claiming = false;
+        job_take_object(j, r->doc);
+        job_step(j);
+        report_send(j);
+        return;
+    }
+    if (r->error.code == ERR_NOT_FOUND) {
+        j->claiming = false;
+        job_set_absent(j);
+        job_step(j);
+        return;
+    }
+    if (r->error.code == ERR_CONFLICT) {
+        look(j, &j->claim_call); /* stays "claiming" until the answer */
+        return;
+    }
+    log_warn_rl("claim not taken", "job=%s uid=%s error=\"%s\"", j->view.name, j->uid,
+                r->error.msg);
+    loop_timer_in(j->claim_retry,
+                  backoff_next_ms(&j->claim_backoff, RETRY_MIN_MS, RETRY_MAX_MS));
+}
+
+void
+report_claim(struct job *j)
+{
+    char rv[24];
+    struct job_report *rep = &j->report;
+
+    j->claiming = true;
+    rep->state = "Claimed";
+    rep->since_ns = clock_wall_ns();
+    snprintf(rv, sizeof(rv), "%" PRIu64, j->view.revision);
+    json_t *agent =
+        json_pack("{s:s, s:{s:s, s:s}}", "state", rep->state, "claim", "instanceUID",
+                  j->a->identity.uid, "journalID", journal_id(j->a->journal));
+    put_time(agent, "since", rep->since_ns);
+    patch_status(j, &j->claim_call,
+                 json_pack("{s:s, s:s}", "uid", j->uid, "resourceVersion", rv), agent,
+                 on_claimed);
+}
+
+/* --- what the rest of the agent says -------------------------------------------------
+ */
+
+void
+report_init(struct job *j)
+{
+    j->report.exit_code = -1;
+    j->report.log_length = -1;
+    j->report.retry = loop_timer_new(j->a->loop, "job report", on_retry, j);
+    j->claim_retry = loop_timer_new(j->a->loop, "job claim", on_claim_retry, j);
+}
+
+void
+report_done(struct job *j)
+{
+    server_call_cancel(&j->report.call);
+    server_call_cancel(&j->claim_call);
+    loop_timer_free(j->report.retry);
+    loop_timer_free(j->claim_retry);
+}
+
+void
+report_state(struct job *j, const char *state)
+{
+    struct job_report *r = &j->report;
+    if (r->end_seq != 0 || (r->state != NULL && streq(r->state, state)))
+        return;
+    r->state = state;
+    r->since_ns = clock_wall_ns();
+    r->has_pull = false;
+    changed(j);
+}
+
+void
+report_pull(struct job *j, const struct engine_progress *p)
+{
+    struct job_report *r = &j->report;
+    if (r->end_seq != 0)
+        return;
+    bool first = r->state == NULL || !streq(r->state, "Pulling");
+    if (first) {
+        r->state = "Pulling";
+        r->since_ns = clock_wall_ns();
+    }
+    r->pull = *p;
+    r->has_pull = true;
+    if (!first && loop_now_ms(j->a->loop) < r->next_pull_ms)
+        return;
+    r->next_pull_ms = loop_now_ms(j->a->loop) + PULL_INTERVAL_MS;
+    changed(j);
+}
+
+void
+report_started(struct job *j, int64_t started_ns)
+{
+    struct job_report *r = &j->report;
+    if (r->end_seq != 0)
+        return;
+    r->started_ns = started_ns;
+    if (r->state != NULL && streq(r->state, "Stopping")) {
+        changed(j);
+        return;
+    }
+    r->state = "Running";
+    r->since_ns = started_ns;
+    r->has_pull = false;
+    changed(j);
+}
+
+void
+report_end(struct job *j, const char *state, const char *reason, const char *message)
+{
+    struct job_report *r = &j->report;
+    if (r->end_seq != 0)
+        return;
+    r->state = state;
+    snprintf(r->reason, sizeof(r->reason), "%s", reason);
+    snprintf(r->message, sizeof(r->message), "%s", message);
+    r->since_ns = clock_wall_ns();
+    r->has_pull = false;
+    if (r->finished_ns == 0)
+        r->finished_ns = r->since_ns;
+    if (r->log_length < 0)
+        r->log_length = 0;
+    r->end_seq = r->seq + 1;
+    loop_timer_cancel(r->retry); /* news: try at once */
+    changed(j);
+    job_step(j);
+}
+
+static const char *
+state_of(const struct job *j, const struct engine_result *r)
+{
+    switch (r->reason) {
+    case ENGINE_EXITED:
+    case ENGINE_SIGNALED:
+    case ENGINE_OOM:
+        return "Exited";
+    case ENGINE_IMAGE_PULL:
+    case ENGINE_CREATE_FAILED:
+    case ENGINE_START_FAILED:
+    case ENGINE_UNAVAILABLE:
+        return j->stop_sent != JOB_RUN && !r->started ? "Cancelled" : "Failed";
+    case ENGINE_LOST:
+        return "Lost";
+    case ENGINE_REBOOTED:
+        return "Lost";
+    }
+    return "Lost";
+}
+
+static void
+read_log_end(struct job *j, bool failed)
+{
+    struct job_report *r = &j->report;
+    struct error e = ERROR_INIT;
+    uint64_t first;
+    uint64_t length = 0;
+    autofree char *dir = fs_join(j->dir, "log");
+    if (segment_stat(dir, &first, &length, &e) < 0)
+        length = 0;
+    r->log_length = (int64_t)length;
+    if (failed && j->shipper != NULL) {
+        auto_str tail = STR_INIT(sizeof(r->last_output) - 1);
+        shipper_tail(j->shipper, length, 1024, &tail);
+        snprintf(r->last_output, sizeof(r->last_output), "%s", tail.ptr);
+    }
+}
+
+void
+report_result(struct job *j, const struct engine_result *er)
+{
+    struct job_report *r = &j->report;
+    const char *state = state_of(j, er);
+    if (r->end_seq != 0)
+        return;
+    bool exited = streq(state, "Exited");
+    read_log_end(j, exited ? er->exit_code != 0 || er->signal != 0 : er->started);
+    r->has_exit = exited;
+    r->exit_code = er->exit_code;
+    if (exited && er->exit_code < 0)
+        r->exit_code = er->signal != 0 ? 128 + er->signal : 0;
+    r->signal = exited ? er->signal : 0;
+    r->oom = er->reason == ENGINE_OOM;
+    r->started_ns = er->started ? er->started_ns : 0;
+    r->finished_ns = er->finished_ns > 0 ? er->finished_ns : clock_wall_ns();
+    const char *reason = engine_reason_name(er->reason);
+    if (streq(state, "Cancelled") && j->view.stop_reason[0] != '\0')
+        reason = j->view.stop_reason;
+    report_end(j, state, reason, er->message);
+}
+
+void
+report_freed(struct job *j)
+{
+    struct job_report *r = &j->report;
+    if (r->freed_seq != 0)
+        return;
+    r->released = true;
+    r->freed_seq = r->seq + 1;
+    changed(j);
+}
+
+void
+report_first_view(struct job *j)
+{
+    struct job_report *r = &j->report;
+    if (j->view.agent_terminal) {
+        r->state = NULL;
+        r->acked = r->seq;
+        return;
+    }
+    report_send(j);
+}
+
+bool
+report_end_acked(const struct job *j)
+{
+    return j->report.end_seq != 0 && j->report.acked >= j->report.end_seq;
+}
+
+bool
+report_freed_acked(const struct job *j)
+{
+    return j->report.freed_seq != 0 && j->report.acked >= j->report.freed_seq;
+}

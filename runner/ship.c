@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shipping the logs of jobs to drover-streams. Per job one request at most is in flight:
+ * what has gathered meanwhile goes in the next, so a busy job ships large batches and a
+ * quiet one ships each line at once. The server's length is the position; nothing is
+ * remembered here. Segment files that are wholly acknowledged are deleted, except the
+ * newest, which the writer has open.
+ */
+#include <dirent.h>
+#include <inttypes.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "io/segment.h"
+#include "runner/agent.h"
+
+LOG_MODULE(ship);
+
+#define BATCH_MAX (256 * 1024)
+#define RETRY_MIN_MS 250
+#define RETRY_MAX_MS 30000
+#define TAILS 8
+
+/* Where drover-streams is; asked from the API server, whose own address is the fallback
+ * (it proxies). */
+struct streams {
+    struct agent *a;
+    char *url; /* NULL: ask first */
+    struct server_call *call;
+    unsigned failures;
+};
+
+struct shipper {
+    struct streams *streams;
+    char *dir, *path; /* of the log; of the request, up to the offset */
+    void (*acked_fn)(void *arg);
+    void *arg;
+    struct loop_watch *watch;
+    struct loop_timer *retry;
+    struct backoff backoff;
+    struct server_call *call;
+    uint64_t acked, sent_to;
+    bool started; /* the retained start is known */
+    bool gone, dirty;
+    uint64_t bounds[TAILS]; /* latest known frame boundaries, a ring */
+    unsigned n_bounds;
+};
+
+static void ship(struct shipper *s);
+
+/* --- address -------------------------------------------------------------------------
+ */
+
+struct streams *
+streams_new(struct agent *a)
+{
+    struct streams *s = xnew(struct streams);
+    s->a = a;
+    return s;
+}
+
+void
+streams_free(struct streams *s)
+{
+    if (s == NULL)
+        return;
+    server_call_cancel(&s->call);
+    free(s->url);
+    free(s);
+}
+
+/* "https://host:port"; an unspecified host means the API server's. */
+static char *
+address_url(const char *api_url, const char *address)
+{
+    const char *scheme_end = strstr(api_url, "://");
+    const char *colon = strrchr(address, ':');
+    if (scheme_end == NULL || colon == NULL)
+        return NULL;
+    size_t scheme = (size_t)(scheme_end - api_url);
+    size_t host_len = (size_t)(colon - address);
+    bool unspecified = host_len == 0 || strncmp(address, "0.0.0.0", host_len) == 0 ||
+                       strncmp(address, "[::]", host_len) == 0;
+    if (!unspecified)
+        return xasprintf("%.*s://%s", (int)scheme, api_url, address);
+    const char *host = scheme_end + 3;
+    size_t n = strcspn(host, "/");
+    for (size_t i = n; i > 0 && host[i] != ']'; i--) {
+        if (host[i] == ':') {
+            n = i;
+            break;
+        }
+    }
+    return xasprintf("%.*s://%.*s%s", (int)scheme, api_url, (int)n, host, colon);
+}
+
+static void
+on_group(void *arg, const struct server_reply *r)
+{
+    struct streams *s = arg;
+    const json_t *list = json_object_get(r->doc, "serverAddressByClientCIDRs");
+    const char *address =
+        json_string_value(json_object_get(json_array_get(list, 0), "serverAddress"));
+    const char *api = s->a->identity.url;
+    free(s->url);
+    s->url = server_ok(r) && address != NULL ? address_url(api, address) : NULL;
+    if (s->url == NULL)
+        s->url = xstrdup(api);
+    log_debug("streams", "url=%s", s->url);
+    agent_kick_all(s->a);
+}
+
+static void
+streams_ask(struct streams *s)
+{
+    if (s->call != NULL || s->a->identity.uid == NULL)
+        return;
+    struct server_request r = {.method = "GET",
+                               .path = "/apis/streams.drover.dev",
+                               .on_reply = on_group,
+                               .arg = s};
+    server_call(s->a->server, &s->call, &r);
+}
+
+/* --- trimming ------------------------------------------------------------------------
+ */
+
+static void
+trim(struct shipper *s)
+{
+    uint64_t newest = 0;
+    DIR *d = opendir(s->dir);
+    struct dirent *de;
+    if (d == NULL)
+        return;
+    uint64_t starts[256];
+    size_t n = 0;
+    while ((de = readdir(d)) != NULL) {
+        char *end;
+        uint64_t v = strtoull(de->d_name, &end, 16);
+        if (end != de->d_name + 16 || !streq(end, ".seg"))
+            continue;
+        newest = v > newest ? v : newest;
+        if (n < ARRAY_LEN(starts))
+            starts[n++] = v;
+    }
+    for (size_t i = 0; i < n; i++) {
+        /* A file ends where the next one begins. */
+        uint64_t next = UINT64_MAX;
+        for (size_t k = 0; k < n; k++) {
+            if (starts[k] > starts[i] && starts[k] < next)
+                next = starts[k];
+        }
+        char name[32];
+        snprintf(name, sizeof(name), "%016" PRIx64 ".seg", starts[i]);
+        if (next != UINT64_MAX && starts[i] != newest && next <= s->acked)
+            unlinkat(dirfd(d), name, 0);
+    }
+    closedir(d);
+}
+
+/* --- shipping ------------------------------------------------------------------------
+ */
+
+static void
+retry_later(struct shipper *s)
+{
+    loop_timer_in(s->retry, backoff_next_ms(&s->backoff, RETRY_MIN_MS, RETRY_MAX_MS));
+}
+
+static void
+advance(struct shipper *s, uint64_t length)
+{
+    if (length / SEGMENT_BYTES != s->acked / SEGMENT_BYTES) {
+        s->acked = length;
+        trim(s);
+    }
+    s->acked = length;
+    s->bounds[s->n_bounds++ % TAILS] = length;
+}
+
+static void
+on_reply(void *arg, const struct server_reply *r)
+{
+    struct shipper *s = arg;
+    const json_t *length = json_object_get(r->doc, "length");
+
+    if ((r->status == 200 || r->status == 409) && json_is_integer(length) &&
+        json_integer_value(length) >= 0) {
+        bool moved = r->status == 200;
+        s->backoff.failures = 0;
+        s->streams->failures = 0;
+        advance(s, (uint64_t)json_integer_value(length));
+        if (moved)
+            ship(s);
+        else
+            retry_later(s);
+        s->acked_fn(s->arg);
+        return;
+    }
+    if (r->error.code == ERR_NOT_FOUND || r->status == 410) {
+        s->gone = true;
+        s->acked_fn(s->arg);
+        return;
+    }
+    log_warn_rl("log not taken", "path=%s error=\"%s\"", s->path, r->error.msg);
+    if (++s->streams->failures % 4 == 0) {
+        /* It may have moved. */
+        free(s->streams->url);
+        s->streams->url = NULL;
+    }
+    retry_later(s);
+}
+
+/* The bytes of whole frames at the front. */
+static size_t
+whole_frames(const struct str *buf, uint64_t offset)
+{
+    size_t at = 0;
+    struct segment_frame f;
+    struct error e = ERROR_INIT;
+    while (segment_frame_get(buf->ptr + at, buf->len - at, offset + at, &f, &e) == 1)
+        at += SEGMENT_HEADER + f.bytes.len;
+    return at;
+}
+
+static bool
+find_start(struct shipper *s)
+{
+    uint64_t first;
+    uint64_t length;
+    struct error e = ERROR_INIT;
+    if (s->started)
+        return true;
+    if (segment_stat(s->dir, &first, &length, &e) < 0 || length == 0)
+        return false;
+    s->started = true;
+    if (s->acked < first)
+        s->acked = first;
+    return true;
+}
+
+static void
+ship(struct shipper *s)
+{
+    auto_str buf = STR_INIT(BATCH_MAX + SEGMENT_HEADER + SEGMENT_FRAME_MAX);
+    auto_str path = STR_INIT(2048);
+    struct error e = ERROR_INIT;
+    struct http_target target;
+
+    if (s->call != NULL || s->gone || loop_timer_armed(s->retry) || !find_start(s))
+        return;
+    if (s->streams->url == NULL) {
+        streams_ask(s->streams);
+        return;
+    }
+    if (segment_read(s->dir, s->acked, &buf, BATCH_MAX, &e) < 0) {
+        log_warn_rl("log not readable", "dir=%s error=\"%s\"", s->dir, e.msg);
+        retry_later(s);
+        return;
+    }
+    size_t n = whole_frames(&buf, s->acked);
+    if (n == 0)
+        return;
+    s->sent_to = s->acked + n;
+    str_addf(&path, "%s%" PRIu64, s->path, s->acked);
+    server_target(s->streams->a->server, &target);
+    target.url = s->streams->url;
+    struct server_request r = {.method = "POST",
+                               .path = path.ptr,
+                               .content_type = "application/vnd.drover.frames",
+                               .bytes = buf.ptr,
+                               .n_bytes = n,
+                               .target = &target,
+                               .timeout_ms = 30000,
+                               .on_reply = on_reply,
+                               .arg = s};
+    server_call(s->streams->a->server, &s->call, &r);
+}
+
+static void
+on_watch(void *arg, uint32_t mask, const char *name)
+{
+    UNUSED(mask);
+    UNUSED(name);
+    ship(arg);
+}
+
+static void
+on_retry(void *arg)
+{
+    ship(arg);
+}
+
+struct shipper *
+shipper_start(struct streams *st, const char *dir, const char *ns, const char *name,
+              const char *uid, void (*acked)(void *arg), void *arg)
+{
+    struct error e = ERROR_INIT;
+    struct shipper *s = xnew(struct shipper);
+    s->streams = st;
+    s->dir = xstrdup(dir);
+    s->path = xasprintf("/apis/streams.drover.dev/v1/namespaces/%s/jobs/%s/"
+                        "log?uid=%s&offset=",
+                        ns, name, uid);
+    s->acked_fn = acked;
+    s->arg = arg;
+    s->retry = loop_timer_new(st->a->loop, "log shipper", on_retry, s);
+    if (loop_watch_add(st->a->loop, dir, IN_MODIFY | IN_CREATE, on_watch, s, &s->watch,
+                       &e) < 0)
+        log_warn("log not watched", "dir=%s error=\"%s\"", dir, e.msg);
+    ship(s);
+    return s;
+}
+
+void
+shipper_free(struct shipper *s)
+{
+    if (s == NULL)
+        return;
+    server_call_cancel(&s->call);
+    loop_watch_free(s->watch);
+    loop_timer_free(s->retry);
+    free(s->dir);
+    free(s->path);
+    free(s);
+}
+
+uint64_t
+shipper_acked(const struct shipper *s)
+{
+    return s->acked;
+}
+
+bool
+shipper_gone(const struct shipper *s)
+{
+    return s->gone;
+}
+
+void
+shipper_kick(struct shipper *s)
+{
+    loop_timer_cancel(s->retry);
+    s->backoff.failures = 0;
+    ship(s);
+}
+
+/* --- the last words ------------------------------------------------------------------
+ */
+
+/* The newest known frame boundary that lies at least max bytes before the end, or the
+ * oldest known. */
+static uint64_t
+tail_start(const struct shipper *s, uint64_t length, size_t max)
+{
+    uint64_t best = UINT64_MAX;
+    unsigned n = s->n_bounds < TAILS ? s->n_bounds : TAILS;
+    for (unsigned i = 0; i < n; i++) {
+        uint64_t b = s->bounds[i];
+        bool far_enough = b + max <= length;
+        if (b <= length && (best == UINT64_MAX || (far_enough && b > best)))
+            best = b;
+    }
+    uint64_t first;
+    uint64_t end;
+    struct error e = ERROR_INIT;
+    if (best != UINT64_MAX && best + max <= length)
+        return best;
+    /* Little was shipped yet: the start, when it is near. */
+    if (segment_stat(s->dir, &first, &end, &e) == 0 && length - first <= BATCH_MAX)
+        return first;
+    return best != UINT64_MAX ? best : length;
+}
+
+void
+shipper_tail(const struct shipper *s, uint64_t length, size_t max, struct str *out)
+{
+    auto_str raw = STR_INIT(BATCH_MAX + SEGMENT_HEADER + SEGMENT_FRAME_MAX);
+    auto_str text = STR_INIT(BATCH_MAX + SEGMENT_FRAME_MAX);
+    struct error e = ERROR_INIT;
+    struct segment_frame f;
+    uint64_t at = tail_start(s, length, 2 * max);
+    if (segment_read(s->dir, at, &raw, BATCH_MAX, &e) < 0)
+        return;
+    for (size_t i = 0;
+         segment_frame_get(raw.ptr + i, raw.len - i, at + i, &f, &e) == 1;) {
+        if (f.stream != SEGMENT_MARK)
+            str_add(&text, f.bytes.ptr, f.bytes.len);
+        i += SEGMENT_HEADER + f.bytes.len;
+    }
+    size_t from = text.len > max ? text.len - max : 0;
+    for (size_t i = from; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i];
+        /* Text for a status field: what is not plain is shown as such. */
+        if (c == '\n' || c == '\t' || (c >= ' ' && c < 0x7f))
+            str_addc(out, (char)c);
+        else if (c != '\r')
+            str_addc(out, '?');
+    }
+}
