@@ -1,6 +1,8 @@
 # Build rules shared by all directories: warnings, sanitizers, hardening, and the helpers
 # that keep the layers apart (a target sees the headers of what it links, nothing else).
 
+set(CMAKE_C_FLAGS_RELEASE "-O2")
+
 add_library(drover_options INTERFACE)
 target_compile_features(drover_options INTERFACE c_std_17)
 target_compile_definitions(drover_options INTERFACE _GNU_SOURCE

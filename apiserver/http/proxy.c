@@ -54,9 +54,10 @@ proxy_free(struct proxy *p)
 }
 
 static void
-release(struct proxied *x)
+release(struct proxied *x, unsigned users)
 {
-    if (--x->users > 0)
+    x->users -= users;
+    if (x->users > 0)
         return;
     x->proxy->open--;
     str_done(&x->block);
@@ -122,9 +123,8 @@ on_close(void *state, bool aborted)
     if (t != NULL) {
         x->transfer = NULL;
         http_transfer_cancel(t);
-        release(x);
     }
-    release(x);
+    release(x, t != NULL ? 2 : 1);
 }
 
 /* --- the upstream's side
@@ -174,7 +174,7 @@ on_done(void *arg, const struct http_reply *reply, const struct error *e)
         http_stream_wake(x->stream);
     else if (x->r != NULL)
         respond_error(x->r, ERR_UNAVAILABLE, "the log service cannot be reached");
-    release(x);
+    release(x, 1);
 }
 
 static const struct http_transfer_cbs callbacks = {on_headers, on_data, on_done};

@@ -291,7 +291,7 @@ continue_list(struct list_op *op, struct problem *p)
 {
     struct api_server *s = op->call->server;
     const struct route *r = &op->call->route;
-    int64_t revision;
+    int64_t revision = -1;
 
     int rc = token_read(op->o.cont, &revision, op->position, p);
     if (rc < 0)

@@ -116,7 +116,7 @@ start_listeners(struct program *p, const struct options *o, struct error *e)
     auto_str cert = STR_INIT(65536);
     auto_str key = STR_INIT(65536);
     char address[64];
-    uint16_t port;
+    uint16_t port = 0;
 
     if (split_listen(o->listen, address, &port, e) < 0 ||
         read_key(o->data_dir, "server.crt", &cert, e) < 0 ||
