@@ -24,7 +24,7 @@ struct local_request {
     struct api_filler filler; /* a stream that stays open; want_stream only */
     void (*wake)(void *arg);
     void *wake_arg;
-    char content_type_out[96];
+    char content_type_out[96], warning[256];
 };
 
 /* --- path and query
@@ -133,9 +133,10 @@ answered(struct local_request *q, int status, const char *type)
 static void
 on_header(void *arg, const char *name, const char *value)
 {
-    UNUSED(arg);
-    UNUSED(name);
-    UNUSED(value);
+    struct local_request *q = arg;
+
+    if (strcasecmp(name, "Warning") == 0 && q->warning[0] == '\0')
+        snprintf(q->warning, sizeof(q->warning), "%s", value);
 }
 
 static void
@@ -251,6 +252,7 @@ client_request(void *self, const struct client_request *r, struct http_reply *re
         reply->status = q.status;
         snprintf(reply->content_type, sizeof(reply->content_type), "%s",
                  q.content_type_out);
+        snprintf(reply->warning, sizeof(reply->warning), "%s", q.warning);
         str_reset(&reply->body);
         str_add(&reply->body, q.body.ptr, q.body.len);
     }

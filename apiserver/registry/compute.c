@@ -103,6 +103,9 @@ track_managers(struct compute *c, struct str *bytes)
     json_t *live = in->live == NULL ? NULL : object_json(in->live);
     json_t *next = json_loadb(bytes->ptr, bytes->len, JSON_ALLOW_NUL, NULL);
     bug_if(next == NULL);
+    if (span_eq(c->doc.meta.managed_fields, "[]")) /* empty lists are not written */
+        json_object_set_new(json_object_get(next, "metadata"), "managedFields",
+                            json_array());
     struct managed_opts o = {
         .kind = in->kind, .manager = in->opt.manager, .subresource = in->sub, .now = now};
     int rc = managed_update(&o, live, next, &result, e);
