@@ -77,7 +77,7 @@ take_entries(struct span *in, void (*on_entry)(void *arg, const struct docker_en
              void *arg, struct error *e)
 {
     while (in->len >= HEADER) {
-        uint32_t len;
+        uint32_t len = 0;
         int r = check_header(in->ptr, &len, e);
         if (r < 0)
             return r;
