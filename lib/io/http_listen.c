@@ -34,7 +34,11 @@ static int
 bind_tcp(struct http_server *s, int fd, const struct addrinfo *ai, struct error *e)
 {
     int on = 1;
-    struct sockaddr_storage got;
+    union {
+        struct sockaddr sa;
+        struct sockaddr_in in;
+        struct sockaddr_in6 in6;
+    } got = {0};
     socklen_t len = sizeof(got);
 
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -46,12 +50,9 @@ bind_tcp(struct http_server *s, int fd, const struct addrinfo *ai, struct error 
         return error_errno(e, errno, "listen on %s port %u", s->opts.address,
                            s->opts.port);
     }
-    if (getsockname(fd, (struct sockaddr *)&got, &len) < 0)
+    if (getsockname(fd, &got.sa, &len) < 0)
         return error_errno(e, errno, "listen on %s", s->opts.address);
-    if (got.ss_family == AF_INET6)
-        s->port = ntohs(((const struct sockaddr_in6 *)(const void *)&got)->sin6_port);
-    else
-        s->port = ntohs(((const struct sockaddr_in *)(const void *)&got)->sin_port);
+    s->port = ntohs(got.sa.sa_family == AF_INET6 ? got.in6.sin6_port : got.in.sin_port);
     return 0;
 }
 

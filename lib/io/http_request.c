@@ -247,7 +247,7 @@ http_state(const struct http_request *r)
 static void
 name_tcp_peer(struct http_conn_state *c)
 {
-    struct sockaddr_storage sa;
+    struct sockaddr_storage sa = {0};
     socklen_t len = sizeof(sa);
     char host[64];
     char port[8];

@@ -22,8 +22,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-extern char **environ;
-
 enum { SAFE_FD = 10, FIRST_FREE_FD = 4 };
 
 /* What the child reports when it cannot start the program. */
@@ -189,6 +187,7 @@ proc_spawn(const struct proc_opts *opts, pid_t *ret_pid, struct error *e)
 
     if (rc != 0)
         return rc;
+    bug_if(path == NULL);
     if (pipe2(ends, O_CLOEXEC) < 0)
         return error_errno(e, errno, "run %s: create pipe", path);
     autoclose int read_end = ends[0];

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The HTTP server's clients in numbers, slow ones, and those that leave. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "unit/io_http_fixture.h"
+
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+
+static struct fixture *f;
+
+static int
+setup(void **state)
+{
+    UNUSED(state);
+    f = fixture_new(NULL);
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    UNUSED(state);
+    fixture_free(f);
+    return 0;
+}
+
+static void
+assert_has(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL)
+        fail_msg("no \"%s\" in: %s", part, text);
+}
+
+/* --- leaving --------------------------------------------------------------------------
+ */
+
+/* Within a second, exactly once, although MHD does not look at suspended connections. */
+static void
+test_client_leaves_while_suspended(void **state)
+{
+    static const char *const requests[] = {GET("/later"), GET("/watch")};
+
+    UNUSED(state);
+    for (int how = 0; how < 2; how++) {
+        for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+            int before = f->closed;
+            int handled = f->handled;
+            int fd = raw_connect(f);
+            raw_send(fd, requests[i]);
+            TURN_UNTIL(f->l, f->handled == handled + 1);
+            loop_turn(f->l, 10);
+            int64_t start = clock_now_ms();
+            if (how == 1) { /* a reset instead of an orderly end */
+                struct linger now = {.l_onoff = 1};
+                setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+            }
+            close(fd);
+            TURN_UNTIL(f->l, f->closed == before + 1);
+            assert_true(clock_now_ms() - start < 1000);
+            TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+            loop_turn(f->l, 10);
+            assert_int_equal(f->closed, before + 1);
+            f->pending.len = 0;
+        }
+    }
+    assert_int_equal(f->aborted, 4);
+    assert_int_equal(f->freed, 2);
+}
+
+/* Answering somebody who has just left is harmless. */
+static void
+test_answer_races_with_leaving(void **state)
+{
+    int fd = raw_connect(f);
+
+    UNUSED(state);
+    raw_send(fd, GET("/later"));
+    TURN_UNTIL(f->l, f->pending.len == 1);
+    close(fd);
+    fixture_answer_all(f, 200); /* before the loop has seen the hang-up */
+    TURN_UNTIL(f->l, f->closed == 1);
+    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+}
+
+/* A client that does not read is a cursor: once its socket is full nothing is produced.
+ */
+static void
+test_slow_reader_is_not_filled(void **state)
+{
+    int fd = raw_connect(f);
+    int quiet = 0;
+
+    UNUSED(state);
+    raw_send(fd, GET("/firehose"));
+    TURN_UNTIL(f->l, f->fills > 0);
+    for (int turns = 0; quiet < 20 && turns < 100000; turns++) {
+        int before = f->fills;
+        loop_turn(f->l, 5);
+        quiet = f->fills == before ? quiet + 1 : 0;
+    }
+    assert_int_equal(quiet, 20);
+    int stuck = f->fills;
+    auto_str buf = STR_INIT(32 << 20);
+    str_reserve(&buf, 1 << 20);
+    TURN_UNTIL(f->l, recv(fd, buf.ptr, 1 << 20, 0) > 0 && f->fills > stuck);
+    close(fd);
+    TURN_UNTIL(f->l, f->closed == 1);
+}
+
+/* Idle streams cost nothing: no timer or descriptor keeps the loop busy. */
+static void
+test_idle_streams_do_not_spin(void **state)
+{
+    struct loop_stats a;
+    struct loop_stats b;
+    int fds[20];
+
+    UNUSED(state);
+    for (int i = 0; i < 20; i++) {
+        fds[i] = raw_connect(f);
+        raw_send(fds[i], GET("/watch"));
+    }
+    TURN_UNTIL(f->l, f->watchers.len == 20);
+    for (int i = 0; i < 20; i++)
+        loop_turn(f->l, 10);
+    loop_stats(f->l, &a);
+    int64_t until = clock_now_ms() + 500;
+    while (clock_now_ms() < until)
+        loop_turn(f->l, 500);
+    loop_stats(f->l, &b);
+    assert_true(b.turns - a.turns < 10);
+    for (int i = 0; i < 20; i++)
+        close(fds[i]);
+    TURN_UNTIL(f->l, f->closed == 20);
+}
+
+/* --- many connections -----------------------------------------------------------------
+ */
+
+static bool
+take_hello(int fd, struct str *out)
+{
+    char buf[4096];
+    ssize_t n = recv(fd, buf, sizeof(buf), 0);
+
+    if (n > 0)
+        str_add(out, buf, (size_t)n);
+    return strstr(out->ptr, "hello\n") != NULL;
+}
+
+/* All n ask before the loop turns, so that all are ready in one epoll batch, again and
+ * again: the population on which MHD's own epoll loop stalls at n = 128·k. */
+static void
+lock_step(int n)
+{
+    int *fds = xcalloc((size_t)n, sizeof(*fds));
+    struct str *out = xcalloc((size_t)n, sizeof(*out));
+
+    for (int i = 0; i < n; i++) {
+        fds[i] = raw_connect(f);
+        str_init(&out[i], 1 << 16);
+        if (i % 32 == 0)
+            loop_turn(f->l, 0);
+    }
+    TURN_UNTIL(f->l, http_server_connections(f->server) == (size_t)n);
+    int64_t start = clock_now_ms();
+    for (int round = 0; round < 5; round++) {
+        int left = n;
+        for (int i = 0; i < n; i++) {
+            raw_send(fds[i], GET("/hello"));
+            str_reset(&out[i]);
+        }
+        while (left > 0) {
+            if (clock_now_ms() > start + 20000)
+                fail_msg("stalled: %d of %d are waiting in round %d", left, n, round);
+            loop_turn(f->l, 5);
+            left = 0;
+            for (int i = 0; i < n; i++)
+                left += !take_hello(fds[i], &out[i]);
+        }
+    }
+    for (int i = 0; i < n; i++) {
+        close(fds[i]);
+        str_done(&out[i]);
+    }
+    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    free(fds);
+    free(out);
+}
+
+static void
+test_lock_step_populations(void **state)
+{
+    UNUSED(state);
+    lock_step(128);
+    lock_step(130);
+    lock_step(256);
+    assert_int_equal(f->handled, 5 * (128 + 130 + 256));
+    assert_int_equal(f->aborted, 0);
+}
+
+/* Beyond the limit connections wait in the backlog and are served when there is room. */
+static void
+test_connection_limit(void **state)
+{
+    auto_str out = STR_INIT(1 << 16);
+    int fds[5];
+
+    UNUSED(state);
+    fixture_free(f);
+    f = fixture_new(&(struct http_server_opts){.max_connections = 4});
+    for (int i = 0; i < 5; i++) {
+        fds[i] = raw_connect(f);
+        loop_turn(f->l, 10);
+        loop_turn(f->l, 10);
+    }
+    raw_send(fds[4], GET("/hello"));
+    for (int i = 0; i < 10; i++)
+        loop_turn(f->l, 10);
+    assert_int_equal(http_server_connections(f->server), 4);
+    assert_int_equal(f->handled, 0);
+    close(fds[0]);
+    assert_true(raw_reply(f, fds[4], &out));
+    assert_has(out.ptr, "hello");
+    for (int i = 1; i < 5; i++)
+        close(fds[i]);
+}
+
+static void
+test_keep_alive(void **state)
+{
+    int fd = raw_connect(f);
+
+    UNUSED(state);
+    for (int i = 0; i < 500; i++) {
+        auto_str out = STR_INIT(1 << 16);
+        raw_send(fd, i % 3 == 0 ? GET("/later") : GET("/hello"));
+        if (i % 3 == 0) {
+            TURN_UNTIL(f->l, f->pending.len == 1);
+            fixture_answer_all(f, 202);
+        }
+        assert_true(raw_reply(f, fd, &out));
+    }
+    assert_int_equal(http_server_connections(f->server), 1);
+    close(fd);
+    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    assert_int_equal(f->closed, 500);
+    assert_int_equal(f->aborted, 0);
+}
+
+int
+main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_client_leaves_while_suspended),
+        T(test_answer_races_with_leaving),
+        T(test_slow_reader_is_not_filled),
+        T(test_idle_streams_do_not_spin),
+        T(test_lock_step_populations),
+        T(test_connection_limit),
+        T(test_keep_alive),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
