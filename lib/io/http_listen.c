@@ -224,7 +224,9 @@ on_accept(void *arg, int fd, uint32_t events)
         n++;
     if (n > 0)
         http_server_run(s);
-    if (s->n_conns >= s->opts.max_connections && !s->accept_paused) {
+    /* A handler that was just called may have stopped the listening. */
+    if (s->accept_io != NULL && s->n_conns >= s->opts.max_connections &&
+        !s->accept_paused) {
         log_warn_rl("connection limit reached", "server=%s limit=%u", s->name,
                     s->opts.max_connections);
         pause_accept(s);

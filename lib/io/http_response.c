@@ -168,6 +168,5 @@ http_stream_wake(struct http_stream *s)
     struct http_request *r = CONTAINER_OF(s, struct http_request, stream);
 
     s->woken = true;
-    /* Not before its response is queued: it may still be suspended for that. */
-    http_resume_later(r);
+    http_resume_later(r); /* unless it is not suspended: then fill() is coming anyway */
 }

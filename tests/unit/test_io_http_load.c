@@ -229,6 +229,37 @@ test_connection_limit(void **state)
         close(fds[i]);
 }
 
+static struct http_server *stopping;
+
+static void
+stop_listening(void *arg, struct http_request *r)
+{
+    UNUSED(arg);
+    http_server_quiesce(stopping);
+    http_respond(r, 200, NULL, "", 0);
+}
+
+/* A handler, called in the very pass that accepted its connection, stops the listening.
+ */
+static void
+test_quiesce_from_a_handler(void **state)
+{
+    struct http_server_opts o = {
+        .address = "127.0.0.1", .handler = stop_listening, .max_connections = 1};
+    auto_str out = STR_INIT(1 << 16);
+
+    UNUSED(state);
+    OK(http_server_start(f->l, &o, &stopping, &err));
+    struct fixture view = {.l = f->l, .server = stopping};
+    int fd = raw_connect(&view);
+    raw_send(fd, GET("/"));
+    assert_true(raw_reply(&view, fd, &out));
+    assert_has(out.ptr, " 200 ");
+    close(fd);
+    TURN_UNTIL(f->l, http_server_connections(stopping) == 0);
+    http_server_free(stopping);
+}
+
 static void
 test_keep_alive(void **state)
 {
@@ -256,13 +287,10 @@ main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_client_leaves_while_suspended),
-        T(test_answer_races_with_leaving),
-        T(test_slow_reader_is_not_filled),
-        T(test_idle_streams_do_not_spin),
-        T(test_lock_step_populations),
-        T(test_connection_limit),
-        T(test_keep_alive),
+        T(test_client_leaves_while_suspended), T(test_answer_races_with_leaving),
+        T(test_slow_reader_is_not_filled),     T(test_idle_streams_do_not_spin),
+        T(test_lock_step_populations),         T(test_connection_limit),
+        T(test_quiesce_from_a_handler),        T(test_keep_alive),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
