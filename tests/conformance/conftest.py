@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A drover-apiserver of its own for the conformance tests, and the real kubectl binaries."""
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def program(name):
+    """The built program: DROVER_BIN, else the newest of the build trees."""
+    if "DROVER_BIN" in os.environ:
+        return pathlib.Path(os.environ["DROVER_BIN"]) / name
+    found = sorted(ROOT.glob(f"build/*/bin/{name}"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        pytest.exit(f"{name} is not built: run hack/test build", returncode=2)
+    return found[-1]
+
+
+class Server:
+    """One API server process; ready when its log says that it serves."""
+
+    def __init__(self, path):
+        self.path = path
+        self.kubeconfig = path / "data" / "kubeconfig"
+        self.log = open(path / "log", "wb")
+        read_end, write_end = os.pipe()
+        self.process = subprocess.Popen(
+            [program("drover-apiserver"), "--data-dir", path / "data",
+             "--listen", "127.0.0.1:0", "--unix-socket", path / "api.sock"],
+            stderr=write_end, stdin=subprocess.DEVNULL)
+        os.close(write_end)
+        with os.fdopen(read_end, "rb", buffering=0) as stderr:
+            for line in iter(stderr.readline, b""):
+                self.log.write(line)
+                if b'"serving"' in line:
+                    break
+            else:
+                raise RuntimeError((path / "log").read_text())
+            self.stderr = os.dup(stderr.fileno())
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(20)
+        os.close(self.stderr)
+        self.log.close()
+        return status
+
+
+@pytest.fixture(scope="session")
+def clients():
+    out = subprocess.run([ROOT / "hack/fetch-clients"], check=True, capture_output=True, text=True)
+    return dict(line.split(None, 1) for line in out.stdout.splitlines())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    s = Server(tmp_path_factory.mktemp("apiserver"))
+    yield s
+    assert s.stop() == 0
+
+
+class Kubectl:
+    """One kubectl version against the server, in a namespace of its own."""
+
+    def __init__(self, path, version, server, home, namespace):
+        self.path, self.version, self.namespace = path, version, namespace
+        self.home = home
+        self.env = {"PATH": os.environ["PATH"], "HOME": str(home),
+                    "KUBECONFIG": str(server.kubeconfig)}
+
+    def start(self, *args, **kwargs):
+        return subprocess.Popen(
+            [self.path, "-n", self.namespace, *args], env=self.env, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **kwargs)
+
+    def run(self, *args, text=None, env=None):
+        return subprocess.run(
+            [self.path, "-n", self.namespace, *args], env={**self.env, **(env or {})}, text=True,
+            input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+
+    def __call__(self, *args, text=None, env=None):
+        r = self.run(*args, text=text, env=env)
+        assert r.returncode == 0, f"kubectl {' '.join(map(str, args))}: {r.stdout}"
+        return r.stdout
+
+    def fails(self, *args, text=None):
+        r = self.run(*args, text=text)
+        assert r.returncode != 0, f"kubectl {' '.join(map(str, args))} succeeded: {r.stdout}"
+        return r.stdout
+
+    @property
+    def is_old(self):
+        return self.version == "1.20"
+
+
+NAMESPACES = iter(range(10000))
+
+
+@pytest.fixture(params=["1.20", "1.34"])
+def kubectl(request, clients, server, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    k = Kubectl(clients[request.param], request.param, server, home, f"t{next(NAMESPACES)}")
+    k("apply", "-f", "-", text=f"""
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {k.namespace}}}
+""")
+    return k
