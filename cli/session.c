@@ -106,11 +106,11 @@ on_bytes(void *arg, const char *bytes, size_t n)
     return true;
 }
 
-/* A non-2xx reply (its body came as stream bytes) -> error from its Status. */
+/* A non-2xx reply -> error from its Status; its body was collected, not streamed. */
 static int
-reply_error(const struct http_reply *reply, struct span body, struct error *e)
+reply_error(const struct http_reply *reply, struct error *e)
 {
-    json_t *status = json_loadb(body.ptr, body.len, 0, NULL);
+    json_t *status = json_loadb(reply->body.ptr, reply->body.len, 0, NULL);
     enum err_code code = error_from_http(reply->status, js(status, "reason"));
     const char *message = js(status, "message");
 
@@ -136,25 +136,9 @@ session_stream_lines(struct session *s, const char *path, const char *accept,
     int rc = http_conn_stream(c, &call, on_bytes, &lr, NULL, &reply, e);
     http_conn_free(c);
     if (rc == 0 && !lr.stopped && reply.status / 100 != 2)
-        rc = reply_error(&reply, (struct span){lr.line.ptr, lr.line.len}, e);
+        rc = reply_error(&reply, e);
     str_done(&lr.line);
     return rc;
-}
-
-struct byte_reader {
-    bool (*fn)(void *arg, const char *bytes, size_t n);
-    void *arg;
-    struct str head; /* the first bytes, in case they are an error */
-};
-
-static bool
-on_raw(void *arg, const char *bytes, size_t n)
-{
-    struct byte_reader *br = arg;
-
-    if (br->head.len < 4096)
-        str_add(&br->head, bytes, n < 4096 ? n : 4096);
-    return br->fn(br->arg, bytes, n);
 }
 
 int
@@ -163,16 +147,14 @@ session_stream_bytes(const struct http_target *t, const char *path, int timeout_
                      struct error *e)
 {
     struct http_call call = {.method = "GET", .path = path, .timeout_ms = timeout_ms};
-    struct byte_reader br = {.fn = fn, .arg = arg, .head = STR_INIT(16384)};
     auto_http_reply reply = {0};
     struct http_conn *c = http_conn_new(t);
 
     http_reply_init(&reply, 65536);
-    int rc = http_conn_stream(c, &call, on_raw, &br, NULL, &reply, e);
+    int rc = http_conn_stream(c, &call, fn, arg, NULL, &reply, e);
     http_conn_free(c);
-    if (rc == 0 && reply.status / 100 != 2)
-        rc = reply_error(&reply, (struct span){br.head.ptr, br.head.len}, e);
-    str_done(&br.head);
+    if (rc == 0 && reply.status != 0 && reply.status / 100 != 2)
+        rc = reply_error(&reply, e);
     return rc;
 }
 

@@ -289,10 +289,9 @@ ask_allowed(struct access_check *a)
     str_addf(&body,
              ",\"groups\":%s,\"resourceAttributes\":{\"verb\":\"get\","
              "\"group\":\"streams.drover.dev\",\"version\":\"v1\","
-             "\"resource\":\"jobs\",\"subresource\":\"log\",",
+             "\"resource\":\"jobs\",\"subresource\":\"log\"",
              a->who.groups);
     jput_member(&body, "namespace", a->route.ns);
-    str_addc(&body, ',');
     jput_member(&body, "name", a->route.job);
     str_adds(&body, "}}}");
     ask(a, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", &body);

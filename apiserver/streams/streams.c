@@ -14,9 +14,8 @@ streams_error(struct http_request *r, const struct error *e)
     auto_str body = STR_INIT(4096);
 
     str_adds(&body, "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},"
-                    "\"status\":\"Failure\",");
+                    "\"status\":\"Failure\"");
     jput_member(&body, "message", e->msg);
-    str_addc(&body, ',');
     jput_member(&body, "reason", error_reason(e->code));
     str_addf(&body, ",\"code\":%d}\n", error_http_status(e->code));
     if (e->retry_after_ms > 0) {
