@@ -68,7 +68,15 @@ class Server:
             return b"drover server is ready" in text
 
         wait_until(ready, timeout, "the server to be ready")
+        if "--no-runner" not in self.args:
+            wait_until(self.instance_ready, timeout, "this machine's instance to be Ready")
         return self
+
+    def instance_ready(self):
+        r = self.drover("get", "instances", "-o", "json", check=False)
+        return r.returncode == 0 and any(
+            i.get("status", {}).get("phase") == "Ready" and i["status"].get("agent", {}).get("engines")
+            for i in json.loads(r.stdout)["items"])
 
     def stop(self, timeout=30):
         if self.process is None:
