@@ -86,7 +86,7 @@ informer_apply_line(struct informer *inf, struct span line, struct error *e)
                  {"MODIFIED", INFORMER_MODIFIED},
                  {"DELETED", INFORMER_DELETED}};
     struct watch_line w = {0};
-    uint64_t revision;
+    uint64_t revision = 0;
     int rc = split_line(line, &w, e);
 
     if (rc < 0)

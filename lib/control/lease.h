@@ -63,6 +63,9 @@ bool lease_held(const struct lease *l, int64_t now);
 void lease_identity(char out[LEASE_IDENTITY_MAX]);
 /* For lease_opts.holder_gone. */
 bool lease_holder_gone(const char *identity);
+/* A descriptor that becomes readable when the holder, a process of this machine, ends;
+ * -1: it is none, or gone. The caller closes it. */
+int lease_holder_pidfd(const char *identity);
 
 /* --- on a loop ------------------------------------------------------------------------
  */

@@ -2,13 +2,15 @@
 /* Who a process is, beyond its pid, and whether such a process still is there. */
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "control/lease.h"
 
-/* Field 22 of /proc/<pid>/stat, behind the name in parentheses; 0: no such process. */
+/* Field 22 of /proc/<pid>/stat, behind the name in parentheses; 0: no such process, or
+ * one that has ended and only waits to be reaped. */
 static unsigned long long
 start_time(long pid)
 {
@@ -19,6 +21,8 @@ start_time(long pid)
     if (fs_read(path, &text, &e) < 0)
         return 0;
     const char *p = strrchr(text.ptr, ')');
+    if (p == NULL || str_starts(p, ") Z") || str_starts(p, ") X"))
+        return 0;
     for (int field = 2; p != NULL && field < 22; field++) {
         p = strchr(p, ' ');
         p = p == NULL ? NULL : p + 1;
@@ -52,8 +56,9 @@ lease_identity(char out[LEASE_IDENTITY_MAX])
              start_time(getpid()));
 }
 
-bool
-lease_holder_gone(const char *identity)
+/* The pid and start time of an identity of this world; false: of another one. */
+static bool
+local_process(const char *identity, long *ret_pid, unsigned long long *ret_start)
 {
     char here[LEASE_IDENTITY_MAX];
     char *end;
@@ -61,10 +66,29 @@ lease_holder_gone(const char *identity)
     world(here);
     if (!str_starts(identity, here) || strstr(here, "unknown") != NULL)
         return false;
-    const char *p = identity + strlen(here);
-    long pid = strtol(p, &end, 10);
-    if (pid <= 0 || *end != '/')
+    *ret_pid = strtol(identity + strlen(here), &end, 10);
+    if (*ret_pid <= 0 || *end != '/')
         return false;
-    unsigned long long start = strtoull(end + 1, NULL, 10);
-    return start != 0 && start_time(pid) != start;
+    *ret_start = strtoull(end + 1, NULL, 10);
+    return *ret_start != 0;
+}
+
+bool
+lease_holder_gone(const char *identity)
+{
+    unsigned long long start;
+    long pid;
+
+    return local_process(identity, &pid, &start) && start_time(pid) != start;
+}
+
+int
+lease_holder_pidfd(const char *identity)
+{
+    unsigned long long start;
+    long pid;
+
+    if (!local_process(identity, &pid, &start) || start_time(pid) != start)
+        return -1;
+    return (int)syscall(SYS_pidfd_open, (pid_t)pid, 0); /* close-on-exec by itself */
 }

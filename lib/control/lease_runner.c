@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The election on a loop: one timer, one request at a time. */
+#include <sys/epoll.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -17,9 +19,12 @@ struct lease_runner {
     enum lease_do doing; /* the request in flight; LEASE_WAIT: none */
     bool acquired;       /* on_acquired was called and on_lost was not */
     bool stopped;
+    int holder_fd; /* pidfd of a holder on this machine, or -1 */
+    struct loop_io *holder_io;
 };
 
 static void step(void *arg);
+static void forget_holder(struct lease_runner *r);
 
 static void
 path_of(const struct lease_runner *r, enum lease_do what, struct str *path)
@@ -43,8 +48,9 @@ answered(void *arg, struct span reply, const struct error *result)
     if (did == LEASE_GET && e.code == ERR_NOT_FOUND) {
         lease_got(&r->lease, NULL, now);
     } else if (e.code != ERR_OK) {
-        log_warn_rl("lease request failed", "lease=%s error=\"%s\"", r->lease.opts.name,
-                    e.msg);
+        if (error_retry(e.code) != ERR_RETRY_FRESH) /* a race for it is no failure */
+            log_warn_rl("lease request failed", "lease=%s error=\"%s\"",
+                        r->lease.opts.name, e.msg);
         lease_failed(&r->lease, &e, now);
     } else if (did == LEASE_GET) {
         lease_got(&r->lease, o, now);
@@ -83,11 +89,46 @@ notify(struct lease_runner *r, int64_t now)
     if (held == r->acquired)
         return;
     r->acquired = held;
+    if (held)
+        forget_holder(r);
     log_info(held ? "lease acquired" : "lease lost", "lease=%s", r->lease.opts.name);
     if (held)
         r->opts.on_acquired(r->opts.arg);
     else
         r->opts.on_lost(r->opts.arg);
+}
+
+static void
+forget_holder(struct lease_runner *r)
+{
+    loop_io_free(r->holder_io);
+    r->holder_io = NULL;
+    if (r->holder_fd >= 0)
+        close(r->holder_fd);
+    r->holder_fd = -1;
+}
+
+static void
+holder_ended(void *arg, int fd, uint32_t events)
+{
+    UNUSED(fd);
+    UNUSED(events);
+    forget_holder(arg);
+    step(arg);
+}
+
+/* A holder of this machine that is still alive: its end is an event, not a time-out. */
+static void
+watch_holder(struct lease_runner *r)
+{
+    struct error e = ERROR_INIT;
+
+    if (r->holder_fd >= 0)
+        return;
+    r->holder_fd = lease_holder_pidfd(r->lease.holder);
+    if (r->holder_fd >= 0 && loop_io_add(r->opts.loop, "lease-holder", r->holder_fd,
+                                         EPOLLIN, holder_ended, r, &r->holder_io, &e) < 0)
+        forget_holder(r);
 }
 
 static void
@@ -111,6 +152,8 @@ step(void *arg)
             wake = end;
     } else if (r->doing != LEASE_WAIT) {
         return;
+    } else if (r->lease.known && !r->lease.absent && r->lease.opts.holder_gone != NULL) {
+        watch_holder(r);
     }
     loop_timer_at(r->timer, wake);
 }
@@ -122,6 +165,7 @@ lease_runner_start(const struct lease_runner_opts *o)
 
     r->opts = *o;
     r->lease.opts = o->lease;
+    r->holder_fd = -1;
     r->timer = loop_timer_new(o->loop, "lease", step, r);
     loop_timer_in(r->timer, 0);
     return r;
@@ -148,6 +192,7 @@ lease_runner_stop(struct lease_runner *r, struct client *c)
     r->stopped = true;
     if (c != NULL && r->doing == LEASE_WAIT && lease_held(&r->lease, clock_now_ms()))
         release(r, c);
+    forget_holder(r);
     loop_timer_free(r->timer);
     free(r);
 }

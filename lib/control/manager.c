@@ -149,8 +149,11 @@ static void
 watch_event(const struct watch *w, const struct object *before, const struct object *now,
             bool initial)
 {
+    /* What is new waits behind what is under way: a burst of submissions does not delay
+     * the end of a running job. */
+    bool fresh = initial || (w->spec->how == WATCH_SELF && before == NULL);
     struct running_sink rs = {
-        {sink_add}, w->r, initial ? WORKQUEUE_RESYNC : WORKQUEUE_LIVE};
+        {sink_add}, w->r, fresh ? WORKQUEUE_RESYNC : WORKQUEUE_LIVE};
     const struct object *o = now != NULL ? now : before;
 
     switch (w->spec->how) {
