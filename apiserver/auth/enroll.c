@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Enrolment of a machine: a join token and what the machine is called are exchanged for
- * an Instance and a token bound to its uid. Asking again from the same machine, or with
- * the same journal, gives the same Instance; a name taken by another machine gets -2, -3.
+ * an Instance and a token bound to its uid. Asking again from the same machine under the
+ * same name, or with the same journal, gives the same Instance; a name taken by another
+ * machine gets -2, -3. (Two agents on one machine go by different names.)
  */
 #include <ctype.h>
 #include <jansson.h>
@@ -20,7 +21,7 @@ struct enrolment {
     struct auth *a;
     struct api_call *call;
     char *ns, *fleet, *fleet_uid, *base, *journal;
-    char machine[65]; /* hash of the machine's id, cut to a label value */
+    char machine[65]; /* hash of the machine's id and name, cut to a label value */
     char name[80];
     unsigned tries;
 };
@@ -222,7 +223,8 @@ read_body(struct enrolment *n, struct api_call *c)
               strlen(hostname) <= TEXT_MAX && strlen(machine) <= TEXT_MAX &&
               strlen(journal) <= TEXT_MAX;
     if (ok) {
-        id_hash_hex(machine, strlen(machine), hash);
+        autofree char *identity = xasprintf("%s\n%s", machine, hostname);
+        id_hash_hex(identity, strlen(identity), hash);
         snprintf(n->machine, sizeof(n->machine), "%.*s", MACHINE_DIGITS, hash);
         n->base = sanitise(hostname);
         n->journal = xstrdup(journal);
