@@ -153,6 +153,8 @@ def test_second_agent_joins(shared_server, workdir):
     p = subprocess.Popen([*argv, "--name", "second"], stdout=subprocess.DEVNULL,
                          stderr=subprocess.DEVNULL)
     try:
+        wait_until(lambda: s.drover("get", "instance/second", check=False).returncode == 0,
+                   30, "the machine to enrol")
         s.wait("instance/second", "phase=Ready")
     finally:
         p.terminate()

@@ -153,24 +153,27 @@ def test_acknowledged_writes_survive(workdir):
     rnd = random.Random(int(os.environ.get("DROVER_SEED", time.time_ns() % 1_000_000)))
     s = Server(workdir / "state").start()
     acknowledged = {}
+    total = 0
     try:
-        for i in range(60):
-            if i % 6 == 3:
+        for i in range(150):
+            if i % 25 == 10:
                 pid = s.part_pid("apiserver")
-                if pid:
-                    threading.Timer(rnd.uniform(0, 0.05), os.kill, (pid, signal.SIGKILL)).start()
-            value = f"v{i}-{rnd.random()}"
+                threading.Timer(rnd.uniform(0, 0.05), os.kill, (pid, signal.SIGKILL)).start()
+            name, value = f"f{i % 10}", f"v{i}-{rnd.random()}"
             r = s.apply({"apiVersion": "drover.dev/v1", "kind": "Fleet",
-                         "metadata": {"name": f"f{i % 10}", "labels": {"v": value}},
+                         "metadata": {"name": name, "labels": {"v": value}},
                          "spec": {}}, check=False)
             if r.returncode == 0:
-                acknowledged[f"f{i % 10}"] = value
+                acknowledged[name] = value
+                total += 1
             else:
-                acknowledged.pop(f"f{i % 10}", None)  # either value is right
+                assert r.returncode == 6, r.stderr
+                acknowledged.pop(name, None)  # either value is right
+                wait_until(lambda: s.drover("get", "fleets", check=False).returncode == 0, 30)
         wait_until(lambda: s.drover("get", "fleets", check=False).returncode == 0, 30)
         have = {f["metadata"]["name"]: f["metadata"].get("labels", {}).get("v")
                 for f in s.get("fleets")}
-        assert len(acknowledged) >= 5
+        assert total >= 100 and len(acknowledged) >= 5
         assert {k: have.get(k) for k in acknowledged} == acknowledged
     finally:
         s.stop()
