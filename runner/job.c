@@ -573,6 +573,7 @@ on_exit_(struct engine_job *ej, const struct engine_result *r)
     log_info("ended", "job=%s uid=%s reason=%s exit=%d signal=%d", j->view.name, j->uid,
              engine_reason_name(r->reason), r->exit_code, r->signal);
     j->engine = JOB_ENGINE_ENDED;
+    report_log_length(j);
     if (!j->view.agent_terminal)
         report_result(j, r);
     job_step(j);

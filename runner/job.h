@@ -90,6 +90,8 @@ void report_started(struct job *j, int64_t started_ns);
 void report_end(struct job *j, const char *state, const char *reason,
                 const char *message);
 void report_result(struct job *j, const struct engine_result *r);
+/* The engine has written the last frame: what must be acknowledged before the end. */
+void report_log_length(struct job *j);
 void report_freed(struct job *j);
 void report_kick(struct job *j);
 /* The server's view came for the first time in this life. */

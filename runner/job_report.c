@@ -388,22 +388,27 @@ state_of(const struct job *j, const struct engine_result *r)
     return "Lost";
 }
 
-static void
-read_log_end(struct job *j, bool failed)
+void
+report_log_length(struct job *j)
 {
-    struct job_report *r = &j->report;
     struct error e = ERROR_INIT;
     uint64_t first;
     uint64_t length = 0;
     autofree char *dir = fs_join(j->dir, "log");
     if (segment_stat(dir, &first, &length, &e) < 0)
         length = 0;
-    r->log_length = (int64_t)length;
-    if (failed && j->shipper != NULL) {
-        auto_str tail = STR_INIT(sizeof(r->last_output) - 1);
-        shipper_tail(j->shipper, length, 1024, &tail);
-        snprintf(r->last_output, sizeof(r->last_output), "%s", tail.ptr);
-    }
+    j->report.log_length = (int64_t)length;
+}
+
+static void
+read_last_output(struct job *j)
+{
+    struct job_report *r = &j->report;
+    if (j->shipper == NULL)
+        return;
+    auto_str tail = STR_INIT(sizeof(r->last_output) - 1);
+    shipper_tail(j->shipper, (uint64_t)r->log_length, 1024, &tail);
+    snprintf(r->last_output, sizeof(r->last_output), "%s", tail.ptr);
 }
 
 void
@@ -414,7 +419,8 @@ report_result(struct job *j, const struct engine_result *er)
     if (r->end_seq != 0)
         return;
     bool exited = streq(state, "Exited");
-    read_log_end(j, exited ? er->exit_code != 0 || er->signal != 0 : er->started);
+    if (exited ? er->exit_code != 0 || er->signal != 0 : er->started)
+        read_last_output(j);
     r->has_exit = exited;
     r->exit_code = er->exit_code;
     if (exited && er->exit_code < 0)

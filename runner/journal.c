@@ -116,6 +116,8 @@ load_entries(struct journal *j, struct error *e)
     while (r == 0 && (de = readdir(d)) != NULL) {
         if (de->d_name[0] != '.' && str_ends(de->d_name, SUFFIX))
             r = load_entry(j, de->d_name, e);
+        else if (strstr(de->d_name, ".tmp.") != NULL)
+            unlinkat(dirfd(d), de->d_name, 0); /* of a write that never ended */
     }
     closedir(d);
     return r;
