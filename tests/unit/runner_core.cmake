@@ -1,6 +1,9 @@
 # The agent's pure parts and the docker engine's.
-if(TARGET runner_docker)
-  drover_test(test_runner_docker
-    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_docker.c
-    DEPS runner_docker LABELS unit)
-endif()
+foreach(part plan journal view)
+  drover_test(test_runner_${part}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_${part}.c
+    DEPS runner_core LABELS unit)
+endforeach()
+drover_test(test_runner_docker
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_docker.c
+  DEPS runner_docker LABELS unit)

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading Jobs and Secrets: what the agent acts on and what a job is given. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "runner/job_view.h"
+
+static json_t *
+parse(const char *text)
+{
+    json_error_t je;
+    json_t *o = json_loads(text, 0, &je);
+    if (o == NULL)
+        fail_msg("%s", je.text);
+    return o;
+}
+
+#define META                                                                             \
+    "\"metadata\":{\"name\":\"a-0-0-0\",\"namespace\":\"default\","                      \
+    "\"uid\":\"0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c001\",\"resourceVersion\":\"42\"}"
+
+static void
+reads_a_job(void **state)
+{
+    UNUSED(state);
+    json_t *o = parse(
+        "{" META ",\"spec\":{\"runName\":\"a\",\"engine\":\"docker\",\"released\":true,"
+        "\"instanceUID\":\"i\",\"desiredState\":\"Stopped\",\"stopReason\":\"X\","
+        "\"stopDurationSeconds\":5,\"interruptible\":true,\"reservation\":{\"cpuMilli\":"
+        "1000,\"memoryMiB\":512,\"gpus\":[\"G1\",\"G2\"]}},\"status\":{\"phase\":"
+        "\"Running\",\"agent\":{\"state\":\"Stopping\",\"since\":\"2026-01-02T03:04:"
+        "05Z\","
+        "\"claim\":{\"journalID\":\"j\",\"instanceUID\":\"i\"}}}}");
+    struct job_view v;
+    struct error e = ERROR_INIT;
+    assert_int_equal(job_view_parse(o, &v, &e), 0);
+    assert_int_equal(v.revision, 42);
+    assert_string_equal(v.engine, "docker");
+    assert_int_equal(v.desired, JOB_STOP);
+    assert_true(v.released && v.interruptible && !v.deleting);
+    assert_int_equal(v.stop_seconds, 5);
+    assert_int_equal(v.hold.n_gpus, 2);
+    assert_string_equal(v.claim_journal, "j");
+    assert_false(v.agent_terminal);
+    assert_true(v.agent_since_ns > 0);
+    json_decref(o);
+
+    /* Given up by the controllers: as good as deleted. */
+    o = parse("{" META ",\"spec\":{\"runName\":\"a\",\"instanceUID\":\"i\"},"
+              "\"status\":{\"phase\":\"Failed\",\"agent\":{\"state\":\"Running\"}}}");
+    assert_int_equal(job_view_parse(o, &v, &e), 0);
+    assert_true(v.deleting);
+    assert_int_equal(v.stop_seconds, 300);
+    json_decref(o);
+
+    o = parse("{" META ",\"spec\":{\"runName\":\"a\"}}"); /* not bound */
+    assert_int_equal(job_view_parse(o, &v, &e), -ERR_INVALID);
+    json_decref(o);
+    assert_int_equal(job_view_parse(NULL, &v, &e), -ERR_INVALID);
+}
+
+static const char *
+env_of(const struct job_run *r, const char *key)
+{
+    const char *found = NULL;
+    for (char **p = r->env; *p != NULL; p++) {
+        if (strncmp(*p, key, strlen(key)) == 0 && (*p)[strlen(key)] == '=')
+            found = *p + strlen(key) + 1; /* later ones win */
+    }
+    return found;
+}
+
+static void
+gives_limits_and_env(void **state)
+{
+    UNUSED(state);
+    json_t *o =
+        parse("{" META ",\"spec\":{\"image\":\"i\",\"argv\":[\"sh\",\"-c\",\"x\"],"
+              "\"env\":{\"A\":\"1\",\"B\":\"2\"},\"resources\":{\"cpu\":\"1..2\","
+              "\"memory\":\"512MB\"}}}");
+    const char *const secrets[] = {"A=secret", "C=3", NULL};
+    struct job_run r;
+    struct error e = ERROR_INIT;
+    assert_int_equal(job_run_build(o, secrets, &r, &e), 0);
+    assert_string_equal(r.image, "i");
+    assert_null(r.user);
+    assert_string_equal(r.argv[2], "x");
+    assert_null(r.argv[3]);
+    assert_string_equal(env_of(&r, "A"), "1"); /* the spec wins */
+    assert_string_equal(env_of(&r, "C"), "3");
+    assert_string_equal(env_of(&r, "DROVER_JOB_ID"),
+                        "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c001");
+    assert_int_equal(r.cpu_limit_milli, 2000);
+    assert_int_equal(r.memory_limit_mib, 512);
+    job_run_done(&r);
+    json_decref(o);
+
+    o = parse("{" META
+              ",\"spec\":{\"resources\":{\"cpu\":\"1..\",\"memory\":\"1GB..\"}}}");
+    assert_int_equal(job_run_build(o, NULL, &r, &e), 0);
+    assert_int_equal(r.cpu_limit_milli, 0);
+    assert_int_equal(r.memory_limit_mib, 0);
+    assert_null(r.argv[0]);
+    job_run_done(&r);
+    json_decref(o);
+    o = parse("{" META ",\"spec\":{}}");
+    assert_int_equal(job_run_build(o, NULL, &r, &e), 0);
+    job_run_done(&r);
+    json_decref(o);
+}
+
+static void
+decodes_secrets(void **state)
+{
+    static const struct {
+        const char *data;
+        int want;
+        const char *env;
+    } cases[] = {
+        {"{\"K\":\"dmFsdWU=\"}", 0, "K=value"},
+        {"{\"K\":\"\"}", 0, "K="},
+        {"{\"K\":\"***\"}", -ERR_BAD_REQUEST, NULL},
+        {"{\"1K\":\"dmFsdWU=\"}", -ERR_INVALID, NULL},
+        {"{\"A B\":\"dmFsdWU=\"}", -ERR_INVALID, NULL},
+        {"{\"K\":\"AAE=\"}", -ERR_INVALID, NULL}, /* NUL */
+        {"{\"K\":\"//4=\"}", -ERR_INVALID, NULL}, /* not UTF-8 */
+        {"{\"K\":7}", -ERR_INVALID, NULL},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        auto_str text = STR_INIT(4096);
+        struct error e = ERROR_INIT;
+        char **list = NULL;
+        size_t n = 0;
+        str_addf(&text, "{\"data\":%s}", cases[i].data);
+        json_t *o = parse(text.ptr);
+        assert_int_equal(job_secret_env(o, &list, &n, &e), cases[i].want);
+        if (cases[i].env != NULL)
+            assert_string_equal(list[0], cases[i].env);
+        else
+            assert_null(strstr(e.msg, "value="));
+        job_env_free(list);
+        json_decref(o);
+    }
+}
+
+static void
+count_name(void *arg, const char *name, bool optional)
+{
+    UNUSED(name);
+    *(unsigned *)arg += optional ? 100 : 1;
+}
+
+static void
+names_secrets(void **state)
+{
+    UNUSED(state);
+    json_t *o = parse("{\"spec\":{\"envFrom\":[{\"secretRef\":{\"name\":\"a\"}},"
+                      "{\"secretRef\":{\"name\":\"b\",\"optional\":true}},{}]}}");
+    unsigned n = 0;
+    assert_int_equal(job_each_secret(o, count_name, &n), 2);
+    assert_int_equal(n, 101);
+    json_decref(o);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reads_a_job),
+        cmocka_unit_test(gives_limits_and_env),
+        cmocka_unit_test(decodes_secrets),
+        cmocka_unit_test(names_secrets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
