@@ -53,11 +53,11 @@ TAILQ_HEAD(record_list, record);
 
 struct recorder {
     struct recorder_opts opts;
-    pthread_mutex_t lock; /* of said, n_said, posted, dropped */
+    pthread_mutex_t lock; /* of said, n_said, posted */
     struct said_list said;
     size_t n_said;
     bool posted;
-    uint64_t dropped;
+    _Atomic uint64_t dropped;
     struct map *records; /* key -> struct record */
     struct record_list lru, waiting;
     size_t n_records, in_flight;
