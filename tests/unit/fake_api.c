@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Objects, requests and watches of the in-memory API server. */
-#include "fake_api.h"
+#include "tests/unit/fake_api.h"
 
 #include <pthread.h>
 #include <setjmp.h>

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "fake_api.h"
+#include "tests/unit/fake_api.h"
 
 static bool a_is_gone;
 

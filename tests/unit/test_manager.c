@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "fake_api.h"
+#include "tests/unit/fake_api.h"
 
 enum { RUNS = 40 };
 #define RUNS_PATH "/apis/drover.dev/v1/namespaces/default/runs"

@@ -10,7 +10,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "fake_api.h"
+#include "tests/unit/fake_api.h"
 
 #define EVENTS "/api/v1/namespaces/default/events"
 
