@@ -20,6 +20,7 @@ enum write_type {
     WRITE_CREATE,
     WRITE_UPDATE,
     WRITE_MERGE,
+    WRITE_STRATEGIC, /* built-in kinds only */
     WRITE_JSON_PATCH,
     WRITE_APPLY,
 };

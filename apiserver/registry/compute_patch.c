@@ -6,6 +6,7 @@
 #include "api/jtok.h"
 #include "api/yaml.h"
 #include "apiserver/registry/compute_internal.h"
+#include "apiserver/registry/strategic.h"
 
 /* A body is JSON when it starts like it; YAML otherwise. Appends JSON to out. */
 static int
@@ -143,18 +144,22 @@ parse_tree(struct compute *c, struct span text, json_t **ret)
     return *ret != NULL ? 0 : error_set(e, ERR_BAD_REQUEST, "the body is not JSON");
 }
 
+/* Patches that work on trees: JSON patch and strategic merge patch. */
 static int
-next_json_patch(struct compute *c)
+next_tree_patch(struct compute *c, int (*patch)(const json_t *target, const json_t *patch,
+                                                json_t **ret, struct error *e))
 {
     struct problem *p = compute_problem(c);
+    auto_str body = STR_INIT(OBJECT_MAX_BYTES);
     struct error e = ERROR_INIT;
     json_t *ops = NULL, *result = NULL;
+    int rc;
 
-    int rc = parse_tree(c, c->in->body, &ops);
-    if (rc < 0)
+    if ((rc = body_json(c->in->body, &body, &p->e)) < 0 ||
+        (rc = parse_tree(c, (struct span){body.ptr, body.len}, &ops)) < 0)
         return rc;
     json_t *target = object_json(c->in->live);
-    rc = patch_json(target, ops, &result, &e);
+    rc = patch(target, ops, &result, &e);
     if (rc == 0)
         rc = dump(c, result);
     else
@@ -375,7 +380,9 @@ compute_next(struct compute *c)
     case WRITE_MERGE:
         return next_merge(c);
     case WRITE_JSON_PATCH:
-        return next_json_patch(c);
+        return next_tree_patch(c, patch_json);
+    case WRITE_STRATEGIC:
+        return next_tree_patch(c, strategic_merge);
     case WRITE_APPLY:
         return next_apply(c);
     }

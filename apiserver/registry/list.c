@@ -12,12 +12,13 @@
 #include "base/clock.h"
 #include "base/id.h"
 
-enum { SLICE = 4000, POSITION_MAX = 520, TOKEN_MAX = 2048 };
+enum { SLICE = 2000, POSITION_MAX = 520, TOKEN_MAX = 2048 };
 
 /* The items of one answer and how far they have been written. */
 struct list_body {
-    vec(struct object *) items;
+    vec(struct object *) items; /* references; up to `next` they are given back */
     size_t next;
+    uint64_t length;              /* of the items as JSON, with a comma each */
     struct str head, tail, piece; /* piece: what is being sent; off: how much of it was */
     size_t off;
     bool head_done, tail_done;
@@ -45,8 +46,8 @@ body_free(void *arg)
 {
     struct list_body *b = arg;
 
-    vec_foreach (o, &b->items)
-        object_unref(*o);
+    for (size_t i = b->next; i < b->items.len; i++)
+        object_unref(b->items.items[i]);
     vec_done(&b->items);
     str_done(&b->head);
     str_done(&b->tail);
@@ -123,7 +124,7 @@ next_piece(struct list_body *b)
         b->head_done = true;
         str_add(&b->piece, b->head.ptr, b->head.len);
     } else if (b->next < b->items.len) {
-        const struct object *o = b->items.items[b->next];
+        auto_object *o = b->items.items[b->next];
         bool first = b->next++ == 0;
         if (b->form == ACCEPT_TABLE) {
             /* table_row puts its comma by the byte before, which is not sent. */
@@ -225,11 +226,9 @@ answer(struct list_op *op)
         call_respond_stream(c, 200, "application/json", &f, &ops);
         return;
     }
-    uint64_t length = b->head.len + b->tail.len;
-    vec_foreach (o, &b->items)
-        length += object_written_len(*o) + 1;
+    uint64_t length = b->head.len + b->tail.len + b->length;
     if (b->items.len > 0)
-        length--;
+        length--; /* the first has no comma */
     struct api_reader r = {body_fill, body_free, b};
     call_respond_reader(c, 200, "application/json", length, &r);
 }
@@ -240,8 +239,10 @@ answer(struct list_op *op)
 static void
 take(struct list_op *op, struct object *o)
 {
-    if (selector_match(op->labels, o) && selector_match(op->fields, o))
-        vec_push(&op->body->items, object_ref(o));
+    if (!selector_match(op->labels, o) || !selector_match(op->fields, o))
+        return;
+    vec_push(&op->body->items, object_ref(o));
+    op->body->length += object_written_len(o) + 1;
 }
 
 static bool

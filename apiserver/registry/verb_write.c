@@ -101,7 +101,8 @@ unsupported(struct problem *p, const char *accepted)
 }
 
 static int
-patch_type(const char *type, enum write_type *ret, struct problem *p)
+patch_type(const struct kind *k, const char *type, enum write_type *ret,
+           struct problem *p)
 {
     if (media_is(type, "application/merge-patch+json"))
         *ret = WRITE_MERGE;
@@ -109,6 +110,8 @@ patch_type(const char *type, enum write_type *ret, struct problem *p)
         *ret = WRITE_JSON_PATCH;
     else if (media_is(type, "application/apply-patch+yaml"))
         *ret = WRITE_APPLY;
+    else if (k->builtin && media_is(type, "application/strategic-merge-patch+json"))
+        *ret = WRITE_STRATEGIC;
     else
         return unsupported(p,
                            "application/json-patch+json, application/merge-patch+json, "
@@ -165,7 +168,7 @@ parse_write(struct api_call *c, struct write_req *w, struct accept *accept,
         type = "";
     type += strspn(type, " ");
     if (streq(c->verb, "patch"))
-        rc = patch_type(type, &w->type, p);
+        rc = patch_type(w->kind, type, &w->type, p);
     else
         rc = body_type(type, &yaml, p);
     if (rc < 0 || (rc = write_options_parse(c, &w->opt, p)) < 0 ||

@@ -260,6 +260,16 @@ metadata: {name: settings}
 data: {a: b}
 """)
     assert kubectl("get", "secret", "keys", "-o", "jsonpath={.data.a}") == "Yg=="
+    assert "configured" in kubectl("apply", "-f", "-", text="""
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {b: c}
+""")
+    assert get(kubectl, "configmap", "settings")["data"] == {"b": "c"}
+    kubectl("patch", "secret", "keys", "-p", '{"data":{"n":"eA=="}}')
+    kubectl("edit", "configmap", "settings", env={"EDITOR": "sed -i s/b:.c/b:\\ d/"})
+    assert get(kubectl, "configmap", "settings")["data"] == {"b": "d"}
     make(kubectl, "one")
     kubectl("delete", "ns", kubectl.namespace)  # waits until it is gone
     assert "not found" in kubectl.fails("get", "ns", kubectl.namespace)

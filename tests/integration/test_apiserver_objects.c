@@ -308,6 +308,44 @@ secrets(void **state)
            "\"data\":{\"a\":\"Yg==\",\"c\":\"ZA==\"}}");
 }
 
+#define STRATEGIC "application/strategic-merge-patch+json"
+
+static void
+strategic_merge_for_builtins(void **state)
+{
+    struct api_fixture *f = *state;
+    const char *ns = "/api/v1/namespaces/default";
+
+    api_ok(f, 201, "POST", SECRETS, NULL,
+           "{\"metadata\":{\"name\":\"s\",\"finalizers\":[\"a.dev/x\",\"a.dev/y\"]},"
+           "\"stringData\":{\"a\":\"b\",\"c\":\"d\"}}");
+    api_ok(f, 200, "PATCH", SECRETS "/s", STRATEGIC,
+           "{\"stringData\":{\"a\":\"z\"},\"data\":{\"c\":null}}");
+    assert_string_equal(api_text(f, "data.a"), "eg==");
+    assert_null(api_at(f, "data.c"));
+    api_ok(f, 200, "PATCH", SECRETS "/s", STRATEGIC,
+           "{\"metadata\":{\"finalizers\":[\"a.dev/z\"]}}");
+    assert_int_equal(json_array_size(api_at(f, "metadata.finalizers")), 3);
+    api_ok(f, 200, "PATCH", SECRETS "/s", STRATEGIC,
+           "{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"a.dev/x\"],"
+           "\"$setElementOrder/finalizers\":[\"a.dev/z\",\"a.dev/y\"]}}");
+    assert_int_equal(json_array_size(api_at(f, "metadata.finalizers")), 2);
+    assert_string_equal(api_text(f, "metadata.finalizers.0"), "a.dev/z");
+    api_ok(f, 200, "PATCH", SECRETS "/s", STRATEGIC,
+           "{\"data\":{\"$patch\":\"replace\",\"only\":\"eA==\"}}");
+    assert_int_equal(json_object_size(api_at(f, "data")), 1);
+    api_ok(f, 200, "PATCH", "/api/v1/namespaces/default/status", STRATEGIC,
+           "{\"status\":{\"conditions\":[{\"type\":\"A\",\"status\":\"True\"},{"
+           "\"type\":\"B\",\"status\":\"True\"}]}}");
+    api_ok(f, 200, "PATCH", "/api/v1/namespaces/default/status", STRATEGIC,
+           "{\"status\":{\"conditions\":[{\"type\":\"B\",\"status\":\"False\"},{"
+           "\"type\":\"A\",\"$patch\":\"delete\"}]}}");
+    assert_int_equal(json_array_size(api_at(f, "status.conditions")), 1);
+    assert_string_equal(api_text(f, "status.conditions.0.status"), "False");
+    api_ok(f, 400, "PATCH", ns, STRATEGIC, "{\"metadata\":{\"$patch\":\"spin\"}}");
+    api_ok(f, 400, "PATCH", ns, STRATEGIC, "[]");
+}
+
 static void
 yaml_bodies(void **state)
 {
@@ -379,6 +417,7 @@ main(void)
         CASE(deletion_preconditions),
         CASE(delete_collection_deletes_what_is_selected),
         CASE(secrets),
+        CASE(strategic_merge_for_builtins),
         CASE(yaml_bodies),
         CASE(labels_and_owners_are_checked),
         CASE(lease_renewals_are_not_logged),
