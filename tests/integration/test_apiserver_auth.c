@@ -59,10 +59,12 @@ enrolment_is_idempotent(void **state)
     autofree char *uid = xstrdup(api_text(f, "instance.uid"));
     assert_string_equal(one->instance_uid, uid);
     assert_true(user_in_group(one, "system:agents"));
-    struct api_user *again = enrolled(f, "renamed", "m1", "j9");
+    struct api_user *again = enrolled(f, "Node.Example.ORG", "m1", "j9");
     assert_string_equal(api_text(f, "instance.uid"), uid);
     struct api_user *journal = enrolled(f, "renamed", "m9", "j1");
     assert_string_equal(api_text(f, "instance.uid"), uid);
+    struct api_user *second = enrolled(f, "second", "m1", "j3"); /* on the same machine */
+    assert_string_equal(api_text(f, "instance.name"), "second");
     struct api_user *other = enrolled(f, "node", "m2", "j2");
     assert_string_equal(api_text(f, "instance.name"), "node-2");
     api_ok(f, 200, "GET", INSTANCES "/node-2", NULL, NULL);
@@ -71,6 +73,7 @@ enrolment_is_idempotent(void **state)
     user_unref(one);
     user_unref(again);
     user_unref(journal);
+    user_unref(second);
     user_unref(other);
 }
 
