@@ -25,7 +25,7 @@ from conftest import Server, private_dir, wait_until  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "30"))
 IDLE_SECONDS = int(os.environ.get("IDLE_SECONDS", "20"))
-IMAGE = os.environ.get("BENCH_IMAGE", "drover-example:latest")
+IMAGE = os.environ.get("BENCH_IMAGE", "drover-test/busybox:1")
 
 
 class Arrivals:

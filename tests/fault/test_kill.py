@@ -8,6 +8,7 @@ import pathlib
 import random
 import signal
 import socketserver
+import subprocess
 import threading
 import time
 
@@ -55,7 +56,16 @@ class Counter:
         self.server.server_close()
 
 
-def job(name, port):
+def container_job(name, port):
+    return run_object(
+        name,
+        [f"echo {name} | nc 127.0.0.1 {port} | grep -q ok",
+         f"for i in $(seq 1 {LINES}); do echo line $i; sleep 0.0$((i % 4)); done"],
+        image="drover-test/busybox:1", resources={"cpu": "0..", "memory": "8MB.."},
+        stopDuration="2s")
+
+
+def process_job(name, port):
     return run_object(
         name,
         [f"exec 3<>/dev/tcp/127.0.0.1/{port}", f"echo {name} >&3", "read answer <&3",
@@ -90,8 +100,22 @@ def leftovers(s):
     return found
 
 
-@pytest.mark.parametrize("round_", range(ROUNDS))
-def test_random_kills(workdir, round_):
+def containers():
+    """Containers of any drover agent on this dockerd, running or not."""
+    if "DOCKER_HOST" not in os.environ:
+        return ""
+    return subprocess.run(["docker", "ps", "-aq", "--filter", "label=drover.dev/job-uid"],
+                          capture_output=True, text=True, check=True).stdout.strip()
+
+
+CASES = [("process", process_job, r) for r in range(ROUNDS)]
+CASES += [("docker", container_job, r) for r in range(max(1, ROUNDS // 2))]
+
+
+@pytest.mark.parametrize("engine,job,round_", CASES, ids=[f"{c[0]}-{c[2]}" for c in CASES])
+def test_random_kills(workdir, engine, job, round_):
+    if engine == "docker" and "DOCKER_HOST" not in os.environ:
+        pytest.skip("run by hack/with-dockerd")
     seed = int(os.environ.get("DROVER_SEED", time.time_ns() % 1_000_000)) + round_
     print("seed", seed)
     rnd = random.Random(seed)
@@ -117,7 +141,7 @@ def test_random_kills(workdir, round_):
                     except ProcessLookupError:
                         pass
 
-    names = [f"k{round_}-{i}" for i in range(JOBS)]
+    names = [f"k{engine[0]}{round_}-{i}" for i in range(JOBS)]
     t = threading.Thread(target=killer)
     t.start()
     try:
@@ -141,6 +165,7 @@ def test_random_kills(workdir, round_):
         wait_until(lambda: not leftovers(s), 30, "nothing to be left behind")
         wait_until(lambda: not any((s.dir / "agent/jobs").iterdir()), 60,
                    "job directories to be removed")
+        wait_until(lambda: not containers(), 60, "containers to be removed")
         print(dict(kills))
     finally:
         s.stop()
