@@ -15,7 +15,7 @@ import time
 import pytest
 from conftest import Server, run_object, wait_until
 
-ROUNDS = 20 if os.environ.get("DROVER_LONG") else 2
+ROUNDS = int(os.environ.get("ROUNDS", "20" if os.environ.get("DROVER_LONG") else "2"))
 JOBS = 50
 LINES = 20
 
