@@ -31,6 +31,8 @@ stop_reason(const struct job_view *j)
 {
     if (j->stop_reason[0] != '\0')
         return j->stop_reason;
+    if (j->desired == DESIRED_RUNNING)
+        return "JobDeleted"; /* the only other way to an end */
     return j->desired == DESIRED_ABORTED ? "AbortedByUser" : "StoppedByUser";
 }
 

@@ -2,3 +2,5 @@ drover_test(test_scheduler SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_scheduler.c
             DEPS scheduler api base LABELS unit TIMEOUT 120)
 drover_test(test_plans SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_plans.c
             DEPS controllers_lib control client api io base LABELS unit)
+drover_test(test_run_derive SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_run_derive.c
+            DEPS controllers_lib control client api io base LABELS unit)
