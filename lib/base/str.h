@@ -65,7 +65,7 @@ span_of(const char *z)
 static inline bool
 span_eq(struct span a, const char *z)
 {
-    return a.len == strlen(z) && memcmp(a.ptr, z, a.len) == 0;
+    return a.len == strlen(z) && (a.len == 0 || memcmp(a.ptr, z, a.len) == 0);
 }
 
 static inline bool
