@@ -218,8 +218,10 @@ authorized(struct api_call *c, struct str *reason)
         a.name = r->name;
         a.label_selector = call_query(c, "labelSelector");
         a.field_selector = call_query(c, "fieldSelector");
-        if (streq(c->verb, "create") && *c->user->instance_uid != '\0')
-            a.body_name = name = body_name(c->req.body, NULL);
+        if (streq(c->verb, "create") && *c->user->instance_uid != '\0') {
+            name = body_name(c->req.body, NULL);
+            a.body_name = name;
+        }
     } else {
         a.path = c->req.path;
     }

@@ -353,7 +353,7 @@ accept_has(const char *header, const char *media_type)
     struct clause c;
 
     while (header != NULL && next_clause(&rest, &c)) {
-        if (span_eq(c.type, media_type))
+        if (c.type.len > 0 && span_eq(c.type, media_type))
             return true;
     }
     return false;

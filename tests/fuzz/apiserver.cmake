@@ -1,0 +1,5 @@
+foreach(name request strategic)
+  drover_fuzz(${name}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fuzz_${name}.c
+    DEPS apiserver_core)
+endforeach()
