@@ -264,7 +264,9 @@ job_live(struct run_plan *p, const struct run_observed *o)
 
     p->write = true;
     p->phase = live_phase(j);
-    if (j->bound) {
+    if (j->bound && j->phase <= PHASE_SUBMITTED) {
+        set_reason(p, "", ""); /* what it says is why it had waited */
+    } else if (j->bound) {
         set_reason(p, j->reason, j->message);
     } else {
         const char *code = j->wait_reason[0] != '\0' ? j->wait_reason : "Queued";

@@ -42,6 +42,7 @@ struct fake_api {
     vec(struct call_count) calls;
     char *fail_method, *fail_prefix;
     int fail_status, fail_left;
+    bool fail_after; /* carried out all the same */
 };
 
 static void
@@ -207,18 +208,14 @@ do_delete(struct fake_api *f, const char *path, struct http_reply *reply)
 }
 
 static int
-answer(struct fake_api *f, const struct client_request *r, struct http_reply *reply)
+carry_out(struct fake_api *f, const struct client_request *r, struct http_reply *reply)
 {
     autofree char *path = xstrndup(r->path, strcspn(r->path, "?"));
     json_t *body =
         r->body == NULL ? NULL : json_loadb(r->body, r->body_len, JSON_DECODE_ANY, NULL);
     int rc;
 
-    if (f->fail_left > 0 && streq(r->method, f->fail_method) &&
-        str_starts(r->path, f->fail_prefix)) {
-        f->fail_left--;
-        rc = status_reply(reply, f->fail_status, "");
-    } else if (streq(r->method, "POST")) {
+    if (streq(r->method, "POST")) {
         rc = do_create(f, path, body, reply);
     } else if (streq(r->method, "PATCH") || streq(r->method, "PUT")) {
         rc = do_write(f, path, streq(r->method, "PATCH"), body, reply);
@@ -231,6 +228,22 @@ answer(struct fake_api *f, const struct client_request *r, struct http_reply *re
     }
     json_decref(body);
     return rc;
+}
+
+static int
+answer(struct fake_api *f, const struct client_request *r, struct http_reply *reply)
+{
+    bool hit = f->fail_left > 0 && streq(r->method, f->fail_method) &&
+               str_starts(r->path, f->fail_prefix);
+    int rc = 0;
+
+    if (!hit || f->fail_after)
+        rc = carry_out(f, r, reply);
+    if (!hit)
+        return rc;
+    f->fail_left--;
+    str_reset(&reply->body);
+    return status_reply(reply, f->fail_status, "");
 }
 
 static int
@@ -393,6 +406,16 @@ fake_api_fail(struct fake_api *f, const char *method, const char *prefix, int st
     f->fail_prefix = xstrdup(prefix);
     f->fail_status = status;
     f->fail_left = n;
+    f->fail_after = false;
+    pthread_mutex_unlock(&f->lock);
+}
+
+void
+fake_api_lose(struct fake_api *f, const char *method, const char *prefix, int n)
+{
+    fake_api_fail(f, method, prefix, 504, n);
+    pthread_mutex_lock(&f->lock);
+    f->fail_after = true;
     pthread_mutex_unlock(&f->lock);
 }
 

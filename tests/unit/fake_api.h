@@ -23,6 +23,8 @@ bool fake_api_deliver(struct fake_api *f);
 /* Fails the next n requests of this method and path prefix with the status. */
 void fake_api_fail(struct fake_api *f, const char *method, const char *prefix, int status,
                    int n);
+/* Carries out the next n such requests, and answers 504: the answer is lost. */
+void fake_api_lose(struct fake_api *f, const char *method, const char *prefix, int n);
 unsigned fake_api_count(struct fake_api *f, const char *method, const char *prefix);
 /* The object at the path, or NULL; the caller decrefs. */
 json_t *fake_api_get(struct fake_api *f, const char *path);

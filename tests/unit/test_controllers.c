@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All controllers and the scheduler, stepped over a server in memory with a fake clock:
+ * lost answers, conflicts and late watches must neither overcommit a machine nor lose or
+ * double a run; silent machines follow the partition rule.
+ */
+#include "controllers/controllers.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "tests/unit/fake_api.h"
+
+#define NS "/apis/drover.dev/v1/namespaces/default/"
+#define LEASES "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+#define START_NS INT64_C(1767225600000000000) /* 2026-01-01 */
+
+static int64_t fake_ms;
+
+static int64_t
+now_ms(void)
+{
+    return fake_ms;
+}
+
+static int64_t
+wall_ns(void)
+{
+    return START_NS + fake_ms * 1000000;
+}
+
+struct world {
+    struct fake_api *api;
+    struct client *client;
+    struct async_client *async;
+    struct manager *m;
+    struct controller_set *set;
+};
+
+static void
+start_controllers(struct world *w, uint64_t seed)
+{
+    struct error e = ERROR_INIT;
+
+    w->async = async_local_new(w->client);
+    struct manager_opts o = {.client = w->client,
+                             .async = w->async,
+                             .source = fake_api_source(w->api),
+                             .now_ms = now_ms,
+                             .wall_ns = wall_ns,
+                             .component = "test",
+                             .instance = "host",
+                             .seed = seed};
+    manager_new(&o, &w->m);
+    assert_int_equal(controllers_add(w->m, NULL, &w->set, &e), 0);
+    manager_start(w->m);
+}
+
+/* As kill -9 does: nothing in flight is answered, no memory is kept. */
+static void
+stop_controllers(struct world *w)
+{
+    manager_stop(w->m);
+    async_free(w->async);
+    manager_free(w->m);
+    controllers_free(w->set);
+}
+
+static void
+world_init(struct world *w, uint64_t seed)
+{
+    w->api = fake_api_new();
+    w->client = fake_api_client(w->api);
+    fake_ms = 1000;
+    start_controllers(w, seed);
+}
+
+static void
+world_done(struct world *w)
+{
+    stop_controllers(w);
+    client_free(w->client);
+    fake_api_free(w->api);
+}
+
+static void
+settle(struct world *w)
+{
+    do {
+        while (manager_step(w->m))
+            ;
+    } while (fake_api_deliver(w->api));
+}
+
+/* Runs everything that is due until then. */
+static void
+advance_to(struct world *w, int64_t ms)
+{
+    settle(w);
+    for (;;) {
+        int64_t due = manager_next_due(w->m);
+        if (due < 0 || due > ms)
+            break;
+        if (due > fake_ms)
+            fake_ms = due;
+        settle(w);
+    }
+    fake_ms = ms;
+    settle(w);
+}
+
+static void
+create(struct world *w, const struct resource *r, json_t *o)
+{
+    struct error e = ERROR_INIT;
+    json_t *meta = json_object_get(o, "metadata");
+    char now[CLOCK_RFC3339_LEN];
+
+    clock_format(wall_ns(), now);
+    json_object_set_new(meta, "creationTimestamp", json_string(now));
+    json_object_set_new(meta, "namespace", json_string("default"));
+    if (client_create(w->client, r, "default", o, NULL, &e) < 0)
+        fail_msg("%s", e.msg);
+    json_decref(o);
+}
+
+static void
+patch(struct world *w, const struct resource *r, const char *name, json_t *body)
+{
+    struct client_patch_opts o = {.type = CLIENT_PATCH_MERGE};
+    struct error e = ERROR_INIT;
+
+    if (client_patch(w->client, r, "default", name, &o, body, NULL, &e) < 0)
+        fail_msg("%s", e.msg);
+    json_decref(body);
+}
+
+static void
+renew(struct world *w, int n)
+{
+    char name[16], now[CLOCK_RFC3339_US_LEN];
+
+    snprintf(name, sizeof(name), "m%d", n);
+    clock_format_us(wall_ns(), now);
+    patch(w, &resource_leases, name, json_pack("{s:{s:s}}", "spec", "renewTime", now));
+}
+
+static void
+add_machine(struct world *w, int n, int cpus)
+{
+    char name[16];
+    struct error e = ERROR_INIT;
+    auto_object *o = NULL;
+
+    snprintf(name, sizeof(name), "m%d", n);
+    create(w, &resource_instances,
+           json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:{s:[{s:s, s:b}], s:{s:i, s:i, "
+                     "s:i}}}}",
+                     "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
+                     "name", name, "spec", "fleetName", "local", "status", "agent",
+                     "engines", "name", "process", "available", 1, "inventory", "cpus",
+                     cpus, "memoryMiB", 65536, "diskMiB", 100000));
+    assert_int_equal(client_get(w->client, &resource_instances, "default", name, &o, &e),
+                     0);
+    create(w, &resource_leases,
+           json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:i, s:s}}", "apiVersion",
+                     "coordination.k8s.io/v1", "kind", "Lease", "metadata", "name", name,
+                     "labels", "drover.dev/instance", o->uid, "spec",
+                     "leaseDurationSeconds", 40, "renewTime", "2026-01-01T00:00:00Z"));
+}
+
+static void
+add_run(struct world *w, const char *name, json_t *more)
+{
+    json_t *spec = json_pack("{s:s, s:s, s:[s], s:{s:i}}", "type", "task", "desiredState",
+                             "Running", "commands", "true", "resources", "cpu", 1);
+
+    if (more != NULL)
+        json_object_update(spec, more);
+    json_decref(more);
+    create(w, &resource_runs,
+           json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
+                     "Run", "metadata", "name", name, "spec", spec));
+}
+
+static char *
+get_text(struct world *w, const char *path, const char *a, const char *b)
+{
+    autofree char *whole = xasprintf(NS "%s", path);
+    json_t *o = fake_api_get(w->api, whole);
+    const char *t = json_string_value(json_object_get(json_object_get(o, a), b));
+    char *copy = xstrdup(t == NULL ? "" : t);
+
+    json_decref(o);
+    return copy;
+}
+
+static void
+phase_is(struct world *w, const char *path, const char *phase, const char *reason)
+{
+    autofree char *p = get_text(w, path, "status", "phase");
+    autofree char *r = get_text(w, path, "status", "reason");
+
+    assert_string_equal(p, phase);
+    if (reason != NULL)
+        assert_string_equal(r, reason);
+}
+
+static void
+agent_says(struct world *w, const char *job, json_t *agent)
+{
+    json_object_set_new(agent, "claim",
+                        json_pack("{s:s, s:s}", "journalID", "j", "instanceUID", "i"));
+    patch(w, &resource_jobs, job, json_pack("{s:{s:o}}", "status", "agent", agent));
+}
+
+static void
+from_submission_to_done(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 1);
+    add_machine(&w, 0, 2);
+    settle(&w);
+    phase_is(&w, "instances/m0", "Ready", "");
+    add_run(&w, "r", NULL);
+    settle(&w);
+    phase_is(&w, "runs/r", "Provisioning", "");
+    agent_says(
+        &w, "r-0-0-0",
+        json_pack("{s:s, s:s}", "state", "Running", "startedAt", "2026-01-01T00:00:02Z"));
+    settle(&w);
+    phase_is(&w, "runs/r", "Running", "");
+    agent_says(&w, "r-0-0-0", json_pack("{s:s, s:i}", "state", "Exited", "exitCode", 0));
+    settle(&w);
+    phase_is(&w, "runs/r", "Done", "Exited");
+    /* Settled: another pass writes nothing. */
+    uint64_t revision = fake_api_revision(w.api);
+    manager_enqueue(w.m, "run", "default", "r");
+    manager_enqueue(w.m, "job", "default", "r-0-0-0");
+    manager_enqueue(w.m, "instance", "default", "m0");
+    settle(&w);
+    assert_int_equal(fake_api_revision(w.api), revision);
+    world_done(&w);
+}
+
+static void
+reasons_are_written_once(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 2);
+    add_run(&w, "big", json_pack("{s:{s:i}}", "resources", "cpu", 64));
+    settle(&w);
+    phase_is(&w, "runs/big", "Submitted", "NoInstances");
+    add_machine(&w, 0, 2);
+    settle(&w);
+    phase_is(&w, "runs/big", "Submitted", "InsufficientCPU");
+    uint64_t revision = fake_api_revision(w.api);
+    settle(&w);
+    assert_int_equal(fake_api_revision(w.api), revision);
+    add_machine(&w, 1, 64);
+    settle(&w);
+    phase_is(&w, "runs/big", "Provisioning", "");
+    world_done(&w);
+}
+
+/* The next job starts when the agent says that what the last one held is free. */
+static void
+freed_capacity_wakes_the_queue(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 3);
+    add_machine(&w, 0, 1);
+    settle(&w);
+    add_run(&w, "a", NULL);
+    settle(&w);
+    add_run(&w, "low", NULL);
+    settle(&w);
+    add_run(&w, "high", json_pack("{s:i}", "priority", 9));
+    settle(&w);
+    phase_is(&w, "runs/low", "Submitted", "InsufficientCPU");
+    agent_says(&w, "a-0-0-0", json_pack("{s:s, s:i}", "state", "Exited", "exitCode", 0));
+    settle(&w);
+    phase_is(&w, "runs/a", "Done", NULL);
+    phase_is(&w, "runs/high", "Submitted", "InsufficientCPU");
+    agent_says(&w, "a-0-0-0", json_pack("{s:b}", "released", 1));
+    settle(&w);
+    phase_is(&w, "runs/high", "Provisioning", NULL);
+    phase_is(&w, "runs/low", "Submitted", NULL);
+    world_done(&w);
+}
+
+/* --- chaos ------------------------------------------------------------------------- */
+
+enum { MACHINES = 3, RUNS = 25, CPUS = 2, ROUNDS = 4000 };
+
+/* Bound and not released jobs per machine never need more than it has. Counts Jobs. */
+static size_t
+check_capacity(struct world *w)
+{
+    int used[MACHINES] = {0};
+    size_t jobs = 0;
+
+    for (int r = 0; r < RUNS; r++) {
+        autofree char *path = xasprintf(NS "jobs/run%d-0-0-0", r);
+        json_t *job = fake_api_get(w->api, path);
+        const json_t *agent = json_object_get(json_object_get(job, "status"), "agent");
+        const char *on = json_string_value(
+            json_object_get(json_object_get(job, "spec"), "instanceName"));
+        jobs += job != NULL;
+        if (on != NULL && !json_is_true(json_object_get(agent, "released")))
+            used[on[1] - '0']++;
+        json_decref(job);
+    }
+    for (int m = 0; m < MACHINES; m++)
+        assert_true(used[m] <= CPUS);
+    return jobs;
+}
+
+/* One random agent moves one random job of it one state on. */
+static void
+agent_turn(struct world *w)
+{
+    autofree char *name = xasprintf("run%u-0-0-0", id_uniform(RUNS));
+    autofree char *path = xasprintf(NS "jobs/%s", name);
+    json_t *job = fake_api_get(w->api, path);
+    const json_t *spec = json_object_get(job, "spec");
+    const json_t *agent = json_object_get(json_object_get(job, "status"), "agent");
+    const char *state = json_string_value(json_object_get(agent, "state"));
+
+    if (json_object_get(spec, "instanceUID") == NULL)
+        ;
+    else if (state == NULL)
+        agent_says(w, name, json_pack("{s:s}", "state", "Claimed"));
+    else if (streq(state, "Claimed"))
+        agent_says(w, name,
+                   json_pack("{s:s, s:s}", "state", "Running", "startedAt",
+                             "2026-01-01T00:00:01Z"));
+    else if (streq(state, "Running"))
+        agent_says(w, name, json_pack("{s:s, s:i}", "state", "Exited", "exitCode", 0));
+    else if (!json_is_true(json_object_get(agent, "released")))
+        agent_says(w, name, json_pack("{s:b}", "released", 1));
+    json_decref(job);
+}
+
+static void
+disturb(struct world *w)
+{
+    static const char *const methods[] = {"PATCH", "POST", "GET"};
+    static const int statuses[] = {409, 429, 500, 503, 504};
+    static const char *const prefixes[] = {NS "jobs", NS "runs", NS};
+    const char *method = methods[id_uniform(3)];
+    const char *prefix = prefixes[id_uniform(3)];
+
+    if (id_uniform(2) == 0)
+        fake_api_lose(w->api, method, prefix, 1 + (int)id_uniform(3));
+    else
+        fake_api_fail(w->api, method, prefix, statuses[id_uniform(5)],
+                      1 + (int)id_uniform(3));
+}
+
+static bool
+all_done(struct world *w)
+{
+    for (int r = 0; r < RUNS; r++) {
+        autofree char *path = xasprintf("runs/run%d", r);
+        autofree char *phase = get_text(w, path, "status", "phase");
+        if (!streq(phase, "Done"))
+            return false;
+    }
+    return true;
+}
+
+static void
+chaos_turn(struct world *w, int *runs, uint64_t seed)
+{
+    char name[16];
+
+    switch (id_uniform(12)) {
+    case 0:
+        disturb(w);
+        break;
+    case 1:
+        if (*runs < RUNS) {
+            fake_api_fail(w->api, "", "", 0, 0);
+            snprintf(name, sizeof(name), "run%d", (*runs)++);
+            add_run(w, name, NULL);
+        }
+        break;
+    case 2:
+    case 3:
+        fake_api_fail(w->api, "", "", 0, 0); /* not the agents' requests */
+        agent_turn(w);
+        break;
+    case 4:
+    case 5:
+        fake_api_deliver(w->api);
+        break;
+    case 6:
+        fake_ms += id_uniform(200);
+        break;
+    case 7:
+        if (id_uniform(40) == 0) {
+            stop_controllers(w);
+            start_controllers(w, seed + (uint64_t)fake_ms);
+        }
+        break;
+    default:
+        manager_step(w->m);
+        break;
+    }
+}
+
+static void
+chaos_seed(uint64_t seed)
+{
+    unsigned char bytes[32] = {(unsigned char)seed, 77};
+    struct world w;
+    int runs = 0;
+
+    id_seed(bytes);
+    world_init(&w, seed);
+    for (int m = 0; m < MACHINES; m++)
+        add_machine(&w, m, CPUS);
+    settle(&w);
+    for (int round = 0; round < ROUNDS; round++) {
+        chaos_turn(&w, &runs, seed);
+        if (round % 5 == 0)
+            check_capacity(&w);
+    }
+    /* Quiet again: everything comes to its end. */
+    fake_api_fail(w.api, "", "", 0, 0);
+    char name[16];
+    while (runs < RUNS) {
+        snprintf(name, sizeof(name), "run%d", runs++);
+        add_run(&w, name, NULL);
+    }
+    for (int i = 0; i < 3000 && !all_done(&w); i++) {
+        if (i % 10 == 0) {
+            for (int m = 0; m < MACHINES; m++)
+                renew(&w, m);
+            advance_to(&w, fake_ms + 1000);
+        }
+        agent_turn(&w);
+        settle(&w);
+        check_capacity(&w);
+    }
+    if (!all_done(&w))
+        fail_msg("seed %llu: not all runs are done", (unsigned long long)seed);
+    assert_int_equal(check_capacity(&w), RUNS); /* one Job each, the first attempt */
+    for (int r = 0; r < RUNS; r++) {
+        autofree char *second = xasprintf(NS "jobs/run%d-0-0-1", r);
+        assert_null(fake_api_get(w.api, second));
+    }
+    world_done(&w);
+}
+
+static void
+chaos(void **state)
+{
+    UNUSED(state);
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        print_message("seed %llu\n", (unsigned long long)seed);
+        chaos_seed(seed);
+    }
+}
+
+/* --- silence ----------------------------------------------------------------------- */
+
+static json_t *
+interruptible(void)
+{
+    return json_pack("{s:{s:[s]}, s:i}", "retry", "onEvents", "interruption",
+                     "stopDuration", 30);
+}
+
+/* 40 s: NotReady and Unknown. 1.01 * 120 + 30 + 10 s: replaced, if interruptible. */
+static void
+a_silent_machine(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 5);
+    add_machine(&w, 0, 4);
+    settle(&w);
+    int64_t t0 = fake_ms;
+    add_run(&w, "plain", NULL);
+    add_run(&w, "spot", interruptible());
+    settle(&w);
+    agent_says(&w, "plain-0-0-0", json_pack("{s:s}", "state", "Running"));
+    agent_says(&w, "spot-0-0-0", json_pack("{s:s}", "state", "Running"));
+    advance_to(&w, t0 + 40000);
+    phase_is(&w, "instances/m0", "Ready", NULL);
+    phase_is(&w, "runs/spot", "Running", NULL);
+    advance_to(&w, t0 + 40001);
+    phase_is(&w, "instances/m0", "NotReady", "LeaseExpired");
+    phase_is(&w, "runs/plain", "Unknown", "LeaseExpired");
+    phase_is(&w, "runs/spot", "Unknown", "LeaseExpired");
+    advance_to(&w, t0 + 161199);
+    phase_is(&w, "runs/spot", "Unknown", NULL);
+    advance_to(&w, t0 + 161200);
+    phase_is(&w, "jobs/spot-0-0-0", "Failed", "AgentLost");
+    phase_is(&w, "runs/plain", "Unknown", NULL);
+    advance_to(&w, t0 + 177000);
+    phase_is(&w, "jobs/spot-0-0-1", "Submitted", "NoInstances");
+    renew(&w, 0); /* it is back */
+    settle(&w);
+    phase_is(&w, "instances/m0", "Ready", NULL);
+    phase_is(&w, "runs/plain", "Running", NULL);
+    phase_is(&w, "jobs/spot-0-0-0", "Failed", NULL); /* final, whatever it says now */
+    phase_is(&w, "runs/spot", "Provisioning", NULL);
+    world_done(&w);
+}
+
+/* Three of four at once: something else is broken; nothing is replaced. */
+static void
+mass_silence(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 6);
+    for (int m = 0; m < 4; m++)
+        add_machine(&w, m, m == 0 ? 1 : 0);
+    settle(&w);
+    int64_t t0 = fake_ms;
+    add_run(&w, "spot", interruptible());
+    settle(&w);
+    agent_says(&w, "spot-0-0-0", json_pack("{s:s}", "state", "Running"));
+    for (int i = 1; i < 60; i++) {
+        advance_to(&w, t0 + i * 10000);
+        renew(&w, 3); /* the only one that still reports */
+    }
+    phase_is(&w, "instances/m3", "Ready", NULL);
+    phase_is(&w, "runs/spot", "Unknown", "LeaseExpired");
+    world_done(&w);
+}
+
+/* A restart of the controllers starts the counting anew. */
+static void
+silence_is_counted_from_our_start(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 7);
+    add_machine(&w, 0, 1);
+    settle(&w);
+    int64_t t0 = fake_ms;
+    add_run(&w, "spot", interruptible());
+    settle(&w);
+    agent_says(&w, "spot-0-0-0", json_pack("{s:s}", "state", "Running"));
+    advance_to(&w, t0 + 150000);
+    phase_is(&w, "runs/spot", "Unknown", NULL);
+    stop_controllers(&w);
+    start_controllers(&w, 8);
+    advance_to(&w, t0 + 170000);
+    phase_is(&w, "instances/m0", "NotReady", NULL);
+    phase_is(&w, "runs/spot", "Unknown", NULL);
+    advance_to(&w, t0 + 150000 + 161300);
+    phase_is(&w, "jobs/spot-0-0-0", "Failed", "AgentLost");
+    world_done(&w);
+}
+
+/* `drover instance forget`: the object goes, its jobs end. */
+static void
+a_forgotten_machine(void **state)
+{
+    struct world w;
+    struct error e = ERROR_INIT;
+
+    UNUSED(state);
+    world_init(&w, 9);
+    add_machine(&w, 0, 1);
+    settle(&w);
+    add_run(&w, "r", NULL);
+    settle(&w);
+    agent_says(&w, "r-0-0-0", json_pack("{s:s}", "state", "Running"));
+    settle(&w);
+    assert_int_equal(
+        client_delete(w.client, &resource_instances, "default", "m0", NULL, NULL, &e), 0);
+    settle(&w);
+    phase_is(&w, "runs/r", "Failed", "AgentLost");
+    world_done(&w);
+}
+
+static void
+names(void **state)
+{
+    auto_str out = STR_INIT(100);
+    struct error e = ERROR_INIT;
+
+    UNUSED(state);
+    assert_int_equal(controllers_names("run,job", &out, &e), 0);
+    assert_string_equal(out.ptr, "job,run");
+    assert_int_equal(controllers_names("run,jobs", &out, &e), -ERR_BAD_REQUEST);
+    assert_non_null(strstr(e.msg, "\"jobs\""));
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(from_submission_to_done),
+        cmocka_unit_test(reasons_are_written_once),
+        cmocka_unit_test(freed_capacity_wakes_the_queue),
+        cmocka_unit_test(chaos),
+        cmocka_unit_test(a_silent_machine),
+        cmocka_unit_test(mass_silence),
+        cmocka_unit_test(silence_is_counted_from_our_start),
+        cmocka_unit_test(a_forgotten_machine),
+        cmocka_unit_test(names),
+    };
+
+    log_set_level(LOG_LV_ERR);
+    json_object_seed(0);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
