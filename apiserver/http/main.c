@@ -334,6 +334,7 @@ stop(struct program *p)
         http_server_free(p->local);
     proxy_free(p->proxy);
     front_free(p->front);
+    api_server_leave_pool(p->server);
     if (p->pool != NULL)
         loop_pool_free(p->pool);
     /* Completions of the last commits still use the registry. */

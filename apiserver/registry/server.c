@@ -24,6 +24,7 @@ api_server_new(const struct api_server_opts *o, struct api_server **ret, struct 
         xstrdup(o->advertise_address == NULL ? "" : o->advertise_address);
     s->streams_address = xstrdup(o->streams_address == NULL ? "" : o->streams_address);
     TAILQ_INIT(&s->watches);
+    s->lines = map_new(free);
     s->snapshots = snapshots_new();
     s->metrics = metrics_new();
     if (discovery_new(s, &s->discovery, e) < 0) {
@@ -34,6 +35,13 @@ api_server_new(const struct api_server_opts *o, struct api_server **ret, struct 
     s->openapi = openapi_new(s);
     *ret = s;
     return 0;
+}
+
+void
+api_server_leave_pool(struct api_server *s)
+{
+    if (s != NULL)
+        s->pool = NULL;
 }
 
 void
@@ -56,6 +64,7 @@ api_server_free(struct api_server *s)
     openapi_free(s->openapi);
     discovery_free(s->discovery);
     metrics_free(s->metrics);
+    map_free(s->lines);
     free(s->advertise_address);
     free(s->streams_address);
     free(s);

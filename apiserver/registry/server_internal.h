@@ -27,6 +27,7 @@ struct api_server {
     struct store *store;
     struct kinds *kinds;
     struct loop_pool *pool;
+    struct map *lines; /* write.c: objects with a computation on the pool */
     struct api_hooks hooks;
     char *advertise_address, *streams_address;
     struct discovery *discovery;

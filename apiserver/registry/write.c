@@ -17,7 +17,16 @@ enum {
     GENERATE_SUFFIX = 5,
 };
 
+TAILQ_HEAD(writes, write);
+
+/* Computations of one object on the pool stand in line: otherwise all but one would have
+ * worked on a state that is gone when they are done. */
+struct line {
+    struct writes waiting;
+};
+
 struct write {
+    TAILQ_ENTRY(write) entry; /* while it waits in a line */
     struct api_server *s;
     const struct kind *kind;
     enum write_type type;
@@ -220,6 +229,52 @@ wants_pool(const struct write *w)
            (w->live != NULL && w->live->len > POOL_BYTES);
 }
 
+static char *
+line_key(const struct write *w)
+{
+    return xasprintf("%s|%s|%s", w->kind->resource, w->ns, w->name);
+}
+
+static void
+computed_on_pool(void *arg)
+{
+    struct write *w = arg;
+    struct api_server *s = w->s;
+    autofree char *key = line_key(w);
+    struct line *line = map_get(s->lines, key);
+    struct writes waiting = TAILQ_HEAD_INITIALIZER(waiting);
+
+    TAILQ_CONCAT(&waiting, &line->waiting, entry);
+    map_del(s->lines, key);
+    computed(w); /* it may be gone now, or have entered the line again */
+    for (;;) {
+        struct write *next = TAILQ_FIRST(&waiting);
+        line = map_get(s->lines, key);
+        if (line != NULL)
+            TAILQ_CONCAT(&line->waiting, &waiting, entry);
+        if (line != NULL || next == NULL)
+            return;
+        TAILQ_REMOVE(&waiting, next, entry);
+        attempt(next);
+    }
+}
+
+static void
+compute_on_pool(struct write *w)
+{
+    autofree char *key = line_key(w);
+    struct line *line = map_get(w->s->lines, key);
+
+    if (line != NULL) {
+        TAILQ_INSERT_TAIL(&line->waiting, w, entry);
+        return;
+    }
+    line = xnew(struct line);
+    TAILQ_INIT(&line->waiting);
+    map_put(w->s->lines, key, line);
+    loop_pool_run(w->s->pool, compute, computed_on_pool, w);
+}
+
 static void
 generate_name(struct write *w)
 {
@@ -278,7 +333,7 @@ attempt(struct write *w)
                                 .now_ns = clock_wall_ns()};
     id_uuid4(w->in.uid);
     if (wants_pool(w)) {
-        loop_pool_run(w->s->pool, compute, computed, w);
+        compute_on_pool(w);
         return;
     }
     compute(w);

@@ -4,3 +4,6 @@ foreach(t objects lists watch apply gc auth discovery)
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_apiserver_${t}.c ${api_fixture}
     DEPS apiserver_core LABELS integration)
 endforeach()
+drover_test(test_apiserver_pool
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_apiserver_pool.c
+  DEPS apiserver_core LABELS integration threads)
