@@ -81,7 +81,7 @@ open_engines(struct agent *a)
         struct agent_engine *en = &a->engines[i];
         struct error e = ERROR_INIT;
         en->a = a;
-        en->ops = engine_table[i];
+        en->ops = a->opts->engines != NULL ? a->opts->engines[i] : engine_table[i];
         if (en->ops->open(a->loop, &c, &en->en, &e) < 0) {
             en->en = NULL;
             en->probed = true;

@@ -32,6 +32,8 @@ struct agent_opts { /* borrowed for the agent's life */
     const char *masks[AGENT_MASKS]; /* directories no job may see, besides dir */
     size_t n_masks;
     const char *program; /* path of this binary */
+    /* AGENT_ENGINES tables instead of our own, for tests; NULL: our own. */
+    const struct engine_ops *const *engines;
 };
 
 struct agent;

@@ -253,6 +253,15 @@ make_dirs(const struct job *j, struct error *e)
     return fs_mkdirs(log, 0700, e);
 }
 
+/* An end that was decided without the engine. */
+static void
+say(struct job *j, const char *state, const char *reason, const char *message)
+{
+    if (journal_find(j->a->journal, j->uid) == NULL)
+        report_nothing_held(j);
+    report_end(j, state, reason, message);
+}
+
 static void
 write_entry(struct job *j)
 {
@@ -272,9 +281,7 @@ write_entry(struct job *j)
         r = make_dirs(j, &e);
     if (r < 0) {
         log_err("job not taken", "job=%s uid=%s error=\"%s\"", v->name, j->uid, e.msg);
-        report_end(j, "Rejected", "OutOfCapacity", e.msg);
-        if (journal_find(j->a->journal, j->uid) == NULL)
-            report_freed(j);
+        say(j, "Rejected", "OutOfCapacity", e.msg);
         return;
     }
     start_shipper(j);
@@ -413,15 +420,6 @@ finish(struct job *j)
     become_stub(j);
     if (j->absent)
         drop(j);
-}
-
-/* An end that was decided without the engine. */
-static void
-say(struct job *j, const char *state, const char *reason, const char *message)
-{
-    report_end(j, state, reason, message);
-    if (journal_find(j->a->journal, j->uid) == NULL)
-        report_freed(j);
 }
 
 static void

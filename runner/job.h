@@ -93,6 +93,8 @@ void report_result(struct job *j, const struct engine_result *r);
 /* The engine has written the last frame: what must be acknowledged before the end. */
 void report_log_length(struct job *j);
 void report_freed(struct job *j);
+/* Before report_end: the same report says that nothing is held. */
+void report_nothing_held(struct job *j);
 void report_kick(struct job *j);
 /* The server's view came for the first time in this life. */
 void report_first_view(struct job *j);

@@ -16,8 +16,12 @@ plan_without_entry(const struct job_facts *f)
         return JOB_FORGET;
     if (!f->seen || f->claiming || f->verdict)
         return JOB_WAIT;
-    if (f->server_terminal)
-        return JOB_FORGET;
+    if (f->server_terminal) {
+        /* The journal was lost between the end and its release: nothing is held any
+         * more, and only we can say so. */
+        bool told = f->server_freed || f->freed_acked || f->claim == JOB_CLAIM_NONE;
+        return told ? JOB_FORGET : JOB_SAY_FREED;
+    }
     if (f->claim == JOB_CLAIM_OTHER)
         return JOB_SAY_LOST;
     if (!wanted(f))

@@ -458,6 +458,13 @@ report_first_view(struct job *j)
     report_send(j);
 }
 
+void
+report_nothing_held(struct job *j)
+{
+    j->report.released = true;
+    j->report.freed_seq = j->report.seq + 1;
+}
+
 bool
 report_end_acked(const struct job *j)
 {

@@ -49,6 +49,7 @@ struct server {
     char *url, *ca_pem, *bearer;
     struct call_list waiting[LANES], running;
     unsigned in_flight[LANES];
+    uint64_t started_turn; /* of the newest request */
     void (*unauthorized)(void *arg);
     void *unauthorized_arg;
 };
@@ -64,6 +65,8 @@ server_new(struct loop *l, struct http_multi *m)
     TAILQ_INIT(&s->running);
     return s;
 }
+
+static void leave(struct server_call *c);
 
 static void
 call_free(struct server_call *c)
@@ -83,12 +86,19 @@ server_free(struct server *s)
 {
     if (s == NULL)
         return;
+    struct server_call *c;
     for (unsigned lane = 0; lane < LANES; lane++) {
-        while (!TAILQ_EMPTY(&s->waiting[lane]))
-            server_call_cancel(TAILQ_FIRST(&s->waiting[lane])->slot);
+        while ((c = TAILQ_FIRST(&s->waiting[lane])) != NULL) {
+            leave(c);
+            call_free(c);
+        }
     }
-    while (!TAILQ_EMPTY(&s->running))
-        server_call_cancel(TAILQ_FIRST(&s->running)->slot);
+    while ((c = TAILQ_FIRST(&s->running)) != NULL) {
+        struct http_transfer *t = c->transfer;
+        leave(c);
+        http_transfer_cancel(t);
+        call_free(c);
+    }
     free(s->url);
     free(s->ca_pem);
     free(s->bearer);
@@ -125,6 +135,14 @@ struct http_multi *
 server_multi(struct server *s)
 {
     return s->multi;
+}
+
+bool
+server_settled(const struct server *s)
+{
+    struct loop_stats stats;
+    loop_stats(s->loop, &stats);
+    return stats.turns > s->started_turn + 2;
 }
 
 void
@@ -211,6 +229,9 @@ send_call(struct server_call *c)
                              .body = c->body,
                              .body_len = c->body_len,
                              .timeout_ms = c->timeout_ms};
+    struct loop_stats stats;
+    loop_stats(s->loop, &stats);
+    s->started_turn = stats.turns;
     c->transfer = http_multi_start(s->multi, &target, &call, REPLY_MAX, &cbs, c);
     TAILQ_INSERT_TAIL(&s->running, c, link);
 }
@@ -277,18 +298,27 @@ server_call(struct server *s, struct server_call **slot, const struct server_req
     start_next(s);
 }
 
+static void
+no_reply(void *arg, const struct server_reply *r)
+{
+    UNUSED(arg);
+    UNUSED(r);
+}
+
+/* A running request ends by itself, unheard: it keeps its connection for the next one. */
 void
 server_call_cancel(struct server_call **slot)
 {
     struct server_call *c = *slot;
     if (c == NULL)
         return;
-    struct server *s = c->server;
-    struct http_transfer *t = c->transfer;
-    leave(c);
-    http_transfer_cancel(t);
-    call_free(c);
-    start_next(s);
+    *slot = NULL;
+    c->slot = NULL;
+    c->on_reply = no_reply;
+    if (c->transfer == NULL) {
+        leave(c);
+        call_free(c);
+    }
 }
 
 void

@@ -31,6 +31,8 @@ void server_set(struct server *s, const char *url, const char *ca_pem,
 /* The target as it is now, borrowed until the next server_set. */
 void server_target(const struct server *s, struct http_target *ret);
 struct http_multi *server_multi(struct server *s);
+/* No request was started in the last turns of the loop, so none is still connecting. */
+bool server_settled(const struct server *s);
 /* Called when the server says that our token is not (any more) good. */
 void server_on_unauthorized(struct server *s, void (*fn)(void *arg), void *arg);
 
@@ -64,7 +66,8 @@ struct server_call;
 /* *slot (may not be NULL) names the call until its reply. */
 void server_call(struct server *s, struct server_call **slot,
                  const struct server_request *r);
-void server_call_cancel(struct server_call **slot); /* empty slot ok */
+/* The reply will not be heard; what is already sent may still happen. Empty slot ok. */
+void server_call_cancel(struct server_call **slot);
 
 #define SERVER_MERGE_PATCH "application/merge-patch+json"
 

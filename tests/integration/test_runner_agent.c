@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The whole agent against a fake API server and a fake engine, both on the test's loop:
+ * the protocol, its faults, and restarts at random moments. The fake engine's machine
+ * outlives the agent, as containers do, and counts the starts.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "integration/runner_fake_api.h"
+#include "io/segment.h"
+#include "runner/agent.h"
+
+#define WAIT_MS 30000
+
+/* --- the fake machine and its engine -------------------------------------------------
+ */
+
+enum thing_state { THING_NONE, THING_RUNNING, THING_EXITED, THING_REMOVED };
+struct thing { /* a container */
+    char uid[64];
+    enum thing_state state;
+    unsigned starts, stops, kills;
+    int exit_code, signal;
+    char secret[64];
+    struct engine_job *job; /* of this life */
+    bool quick;             /* ends by itself at once */
+};
+static struct {
+    struct thing things[64];
+    size_t n;
+    bool available;
+    bool quick;
+} machine;
+
+struct engine {
+    struct loop *loop;
+    struct loop_timer *timer;
+    void (*probed)(void *arg, const struct engine_status *s);
+    void *probed_arg;
+};
+static struct engine *the_engine;
+
+static struct thing *
+thing_of(const char *uid)
+{
+    for (size_t i = 0; i < machine.n; i++) {
+        if (streq(machine.things[i].uid, uid))
+            return &machine.things[i];
+    }
+    struct thing *t = &machine.things[machine.n++];
+    *t = (struct thing){.quick = machine.quick};
+    snprintf(t->uid, sizeof(t->uid), "%s", uid);
+    return t;
+}
+
+static int
+fake_open(struct loop *l, const struct engine_config *c, struct engine **ret,
+          struct error *e)
+{
+    UNUSED(c);
+    UNUSED(e);
+    *ret = the_engine = xnew(struct engine);
+    the_engine->loop = l;
+    return 0;
+}
+
+static void
+fake_close(struct engine *en)
+{
+    for (size_t i = 0; i < machine.n; i++)
+        machine.things[i].job = NULL;
+    the_engine = NULL;
+    free(en);
+}
+
+static void
+fake_probe(struct engine *en, void (*done)(void *arg, const struct engine_status *s),
+           void *arg)
+{
+    struct engine_status s = {.available = machine.available};
+    UNUSED(en);
+    snprintf(s.reason, sizeof(s.reason), "%s", machine.available ? "" : "SocketMissing");
+    done(arg, &s);
+}
+
+static void
+write_log(const struct thing *t, const char *text)
+{
+    struct segment_log *s;
+    struct error e = ERROR_INIT;
+    uint64_t length;
+    auto_str frame = STR_INIT(4096);
+    autofree char *dir = fs_join(t->job->dir, "log");
+    assert_int_equal(segment_open(dir, &s, &e), 0);
+    segment_frame_put(&frame, clock_wall_ns(), SEGMENT_STDOUT, text, strlen(text));
+    assert_int_equal(
+        segment_append(s, segment_length(s), frame.ptr, frame.len, &length, &e), 0);
+    segment_close(s);
+}
+
+static void
+tell_exit(struct thing *t)
+{
+    struct engine_result r = {.reason = t->signal ? ENGINE_SIGNALED : ENGINE_EXITED,
+                              .started = true,
+                              .exit_code = t->exit_code,
+                              .signal = t->signal,
+                              .started_ns = clock_wall_ns(),
+                              .finished_ns = clock_wall_ns()};
+    if (t->job != NULL)
+        t->job->events->on_exit(t->job, &r);
+}
+
+static void
+thing_exit(struct thing *t, int code, int sig)
+{
+    if (t->state != THING_RUNNING)
+        return;
+    t->state = THING_EXITED;
+    t->exit_code = code;
+    t->signal = sig;
+    tell_exit(t);
+}
+
+/* Answers come from the loop, never from inside the call, as real engines do it. */
+static void
+after_launch(void *arg)
+{
+    struct thing *t = arg;
+    if (t->job == NULL)
+        return;
+    t->job->events->on_started(t->job, clock_wall_ns());
+    if (t->quick)
+        thing_exit(t, 0, 0);
+}
+
+static void
+fake_launch(struct engine *en, struct engine_job *j)
+{
+    struct thing *t = thing_of(j->uid);
+    assert_int_equal(t->state, THING_NONE);
+    t->job = j;
+    t->starts++;
+    t->state = THING_RUNNING;
+    for (const char *const *p = j->env; *p != NULL; p++) {
+        if (str_starts(*p, "TOKEN="))
+            snprintf(t->secret, sizeof(t->secret), "%s", *p + 6);
+    }
+    write_log(t, "hello\n");
+    loop_post(en->loop, after_launch, t);
+}
+
+static void
+after_adopt(void *arg)
+{
+    struct thing *t = arg;
+    if (t->job == NULL)
+        return;
+    if (t->state == THING_NONE) {
+        struct engine_result r = {
+            .reason = ENGINE_LOST, .never_started = true, .exit_code = -1};
+        t->job->events->on_exit(t->job, &r);
+    } else if (t->state == THING_REMOVED) {
+        struct engine_result r = {
+            .reason = ENGINE_LOST, .started = true, .exit_code = -1};
+        t->job->events->on_exit(t->job, &r);
+    } else if (t->state == THING_EXITED) {
+        tell_exit(t);
+    } else {
+        after_launch(t);
+    }
+}
+
+static void
+fake_adopt(struct engine *en, struct engine_job *j)
+{
+    struct thing *t = thing_of(j->uid);
+    t->job = j;
+    loop_post(en->loop, after_adopt, t);
+}
+
+static void
+after_stop(void *arg)
+{
+    thing_exit(arg, 143, SIGTERM);
+}
+
+static void
+fake_stop(struct engine *en, struct engine_job *j, int64_t grace_ms)
+{
+    struct thing *t = thing_of(j->uid);
+    if (grace_ms > 0)
+        t->stops++;
+    else
+        t->kills++;
+    loop_post(en->loop, after_stop, t);
+}
+
+static void
+after_remove(void *arg)
+{
+    struct thing *t = arg;
+    if (t->state != THING_NONE)
+        t->state = THING_REMOVED;
+    if (t->job != NULL) {
+        struct engine_job *j = t->job;
+        t->job = NULL;
+        j->events->on_removed(j, NULL);
+    }
+}
+
+static void
+fake_remove(struct engine *en, struct engine_job *j)
+{
+    struct thing *t = thing_of(j->uid);
+    assert_int_not_equal(t->state, THING_RUNNING);
+    t->job = j;
+    loop_post(en->loop, after_remove, t);
+}
+
+static void
+fake_sweep(struct engine *en, const char *const *known)
+{
+    UNUSED(en);
+    UNUSED(known);
+}
+
+#define FAKE(n)                                                                          \
+    {                                                                                    \
+        .name = n, .open = fake_open, .close = fake_close, .probe = fake_probe,          \
+        .launch = fake_launch, .adopt = fake_adopt, .stop = fake_stop,                   \
+        .remove = fake_remove, .sweep = fake_sweep,                                      \
+    }
+static const struct engine_ops fake_docker = FAKE("docker");
+static const struct engine_ops fake_process = FAKE("process");
+static const struct engine_ops *const fakes[AGENT_ENGINES] = {&fake_docker,
+                                                              &fake_process};
+
+/* --- fixture -------------------------------------------------------------------------
+ */
+
+struct fixture {
+    struct loop *loop;
+    struct fake_api api;
+    struct agent_opts opts;
+    struct agent *agent;
+    char dir[64];
+};
+
+#define wait_for(f, cond)                                                                \
+    do {                                                                                 \
+        int64_t until_ = clock_now_ms() + WAIT_MS;                                       \
+        while (!(cond)) {                                                                \
+            if (clock_now_ms() > until_)                                                 \
+                fail_msg("timed out waiting for " #cond);                                \
+            loop_turn((f)->loop, 100);                                                   \
+        }                                                                                \
+    } while (0)
+
+static void
+agent_up(struct fixture *f)
+{
+    struct error e = ERROR_INIT;
+    if (agent_start(f->loop, &f->opts, &f->agent, &e) < 0)
+        fail_msg("%s", e.msg);
+}
+
+/* Not while a connection is being made: libcurl closes such a socket before it says so.
+ */
+static void
+agent_down(struct fixture *f)
+{
+    for (int i = 0; i < 100 && !server_settled(f->agent->server); i++)
+        loop_turn(f->loop, 1);
+    agent_stop(f->agent);
+}
+
+static void
+agent_restart(struct fixture *f)
+{
+    agent_down(f);
+    agent_up(f);
+}
+
+static int
+setup(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct fixture *f = xnew(struct fixture);
+    memset(&machine, 0, sizeof(machine));
+    machine.available = true;
+    snprintf(f->dir, sizeof(f->dir), "/tmp/drover-agent-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    assert_int_equal(loop_new(&f->loop, &e), 0);
+    fake_api_start(&f->api, f->loop);
+    f->opts = (struct agent_opts){.url = f->api.url,
+                                  .token = "drj_test",
+                                  .dir = f->dir,
+                                  .program = "/bin/false",
+                                  .engines = fakes};
+    agent_up(f);
+    *state = f;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+    agent_down(f);
+    fake_api_stop(&f->api);
+    for (int i = 0; i < 20; i++)
+        loop_turn(f->loop, 0); /* posted frees */
+    loop_free(f->loop);
+    assert_int_equal(fs_remove_tree(f->dir, &e), 0);
+    free(f);
+    return 0;
+}
+
+#define agent_field(f, name, field) fake_api_agent(&(f)->api, name, field)
+#define state_is(f, name, s) streq(agent_field(f, name, "state"), s)
+#define U1 "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c001"
+
+static void
+assert_log(struct fixture *f, const char *uid, const char *want)
+{
+    auto_str got = STR_INIT(1 << 20);
+    fake_api_log(&f->api, uid, &got);
+    assert_string_equal(got.ptr, want);
+}
+
+/* --- tests ---------------------------------------------------------------------------
+ */
+
+static void
+whole_life(void **state)
+{
+    struct fixture *f = *state;
+    json_object_set_new(f->api.secrets, "s1",
+                        json_pack("{s:{s:s}}", "data", "TOKEN", "aHVudGVyMg=="));
+    fake_api_bind(&f->api, "a", U1,
+                  "{\"spec\":{\"envFrom\":[{\"secretRef\":{\"name\":\"s1\"}}]}}");
+    wait_for(f, state_is(f, "a", "Running"));
+    struct thing *t = thing_of(U1);
+    assert_string_equal(t->secret, "hunter2");
+    assert_int_equal(journal_len(f->agent->journal), 1);
+    assert_string_not_equal(agent_field(f, "a", "startedAt"), "");
+    thing_exit(t, 4, 0);
+    wait_for(f, state_is(f, "a", "Exited"));
+    assert_string_equal(agent_field(f, "a", "exitCode"), "4");
+    assert_string_equal(agent_field(f, "a", "logLength"), "19");
+    assert_string_equal(agent_field(f, "a", "lastOutput"), "hello\n");
+    wait_for(f, streq(agent_field(f, "a", "released"), "true"));
+    wait_for(f, journal_len(f->agent->journal) == 0);
+    assert_log(f, U1, "hello\n");
+    assert_int_equal(t->starts, 1);
+    assert_int_equal(t->state, THING_REMOVED);
+    wait_for(f, f->api.instance_status != NULL && f->api.lease != NULL);
+
+    /* The identity is kept; nothing is done twice after a restart. */
+    unsigned lists = f->api.n_lists;
+    f->opts.token = NULL;
+    agent_restart(f);
+    wait_for(f, f->api.n_lists > lists);
+    fake_api_patch(&f->api, "a", "{\"metadata\":{\"labels\":{\"x\":\"y\"}}}");
+    fake_api_bind(&f->api, "b", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002", NULL);
+    wait_for(f, state_is(f, "b", "Running"));
+    assert_int_equal(t->starts, 1);
+    assert_int_equal(f->api.n_enrol, 1);
+}
+
+static void
+claims_in_doubt(void **state)
+{
+    struct fixture *f = *state;
+    /* The job changes under the claim: read again, claim again. */
+    f->api.conflict = 2;
+    fake_api_bind(&f->api, "a", U1, NULL);
+    wait_for(f, state_is(f, "a", "Running"));
+    assert_int_equal(f->api.conflict, 0);
+    /* The claim is carried out and its answer lost. */
+    f->api.lose = 1;
+    fake_api_bind(&f->api, "b", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002", NULL);
+    wait_for(f, state_is(f, "b", "Running"));
+    assert_int_equal(thing_of("0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002")->starts, 1);
+    /* Another journal has it: lost, never started. */
+    fake_api_bind(&f->api, "c", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c003",
+                  "{\"status\":{\"agent\":{\"state\":\"Running\",\"claim\":"
+                  "{\"journalID\":\"other\",\"instanceUID\":\"i\"}}}}");
+    wait_for(f, state_is(f, "c", "Lost"));
+    assert_string_equal(agent_field(f, "c", "reason"), "JournalLost");
+    assert_string_equal(agent_field(f, "c", "released"), "true");
+    assert_int_equal(thing_of("0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c003")->starts, 0);
+}
+
+static void
+refusals(void **state)
+{
+    struct fixture *f = *state;
+    fake_api_bind(&f->api, "big", U1,
+                  "{\"spec\":{\"reservation\":{\"cpuMilli\":100000000}}}");
+    wait_for(f, state_is(f, "big", "Rejected"));
+    assert_string_equal(agent_field(f, "big", "reason"), "OutOfCapacity");
+    fake_api_bind(&f->api, "eng", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002",
+                  "{\"spec\":{\"engine\":\"oci\"}}");
+    wait_for(f, state_is(f, "eng", "Rejected"));
+    assert_string_equal(agent_field(f, "eng", "reason"), "EngineMissing");
+    fake_api_bind(&f->api, "sec", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c003",
+                  "{\"spec\":{\"envFrom\":[{\"secretRef\":{\"name\":\"none\"}}]}}");
+    wait_for(f, state_is(f, "sec", "Failed"));
+    assert_string_equal(agent_field(f, "sec", "reason"), "SecretMissing");
+    wait_for(f, streq(agent_field(f, "sec", "released"), "true"));
+    fake_api_bind(&f->api, "off", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c004",
+                  "{\"spec\":{\"desiredState\":\"Stopped\",\"stopReason\":\"X\"}}");
+    wait_for(f, state_is(f, "off", "Cancelled"));
+    assert_string_equal(agent_field(f, "off", "reason"), "X");
+    wait_for(f, journal_len(f->agent->journal) == 0);
+    for (size_t i = 0; i < machine.n; i++)
+        assert_int_equal(machine.things[i].starts, 0);
+}
+
+static void
+waits_for_the_release(void **state)
+{
+    struct fixture *f = *state;
+    fake_api_bind(&f->api, "a", U1, "{\"spec\":{\"released\":false}}");
+    wait_for(f, state_is(f, "a", "Claimed") && journal_len(f->agent->journal) == 1);
+    agent_restart(f);
+    wait_for(f, f->agent->listed);
+    assert_int_equal(thing_of(U1)->starts, 0);
+    fake_api_patch(&f->api, "a", "{\"spec\":{\"released\":true}}");
+    wait_for(f, state_is(f, "a", "Running"));
+    assert_int_equal(thing_of(U1)->starts, 1);
+}
+
+static void
+stop_abort_delete(void **state)
+{
+    struct fixture *f = *state;
+    const char *u2 = "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002";
+    const char *u3 = "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c003";
+    fake_api_bind(&f->api, "a", U1, NULL);
+    fake_api_bind(&f->api, "b", u2, NULL);
+    fake_api_bind(&f->api, "c", u3, NULL);
+    wait_for(f, state_is(f, "a", "Running") && state_is(f, "b", "Running") &&
+                    state_is(f, "c", "Running"));
+    fake_api_patch(&f->api, "a", "{\"spec\":{\"desiredState\":\"Stopped\"}}");
+    wait_for(f, state_is(f, "a", "Exited"));
+    assert_string_equal(agent_field(f, "a", "signal"), "SIGTERM");
+    assert_int_equal(thing_of(U1)->stops, 1);
+    fake_api_patch(&f->api, "b", "{\"spec\":{\"desiredState\":\"Aborted\"}}");
+    wait_for(f, state_is(f, "b", "Exited"));
+    assert_int_equal(thing_of(u2)->kills, 1);
+    fake_api_delete(&f->api, "c");
+    wait_for(f, thing_of(u3)->state == THING_REMOVED);
+    assert_int_equal(thing_of(u3)->stops, 1);
+    wait_for(f, journal_len(f->agent->journal) == 0);
+}
+
+/* The object vanished while nobody watched: only the whole list tells. */
+static void
+gone_while_away(void **state)
+{
+    struct fixture *f = *state;
+    fake_api_bind(&f->api, "a", U1, NULL);
+    wait_for(f, state_is(f, "a", "Running"));
+    agent_down(f);
+    fake_api_delete(&f->api, "a");
+    agent_up(f);
+    wait_for(f, thing_of(U1)->state == THING_REMOVED);
+    wait_for(f, journal_len(f->agent->journal) == 0);
+    assert_int_equal(thing_of(U1)->starts, 1);
+}
+
+static void
+server_in_trouble(void **state)
+{
+    struct fixture *f = *state;
+    fake_api_bind(&f->api, "a", U1, NULL);
+    wait_for(f, state_is(f, "a", "Running"));
+    /* The end waits for its acknowledgement, and the container for the end. */
+    f->api.down = true;
+    thing_exit(thing_of(U1), 5, 0);
+    int64_t until = clock_now_ms() + 300;
+    while (clock_now_ms() < until)
+        loop_turn(f->loop, 20);
+    assert_int_equal(thing_of(U1)->state, THING_EXITED);
+    agent_restart(f); /* it is told again from what the engine knows */
+    f->api.down = false;
+    wait_for(f, state_is(f, "a", "Exited"));
+    assert_string_equal(agent_field(f, "a", "exitCode"), "5");
+    wait_for(f, journal_len(f->agent->journal) == 0);
+    assert_log(f, U1, "hello\n");
+    /* An expired watch is a new list. */
+    unsigned lists = f->api.n_lists;
+    fake_api_expire_watch(&f->api);
+    wait_for(f, f->api.n_lists > lists);
+    fake_api_bind(&f->api, "b", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002", NULL);
+    wait_for(f, state_is(f, "b", "Running"));
+}
+
+static void
+dead_man(void **state)
+{
+    struct fixture *f = *state;
+    const char *u2 = "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002";
+    f->api.lost_after = "1s";
+    agent_restart(f);
+    fake_api_bind(&f->api, "a", U1, "{\"spec\":{\"interruptible\":true}}");
+    fake_api_bind(&f->api, "b", u2, NULL);
+    wait_for(f, state_is(f, "a", "Running") || thing_of(U1)->stops > 0);
+    f->api.down = true;
+    wait_for(f, thing_of(U1)->state == THING_EXITED);
+    assert_int_equal(thing_of(U1)->stops, 1);
+    assert_int_equal(thing_of(u2)->stops, 0); /* it may not be replaced: it goes on */
+    f->api.down = false;
+    wait_for(f, state_is(f, "a", "Exited"));
+    assert_int_equal(thing_of(u2)->stops, 0);
+}
+
+static bool
+all_over(struct fixture *f, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "j%u", i);
+        if (!streq(agent_field(f, name, "released"), "true"))
+            return false;
+    }
+    return journal_len(f->agent->journal) == 0;
+}
+
+/* Restarts, lost answers, failing requests and expired watches at random moments. */
+static void
+random_trouble(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 12 };
+    char uids[N][ID_UUID_LEN];
+    unsigned char seed[32] = {0};
+    machine.quick = true;
+    snprintf((char *)seed, sizeof(seed), "%lld", (long long)clock_now_ns());
+    print_message("seed %s\n", (char *)seed);
+    id_seed(seed);
+    for (unsigned i = 0; i < N; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "j%u", i);
+        id_uuid4(uids[i]);
+        fake_api_bind(&f->api, name, uids[i], NULL);
+    }
+    for (int round = 0; round < 60 && !all_over(f, N); round++) {
+        f->api.fail = id_uniform(3);
+        f->api.lose = id_uniform(3);
+        f->api.conflict = id_uniform(2);
+        if (id_uniform(4) == 0)
+            fake_api_expire_watch(&f->api);
+        unsigned turns = id_uniform(40);
+        while (turns-- > 0)
+            loop_turn(f->loop, 2);
+        agent_restart(f);
+    }
+    f->api.fail = f->api.lose = f->api.conflict = 0;
+    wait_for(f, all_over(f, N));
+    for (unsigned i = 0; i < N; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "j%u", i);
+        assert_int_equal(thing_of(uids[i])->starts, 1);
+        assert_string_equal(agent_field(f, name, "state"), "Exited");
+        assert_string_equal(agent_field(f, name, "exitCode"), "0");
+        assert_log(f, uids[i], "hello\n");
+    }
+    id_seed(NULL);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(whole_life),        T(claims_in_doubt),
+        T(refusals),          T(waits_for_the_release),
+        T(stop_abort_delete), T(gone_while_away),
+        T(server_in_trouble), T(dead_man),
+        T(random_trouble),
+    };
+    cmocka_set_test_filter(getenv("TEST_FILTER"));
+    log_set_spec(getenv("TEST_LOG") != NULL ? getenv("TEST_LOG") : "error");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
