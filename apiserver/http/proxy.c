@@ -143,7 +143,9 @@ start_stream(struct proxied *x, const struct http_reply *reply)
 static void
 on_headers(void *arg, const struct http_reply *reply)
 {
-    start_stream(arg, reply);
+    /* The body of a refusal does not come in pieces: it is in the reply at the end. */
+    if (reply->status / 100 == 2)
+        start_stream(arg, reply);
 }
 
 static bool
@@ -168,6 +170,8 @@ on_done(void *arg, const struct http_reply *reply, const struct error *e)
 
     x->transfer = NULL;
     x->ended = true;
+    if (e->code == ERR_OK && reply->status / 100 != 2)
+        str_add(&x->block, reply->body.ptr, reply->body.len);
     if (e->code == ERR_OK)
         start_stream(x, reply);
     if (x->stream != NULL)

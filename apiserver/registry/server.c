@@ -161,7 +161,7 @@ put_namespace(struct bootstrap *b, const char *name)
         put(b, kinds_by_resource(b->s->kinds, "namespaces"), WRITE_CREATE, name, json);
 }
 
-/* The object for a served kind: its document. A merge keeps uid and status. */
+/* The object for a served kind: its document. An update keeps uid and status. */
 static void
 put_crd(struct bootstrap *b, const struct kind_entry *entry)
 {
@@ -172,7 +172,7 @@ put_crd(struct bootstrap *b, const struct kind_entry *entry)
     bool there = store_peek(b->s->store, &key) != NULL;
     autofree char *json = json_dumps(entry->crd, JSON_COMPACT);
 
-    put(b, crds, there ? WRITE_MERGE : WRITE_CREATE, name, json);
+    put(b, crds, there ? WRITE_UPDATE : WRITE_CREATE, name, json);
 }
 
 static void

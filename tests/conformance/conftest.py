@@ -23,14 +23,14 @@ def program(name):
 class Server:
     """One API server process; ready when its log says that it serves."""
 
-    def __init__(self, path):
+    def __init__(self, path, *args):
         self.path = path
         self.kubeconfig = path / "data" / "kubeconfig"
         self.log = open(path / "log", "wb")
         read_end, write_end = os.pipe()
         self.process = subprocess.Popen(
             [program("drover-apiserver"), "--data-dir", path / "data",
-             "--listen", "127.0.0.1:0", "--unix-socket", path / "api.sock"],
+             "--listen", "127.0.0.1:0", "--unix-socket", path / "api.sock", *args],
             stderr=write_end, stdin=subprocess.DEVNULL)
         os.close(write_end)
         with os.fdopen(read_end, "rb", buffering=0) as stderr:
