@@ -381,9 +381,8 @@ state_of(const struct job *j, const struct engine_result *r)
     case ENGINE_UNAVAILABLE:
         return j->stop_sent != JOB_RUN && !r->started ? "Cancelled" : "Failed";
     case ENGINE_LOST:
-        return "Lost";
     case ENGINE_REBOOTED:
-        return "Lost";
+        break;
     }
     return "Lost";
 }

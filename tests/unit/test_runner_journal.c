@@ -100,9 +100,13 @@ write_file(const char *name, const char *text)
 static void
 refuses_what_it_cannot_read(void **state)
 {
-    static const char *const bad[] = {"", "{", "[]", "{\"uid\":\"x\"}",
-                                      "{\"uid\":\"x\",\"name\":\"n\",\"engine\":\"d\","
-                                      "\"gpus\":[1]}"};
+    static const char *const bad[] = {
+        "",
+        "{",
+        "[]",
+        "{\"uid\":\"x\"}",
+        "{\"uid\":\"x\",\"name\":\"n\",\"engine\":\"d\",\"gpus\":[1]}",
+    };
     UNUSED(state);
     journal_close(open_journal());
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

@@ -118,28 +118,49 @@ set_available(struct engine *en, const char *version)
     tell_status(en, changed);
 }
 
-/* The greatest version both sides speak, as "/v1.41"; false when there is none. */
+struct api_version {
+    long major, minor;
+};
+
+static bool
+parse_version(const char *text, struct api_version *ret)
+{
+    char *end;
+    if (text == NULL)
+        return false;
+    ret->major = strtol(text, &end, 10);
+    if (end == text || *end != '.')
+        return false;
+    const char *minor = end + 1;
+    ret->minor = strtol(minor, &end, 10);
+    return end != minor && *end == '\0' && ret->major > 0 && ret->major < 1000 &&
+           ret->minor >= 0 && ret->minor < 1000;
+}
+
+static bool
+older(const struct api_version *a, const struct api_version *b)
+{
+    return a->major != b->major ? a->major < b->major : a->minor < b->minor;
+}
+
+/* The greatest version both sides speak, as "/v1.41"; false when the daemon's cannot be
+ * read. A daemon whose oldest is newer than what we know gets its oldest: the API grows.
+ */
 static bool
 negotiate(const json_t *version, char *out, size_t size)
 {
-    const char *max = json_string_value(json_object_get(version, "ApiVersion"));
-    const char *min = json_string_value(json_object_get(version, "MinAPIVersion"));
-    int major = API_MAX_MAJOR;
-    int minor = API_MAX_MINOR;
-    int v[2];
-    if (max == NULL || sscanf(max, "%4d.%4d", &v[0], &v[1]) != 2)
+    struct api_version use = {API_MAX_MAJOR, API_MAX_MINOR};
+    struct api_version max;
+    struct api_version min;
+    if (!parse_version(json_string_value(json_object_get(version, "ApiVersion")), &max))
         return false;
-    if (v[0] < major || (v[0] == major && v[1] < minor)) {
-        major = v[0];
-        minor = v[1];
-    }
-    if (min != NULL && sscanf(min, "%4d.%4d", &v[0], &v[1]) == 2 &&
-        (v[0] > major || (v[0] == major && v[1] > minor))) {
-        /* Newer than what we know; the API only grows, so its oldest is our best. */
-        major = v[0];
-        minor = v[1];
-    }
-    snprintf(out, size, "/v%d.%d", major, minor);
+    if (older(&max, &use))
+        use = max;
+    if (parse_version(json_string_value(json_object_get(version, "MinAPIVersion")),
+                      &min) &&
+        older(&use, &min))
+        use = min;
+    snprintf(out, size, "/v%ld.%ld", use.major, use.minor);
     return true;
 }
 
