@@ -236,8 +236,8 @@ start_core(struct program *p, struct error *e)
         return -(int)e->code;
     struct api_hooks hooks = auth_hooks(p->auth);
     api_server_set_hooks(p->server, &hooks);
-    struct front_opts fo = {p->server, p->auth, p->proxy};
-    p->front = front_new(&fo);
+    struct front_opts front = {p->server, p->auth, p->proxy};
+    p->front = front_new(&front);
     return api_server_start_loops(p->server, e);
 }
 

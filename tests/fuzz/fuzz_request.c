@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What arrives before anybody is authenticated or a schema is known: line 1 a path, line 2
- * an Accept header, line 3 a continue-like token, the rest a body whose name is looked for.
+ * What arrives before anybody is authenticated or a schema is known: line 1 a path, line
+ * 2 an Accept header, line 3 a continue-like token, the rest a body whose name is looked
+ * for.
  */
 #include <stdint.h>
 #include <stdlib.h>
