@@ -216,16 +216,17 @@ map_instance(const struct lister *l, const struct object *before,
     char old_phase[32] = "", phase[32] = "";
 
     UNUSED(state);
+    const struct object *o = now != NULL ? now : before;
+    bug_if(o == NULL);
     if (before != NULL && now != NULL) {
         object_get_string(before, "status.phase", old_phase, sizeof(old_phase));
         object_get_string(now, "status.phase", phase, sizeof(phase));
         if (streq(old_phase, phase))
             return;
     }
-    lister_index(l, &resource_jobs, INDEX_JOBS_BY_INSTANCE,
-                 now != NULL ? now->uid : before->uid, &jobs);
-    vec_foreach (o, &jobs.list)
-        keys->add(keys, (*o)->ns, (*o)->name);
+    lister_index(l, &resource_jobs, INDEX_JOBS_BY_INSTANCE, o->uid, &jobs);
+    vec_foreach (j, &jobs.list)
+        keys->add(keys, (*j)->ns, (*j)->name);
 }
 
 static int

@@ -179,7 +179,7 @@ read_capacity(const struct object *o, struct resource_have *have)
     const char *cursor = NULL;
     char arch[32];
 
-    memset(have, 0, sizeof(*have)); /* compared as bytes */
+    memset(have, 0, sizeof(*have));
     have->cpu_milli = object_get_int(o, "status.agent.inventory.cpus", 0) * 1000;
     have->memory_mib = object_get_int(o, "status.agent.inventory.memoryMiB", 0);
     have->disk_mib = object_get_int(o, "status.agent.inventory.diskMiB", 0);

@@ -18,6 +18,6 @@ enum sched_standing scheduler_standing(const struct object *job);
 int scheduler_tell_waiting(struct scheduler *s, const struct object *job,
                            struct error *e) WARN_UNUSED;
 void scheduler_tell_holding(struct scheduler *s, const struct object *job);
-void scheduler_tell_instance(struct scheduler *s, const struct object *instance);
+void scheduler_tell_instance(struct scheduler *s, const struct object *o);
 
 #endif

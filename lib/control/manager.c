@@ -156,6 +156,7 @@ watch_event(const struct watch *w, const struct object *before, const struct obj
         {sink_add}, w->r, fresh ? WORKQUEUE_RESYNC : WORKQUEUE_LIVE};
     const struct object *o = now != NULL ? now : before;
 
+    bug_if(o == NULL);
     switch (w->spec->how) {
     case WATCH_SELF:
         sink_add(&rs.sink, o->ns, o->name);

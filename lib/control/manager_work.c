@@ -363,6 +363,7 @@ reconcile_create(const struct reconcile_env *env, const struct resource *r,
         rc = client_create(env->client, r, ns, body, &o, e);
     if (rc < 0)
         return rc;
+    bug_if(o == NULL);
     wrote(env, r, o->revision);
     if (ret != NULL)
         *ret = move_ptr(o);
@@ -382,6 +383,7 @@ reconcile_patch(const struct reconcile_env *env, const struct resource *r,
         rc = client_patch(env->client, r, key->ns, key->name, &o, patch, &after, e);
     if (rc < 0)
         return rc;
+    bug_if(after == NULL);
     wrote(env, r, after->revision);
     return 0;
 }

@@ -48,6 +48,7 @@ reads(void **state)
     struct error e = ERROR_INIT;
 
     UNUSED(state);
+    UNUSED(ca);
     assert_int_equal(client_context_load(path, NULL, &c, &e), 0);
     assert_string_equal(c.name, "one");
     assert_string_equal(c.ns, "team");

@@ -280,6 +280,7 @@ read_all_the_time(void *arg)
     while (!atomic_load(&r->stop)) {
         auto_object_list list = {0};
         auto_object *o = informer_find(r->inf, "default", "n1");
+        UNUSED(o);
         informer_index(r->inf, "run", "r", &list);
         vec_foreach (p, &list.list)
             if ((*p)->len == 0)

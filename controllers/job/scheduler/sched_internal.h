@@ -129,7 +129,7 @@ struct scheduler {
 
 /* sched_pool.c */
 struct pool *sched_pool(struct scheduler *s, const char *ns, const char *fleet);
-void sched_pool_free(void *pool);
+void sched_pool_free(void *arg);       /* struct pool */
 void sched_node_leave(struct node *n); /* out of its cell */
 void sched_node_enter(struct node *n); /* into the cell of what is free now */
 bool sched_fits(const struct shape *sh, const struct node *n, struct reservation *ret);
@@ -144,6 +144,6 @@ void sched_dequeue(struct scheduler *s, struct job *j);
 void sched_mark_unfit(struct scheduler *s, struct shape *sh);
 /* Something became free on n: shapes that fit it now are open again. */
 void sched_reopen(struct scheduler *s, const struct node *n);
-void sched_shape_free(void *shape);
+void sched_shape_free(void *arg); /* struct shape */
 
 #endif

@@ -211,12 +211,28 @@ clear_facts(struct node *n)
 }
 
 static bool
+same_capacity(const struct resource_have *a, const struct resource_have *b)
+{
+    if (a->cpu_milli != b->cpu_milli || a->arch != b->arch ||
+        a->memory_mib != b->memory_mib || a->disk_mib != b->disk_mib ||
+        a->gpu_free != b->gpu_free || a->n_gpus != b->n_gpus)
+        return false;
+    for (size_t i = 0; i < a->n_gpus; i++) {
+        const struct gpu_have *x = &a->gpus[i], *y = &b->gpus[i];
+        if (x->vendor != y->vendor || !streq(x->name, y->name) ||
+            x->memory_mib != y->memory_mib || x->compute_major != y->compute_major ||
+            x->compute_minor != y->compute_minor)
+            return false;
+    }
+    return true;
+}
+
+static bool
 same_facts(const struct node *n, const struct sched_instance *i)
 {
     if (!n->known || n->usable != i->usable || n->engines != i->engines ||
         !streq(n->name, i->name) || !streq(n->pool->fleet, i->fleet) ||
-        !streq(n->pool->ns, i->ns) ||
-        memcmp(n->capacity, i->capacity, sizeof(*n->capacity)) != 0)
+        !streq(n->pool->ns, i->ns) || !same_capacity(n->capacity, i->capacity))
         return false;
     for (size_t g = 0; g < n->capacity->n_gpus; g++)
         if (!streq(n->gpu_uuids[g], i->gpu_uuids[g]))

@@ -74,7 +74,7 @@ void scheduler_free(struct scheduler *s);
 void scheduler_set_instance(struct scheduler *s, const struct sched_instance *i);
 void scheduler_remove_instance(struct scheduler *s, const char *uid);
 /* The job waits. Replaces what was known of it, an assumed decision too. */
-void scheduler_queue(struct scheduler *s, const struct sched_job *j);
+void scheduler_queue(struct scheduler *s, const struct sched_job *from);
 void scheduler_hold(struct scheduler *s, const struct sched_hold *h);
 /* Neither waits nor occupies any more. Unknown uids are ignored. */
 void scheduler_remove_job(struct scheduler *s, const char *uid);
