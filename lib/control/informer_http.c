@@ -77,7 +77,8 @@ fail(struct reflector *r, const struct error *e)
         log_debug("revision too old, listing again", "resource=%s", plural);
         r->next = REFLECTOR_LIST;
         schedule(r, r->failures == 0);
-        r->failures++;
+        if (r->failures == 0)
+            r->failures = 1;
         return;
     }
     if (informer_connected(r->inf))
