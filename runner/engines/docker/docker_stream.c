@@ -44,7 +44,7 @@ split_time(struct docker_entry *en)
         return;
     size_t n = (size_t)(space - en->bytes.ptr);
     int64_t ns;
-    if (!clock_parse(en->bytes.ptr, n, &ns))
+    if (!clock_parse(en->bytes.ptr, n, &ns) || ns < 0)
         return;
     en->unix_ns = ns;
     en->bytes.ptr += n + 1;
