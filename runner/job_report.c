@@ -298,11 +298,19 @@ report_done(struct job *j)
     loop_timer_free(j->claim_retry);
 }
 
+/* Nothing is said after the end, be it told in this life or in an earlier one (whose
+ * engine may not have answered yet). */
+static bool
+over(const struct job *j)
+{
+    return j->report.end_seq != 0 || j->view.agent_terminal;
+}
+
 void
 report_state(struct job *j, const char *state)
 {
     struct job_report *r = &j->report;
-    if (r->end_seq != 0 || (r->state != NULL && streq(r->state, state)))
+    if (over(j) || (r->state != NULL && streq(r->state, state)))
         return;
     r->state = state;
     r->since_ns = clock_wall_ns();
@@ -314,7 +322,7 @@ void
 report_pull(struct job *j, const struct engine_progress *p)
 {
     struct job_report *r = &j->report;
-    if (r->end_seq != 0)
+    if (over(j))
         return;
     bool first = r->state == NULL || !streq(r->state, "Pulling");
     if (first) {
@@ -333,7 +341,7 @@ void
 report_started(struct job *j, int64_t started_ns)
 {
     struct job_report *r = &j->report;
-    if (r->end_seq != 0)
+    if (over(j))
         return;
     r->started_ns = started_ns;
     if (r->state != NULL && streq(r->state, "Stopping")) {

@@ -82,7 +82,12 @@ static const struct {
 
     /* another journal's claim */
     {"claimed by a lost journal", {NEW, .claim = JOB_CLAIM_OTHER}, JOB_SAY_LOST},
-    {"and over", {NEW, .claim = JOB_CLAIM_OTHER, .server_terminal = true}, JOB_FORGET},
+    {"and over",
+     {NEW, .claim = JOB_CLAIM_OTHER, .server_terminal = true},
+     JOB_SAY_FREED},
+    {"and over, its release told",
+     {NEW, .claim = JOB_CLAIM_OTHER, .server_terminal = true, .server_freed = true},
+     JOB_FORGET},
 
     /* stop, abort, deletion */
     {"stopped before the claim", {NEW, .desired = JOB_STOP}, JOB_SAY_CANCELLED},
