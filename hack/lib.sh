@@ -12,10 +12,13 @@ die() {
     exit 1
 }
 
+# shellcheck disable=SC2034 # used by those who source this
 BUILD_PACKAGES=(gcc cmake ninja-build pkg-config libmicrohttpd-dev libjansson-dev libyaml-dev
     libcurl4-gnutls-dev libsodium-dev libgnutls28-dev uthash-dev libpcre2-dev libseccomp-dev
     zlib1g-dev ca-certificates)
+# shellcheck disable=SC2034
 RUN_PACKAGES=(docker.io busybox-static procps)
+# shellcheck disable=SC2034
 TEST_PACKAGES=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev libcmocka-dev ccache
     python3-pytest universal-ctags shellcheck codespell git curl unzip npm iproute2)
 
