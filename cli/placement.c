@@ -13,8 +13,9 @@ struct candidate {
     const json_t *instance;
     struct resource_have capacity, free;
     enum resource_lack lack;
-    const char *why_not; /* other than resources; NULL */
-    int distance;        /* smaller is nearer */
+    const char *why_not;    /* other than resources; NULL */
+    const char *why_detail; /* the agent's words for it; "" */
+    int distance;           /* smaller is nearer */
 };
 
 static bool
@@ -115,17 +116,18 @@ subtract_jobs(struct candidate *c, const json_t *jobs)
     }
 }
 
-static bool
-has_engine(const json_t *instance, const char *name)
+/* NULL: the agent reported no such engine. */
+static const json_t *
+find_engine(const json_t *instance, const char *name)
 {
     size_t i;
     const json_t *en;
 
     json_array_foreach (js_get(instance, "status.agent.engines"), i, en) {
         if (streq(js(en, "name"), name))
-            return json_is_true(json_object_get(en, "available"));
+            return en;
     }
-    return false;
+    return NULL;
 }
 
 static void
@@ -133,8 +135,10 @@ judge(struct candidate *c, const json_t *job, const struct resource_req *req,
       const json_t *jobs)
 {
     const char *engine = js(job, "spec.image")[0] != '\0' ? "docker" : "process";
+    const json_t *have = find_engine(c->instance, engine);
     struct reservation r;
 
+    c->why_detail = "";
     read_capacity(c->instance, &c->capacity);
     c->free = c->capacity;
     subtract_jobs(c, jobs);
@@ -146,7 +150,8 @@ judge(struct candidate *c, const json_t *job, const struct resource_req *req,
     } else if (json_is_true(js_get(c->instance, "spec.unschedulable"))) {
         c->why_not = "is cordoned";
         c->distance += 500;
-    } else if (!has_engine(c->instance, engine)) {
+    } else if (!json_is_true(json_object_get(have, "available"))) {
+        c->why_detail = js(have, "message");
         c->why_not = streq(engine, "docker")
                          ? "has no usable docker engine, which the image needs"
                          : "has no usable process engine";
@@ -170,10 +175,16 @@ print_candidate(const struct candidate *c, const struct resource_req *req, FILE 
 
     if (c->lack != RESOURCE_FITS)
         resources_lack_text(c->lack, req, &c->capacity, &c->free, &text);
-    fprintf(out, "  %s: %s%s%s\n", js(c->instance, "metadata.name"),
-            c->why_not != NULL ? c->why_not : "",
-            c->why_not != NULL && text.len > 0 ? "; " : "",
-            text.len > 0 || c->why_not != NULL ? text.ptr : "has room now");
+    fprintf(out, "  %s: ", js(c->instance, "metadata.name"));
+    if (c->why_not != NULL)
+        fputs(c->why_not, out);
+    if (c->why_detail[0] != '\0')
+        fprintf(out, " (%s)", c->why_detail);
+    if (text.len > 0)
+        fprintf(out, "%s%s", c->why_not != NULL ? "; " : "", text.ptr);
+    else if (c->why_not == NULL)
+        fputs("has room now", out);
+    fputc('\n', out);
 }
 
 void
