@@ -33,6 +33,7 @@ struct docker_log {
     struct docker_cursor cursor;
     struct docker_call *call;
     struct loop_timer *retry;
+    struct loop_hook *flush; /* one write per turn of the loop */
     struct str batch;
 
     bool finishing;
@@ -49,6 +50,7 @@ struct docker_log {
 };
 
 static void start_call(struct docker_log *l);
+static void append_batch(struct docker_log *l);
 
 static void
 on_retry(void *arg)
@@ -56,6 +58,12 @@ on_retry(void *arg)
     struct docker_log *l = arg;
     if (l->call == NULL)
         start_call(l);
+}
+
+static void
+on_turn_end(void *arg)
+{
+    append_batch(arg);
 }
 
 struct docker_log *
@@ -66,6 +74,7 @@ docker_log_new(struct engine *en, const struct engine_job *j)
     l->uid = xstrdup(j->uid);
     l->dir = fs_join(j->dir, "log");
     l->retry = loop_timer_new(en->loop, "docker log retry", on_retry, l);
+    l->flush = loop_before_sleep(en->loop, "docker log", on_turn_end, l);
     docker_demux_init(&l->demux);
     str_init(&l->batch, BATCH_MAX);
     return l;
@@ -78,6 +87,9 @@ docker_log_free(struct docker_log *l)
         return;
     docker_call_cancel(&l->call);
     loop_timer_free(l->retry);
+    loop_hook_free(l->flush);
+    if (l->segments != NULL)
+        append_batch(l);
     segment_close(l->segments);
     docker_demux_done(&l->demux);
     str_done(&l->batch);
@@ -329,7 +341,6 @@ on_bytes(void *arg, const char *bytes, size_t n)
         log_warn_rl("log stream not understood", "uid=%s error=\"%s\"", l->uid, e.msg);
         docker_demux_reset(&l->demux);
     }
-    append_batch(l);
 }
 
 static void
@@ -360,6 +371,7 @@ on_reply(void *arg, const struct docker_reply *r)
 {
     struct docker_log *l = arg;
     docker_demux_reset(&l->demux);
+    append_batch(l);
     if (r->reached && r->status != 200) {
         log_warn_rl("log not readable", "uid=%s status=%d message=\"%s\"", l->uid,
                     r->status, r->message);
@@ -422,6 +434,7 @@ docker_log_finish(struct docker_log *l, void (*done)(void *arg, bool reached), v
     loop_timer_cancel(l->retry);
     docker_call_cancel(&l->call);
     docker_demux_reset(&l->demux);
+    append_batch(l);
     l->finishing = true;
     l->done = done;
     l->done_arg = arg;
