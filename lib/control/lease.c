@@ -55,11 +55,13 @@ lease_next(struct lease *l, int64_t now, int64_t *ret_wake_ms)
     return LEASE_WAIT;
 }
 
+/* A renewal keeps when the lease was acquired; everything else acquires it now. */
 static json_t *
-body(const struct lease *l, const char *holder, int64_t seconds, int64_t transitions,
-     int64_t wall_ns)
+body(const struct lease *l, const char *holder, int64_t seconds, int64_t wall_ns)
 {
     char now[CLOCK_RFC3339_US_LEN], revision[24];
+    bool same = streq(holder, l->holder) || holder[0] == '\0';
+    int64_t transitions = l->transitions + (same ? 0 : 1);
 
     clock_format_us(wall_ns, now);
     snprintf(revision, sizeof(revision), "%llu", (unsigned long long)l->revision);
@@ -69,24 +71,22 @@ body(const struct lease *l, const char *holder, int64_t seconds, int64_t transit
     return json_pack("{s:s, s:s, s:o, s:{s:s, s:I, s:s, s:s, s:I}}", "apiVersion",
                      "coordination.k8s.io/v1", "kind", "Lease", "metadata", meta, "spec",
                      "holderIdentity", holder, "leaseDurationSeconds",
-                     (json_int_t)seconds, "renewTime", now, "acquireTime", now,
+                     (json_int_t)seconds, "renewTime", now, "acquireTime",
+                     same && l->acquired[0] != '\0' ? l->acquired : now,
                      "leaseTransitions", (json_int_t)transitions);
 }
 
 json_t *
-lease_body(struct lease *l, enum lease_do what, int64_t now, int64_t wall_ns)
+lease_body(struct lease *l, int64_t now, int64_t wall_ns)
 {
-    bool renewal = what == LEASE_UPDATE && mine(l);
-
     l->pending_ms = now;
-    return body(l, l->opts.identity, l->opts.duration_ms / 1000,
-                l->transitions + (renewal ? 0 : 1), wall_ns);
+    return body(l, l->opts.identity, l->opts.duration_ms / 1000, wall_ns);
 }
 
 json_t *
 lease_release_body(const struct lease *l, int64_t wall_ns)
 {
-    return body(l, "", 1, l->transitions, wall_ns);
+    return body(l, "", 1, wall_ns);
 }
 
 static void
@@ -98,6 +98,7 @@ take(struct lease *l, const struct object *o, int64_t now)
     l->absent = false;
     l->revision = o->revision;
     object_get_string(o, "spec.holderIdentity", l->holder, sizeof(l->holder));
+    object_get_string(o, "spec.acquireTime", l->acquired, sizeof(l->acquired));
     l->holder_ms =
         object_get_int(o, "spec.leaseDurationSeconds", l->opts.duration_ms / 1000) * 1000;
     l->transitions = object_get_int(o, "spec.leaseTransitions", 0);
@@ -115,6 +116,7 @@ lease_got(struct lease *l, const struct object *o, int64_t now)
     l->absent = true;
     l->revision = 0;
     l->holder[0] = '\0';
+    l->acquired[0] = '\0';
 }
 
 void

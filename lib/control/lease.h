@@ -36,6 +36,7 @@ struct lease {
     bool absent;       /* there is no such object */
     uint64_t revision; /* of the object as known */
     char holder[256];
+    char acquired[32]; /* spec.acquireTime of the holder */
     int64_t holder_ms; /* leaseDurationSeconds of the holder */
     int64_t seen_ms;   /* when that revision was first seen */
     int64_t transitions;
@@ -48,7 +49,7 @@ struct lease {
 /* What to do now; for LEASE_WAIT *ret_wake_ms says when to ask again. */
 enum lease_do lease_next(struct lease *l, int64_t now, int64_t *ret_wake_ms);
 /* The object to POST or PUT; caller decrefs. Call at the moment of sending. */
-json_t *lease_body(struct lease *l, enum lease_do what, int64_t now, int64_t wall_ns);
+json_t *lease_body(struct lease *l, int64_t now, int64_t wall_ns);
 /* Gives the lease back: the body of a PUT that lets anybody take it at once. */
 json_t *lease_release_body(const struct lease *l, int64_t wall_ns);
 /* Result of a GET; o NULL: NOT_FOUND. */

@@ -76,7 +76,7 @@ send_request(struct lease_runner *r, enum lease_do what)
         return;
     }
     q.content_type = "application/json";
-    json_t *body = lease_body(&r->lease, what, clock_now_ms(), clock_wall_ns());
+    json_t *body = lease_body(&r->lease, clock_now_ms(), clock_wall_ns());
     async_json(r->opts.async, &q, body, answered, r);
     json_decref(body);
 }

@@ -46,7 +46,7 @@ drive(struct lease *l, struct client *c, int64_t now, bool down)
     while ((what = lease_next(l, now, &wake)) != LEASE_WAIT) {
         struct error e = ERROR_INIT;
         auto_object *o = NULL;
-        json_t *body = what == LEASE_GET ? NULL : lease_body(l, what, now, now * 1000000);
+        json_t *body = what == LEASE_GET ? NULL : lease_body(l, now, now * 1000000);
         int rc = 0;
         if (down)
             rc = error_set(&e, ERR_UNAVAILABLE, "down");
