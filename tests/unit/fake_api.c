@@ -393,6 +393,17 @@ fake_api_deliver(struct fake_api *f)
     return any;
 }
 
+bool
+fake_api_deliver_only(struct fake_api *f, const struct resource *r)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < f->watchers.len; i++)
+        if (informer_resource(f->watchers.items[i]->inf) == r)
+            any |= deliver_to(f, f->watchers.items[i]);
+    return any;
+}
+
 /* --- for assertions ---------------------------------------------------------------- */
 
 void

@@ -19,6 +19,8 @@ struct client *fake_api_client(struct fake_api *f);
 struct watch_source fake_api_source(struct fake_api *f);
 /* One step for every informer: its list, or its next event; false: all are up to date. */
 bool fake_api_deliver(struct fake_api *f);
+/* Only to the informers of this resource: the others lag behind. */
+bool fake_api_deliver_only(struct fake_api *f, const struct resource *r);
 
 /* Fails the next n requests of this method and path prefix with the status. */
 void fake_api_fail(struct fake_api *f, const char *method, const char *prefix, int status,

@@ -597,6 +597,63 @@ a_forgotten_machine(void **state)
     world_done(&w);
 }
 
+/* The status names a Job that the cache does not have yet (another leader made both): it
+ * is not taken for deleted. When it really is, the run fails and says so. */
+static void
+a_job_unknown_to_the_cache(void **state)
+{
+    struct world w;
+    struct error e = ERROR_INIT;
+    auto_object *job = NULL;
+
+    UNUSED(state);
+    world_init(&w, 10);
+    settle(&w);
+    add_run(&w, "r", NULL);
+    create(&w, &resource_jobs,
+           json_pack("{s:s, s:s, s:{s:s}, s:{s:s, s:s}}", "apiVersion", "drover.dev/v1",
+                     "kind", "Job", "metadata", "name", "r-0-0-0", "spec", "runName", "r",
+                     "runUID", "x"));
+    assert_int_equal(client_get(w.client, &resource_jobs, "default", "r-0-0-0", &job, &e),
+                     0);
+    patch(&w, &resource_runs, "r",
+          json_pack("{s:{s:s, s:s, s:s}}", "status", "phase", "Submitted", "jobName",
+                    "r-0-0-0", "jobUID", job->uid));
+    while (fake_api_deliver_only(w.api, &resource_runs))
+        ;
+    while (manager_step(w.m))
+        ;
+    phase_is(&w, "runs/r", "Submitted", NULL);
+    assert_int_equal(
+        client_delete(w.client, &resource_jobs, "default", "r-0-0-0", NULL, NULL, &e), 0);
+    advance_to(&w, fake_ms + 60000);
+    phase_is(&w, "runs/r", "Failed", "JobDeleted");
+    world_done(&w);
+}
+
+/* A reason that was decided before the bind does not overwrite what came after. */
+static void
+a_late_reason(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 11);
+    settle(&w);
+    add_run(&w, "r", NULL);
+    for (int i = 0; i < 3; i++) { /* the Job is there; its reason is being written */
+        while (fake_api_deliver(w.api))
+            ;
+        while (async_in_flight(w.async) == 0 && manager_step(w.m))
+            ;
+    }
+    patch(&w, &resource_jobs, "r-0-0-0",
+          json_pack("{s:{s:s}}", "spec", "desiredState", "Stopped"));
+    settle(&w);
+    phase_is(&w, "jobs/r-0-0-0", "Terminated", "StoppedByUser");
+    world_done(&w);
+}
+
 static void
 names(void **state)
 {
@@ -622,6 +679,8 @@ main(void)
         cmocka_unit_test(mass_silence),
         cmocka_unit_test(silence_is_counted_from_our_start),
         cmocka_unit_test(a_forgotten_machine),
+        cmocka_unit_test(a_job_unknown_to_the_cache),
+        cmocka_unit_test(a_late_reason),
         cmocka_unit_test(names),
     };
 
