@@ -249,6 +249,7 @@ agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
     a->opts = o;
     a->lock_fd = -1;
     a->jobs = map_new(job_free);
+    a->over = map_new(NULL);
     int r = open_state(a, e);
     if (r == 0)
         r = http_multi_new(l, &a->http, e);
@@ -290,6 +291,7 @@ agent_stop(struct agent *a)
             a->engines[i].ops->close(a->engines[i].en);
     }
     map_free(a->jobs);
+    map_free(a->over);
     streams_free(a->streams);
     server_free(a->server);
     http_multi_free(a->http);

@@ -65,8 +65,9 @@ struct agent {
     const char *masks[AGENT_MASKS + 2];
     struct inventory *inventory; /* NULL until probed */
     struct map *jobs;            /* uid -> struct job */
-    bool listed;                 /* all jobs bound here were seen once */
-    bool dead_man;               /* interruptible jobs must stop */
+    struct map *over; /* uids of jobs that are done with, still at the server */
+    bool listed;      /* all jobs bound here were seen once */
+    bool dead_man;    /* interruptible jobs must stop */
     struct enrol *enrol;
     struct lease *lease;
     struct watch *watch;

@@ -3,6 +3,7 @@
 #include "runner/job.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -81,15 +82,15 @@ drop(struct job *j)
     loop_post(j->a->loop, free_later, j);
 }
 
-/* Only what tells a late event from a new job. */
+/* Nothing will ever be done for it again. Its uid is kept until the server has no such
+ * object: a late event of the watch, older than our last report, must not look like a new
+ * job. */
 static void
-become_stub(struct job *j)
+be_over(struct job *j)
 {
-    shipper_free(j->shipper);
-    j->shipper = NULL;
-    release_run(j);
-    json_decref(j->object);
-    j->object = NULL;
+    if (!j->absent)
+        map_put(j->a->over, j->uid, j->a);
+    drop(j);
 }
 
 void
@@ -116,6 +117,8 @@ void
 job_seen(struct agent *a, json_t *object, const struct job_view *v)
 {
     struct job *j = map_get(a->jobs, v->uid);
+    if (map_get(a->over, v->uid) != NULL)
+        return;
     if (j == NULL)
         j = job_new(a, v->uid);
     if (v->revision < j->view.revision)
@@ -133,6 +136,7 @@ void
 job_gone(struct agent *a, const char *uid)
 {
     struct job *j = map_get(a->jobs, uid);
+    map_del(a->over, uid);
     if (j == NULL)
         return;
     job_set_absent(j);
@@ -330,8 +334,12 @@ fill_devices(struct job *j, struct error *e)
         if (g == NULL)
             return error_set(e, ERR_NOT_FOUND, "GPU %s is not on this machine",
                              h->gpus[i]);
+        /* No runtime hook of a vendor knows a pretended device: only its paths are given.
+         */
         j->devices[i] = (struct engine_device){
-            .vendor = g->vendor, .uuid = g->uuid, .paths = j->device_paths + at};
+            .vendor = j->a->opts->fake_gpus != NULL ? "fake" : g->vendor,
+            .uuid = g->uuid,
+            .paths = j->device_paths + at};
         for (size_t p = 0; p < g->n_paths; p++)
             j->device_paths[at++] = g->paths[p];
         at++;
@@ -417,9 +425,9 @@ finish(struct job *j)
     if (journal_remove(j->a->journal, j->uid, &e) < 0)
         log_err("journal entry not removed", "uid=%s error=\"%s\"", j->uid, e.msg);
     log_info("finished", "job=%s uid=%s", j->view.name, j->uid);
-    become_stub(j);
-    if (j->absent)
-        drop(j);
+    be_over(j);
+    if (journal_len(j->a->journal) == 0)
+        malloc_trim(0); /* idle again: what a burst of jobs took goes back */
 }
 
 static void
@@ -450,10 +458,7 @@ act(struct job *j, enum job_action action)
     case JOB_N_ACTIONS:
         return false;
     case JOB_FORGET:
-        if (j->absent)
-            drop(j);
-        else
-            become_stub(j);
+        be_over(j);
         return false;
     case JOB_CLAIM:
         report_claim(j);

@@ -2,9 +2,7 @@
 /*
  * One job on this machine, from the first sight of its object or its journal entry to the
  * last acknowledgement. job_step() asks the plan and carries out its actions until it
- * says wait; every callback ends in job_step(). A finished job stays as a small stub
- * until the server no longer has the object, so that a late event of the watch, older
- * than our own last report, can never look like a new job.
+ * says wait; every callback ends in job_step().
  */
 #ifndef RUNNER_JOB_H
 #define RUNNER_JOB_H

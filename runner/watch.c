@@ -89,6 +89,11 @@ drop_absent(struct watch *w)
         if (map_get(w->present, uid) == NULL)
             job_gone(w->a, uid);
     }
+    c = map_begin(w->a->over);
+    while (map_next(&c, &uid, &job)) {
+        if (map_get(w->present, uid) == NULL)
+            job_gone(w->a, uid);
+    }
 }
 
 static void
