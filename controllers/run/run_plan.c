@@ -326,8 +326,10 @@ run_plan_make(const struct run_observed *o, struct run_plan *ret)
         ret->started_ns =
             ret->job->started_ns != 0 ? ret->job->started_ns : ret->job->agent_started_ns;
     bool live = ret->job != NULL && !phase_is_final(ret->job->phase);
-    if (phase_is_final(r->phase) && !live) {
-        ret->drop_finalizer = r->deleting && r->has_finalizer;
+    if (phase_is_final(r->phase)) { /* for ever; a Job that is left over is ended */
+        if (live && !agent_is_over(ret->job->agent))
+            stop_job(ret, DESIRED_STOPPED, "RunFailed");
+        ret->drop_finalizer = r->deleting && r->has_finalizer && !live;
         return;
     }
     if (ret->job == NULL)
