@@ -21,6 +21,7 @@ status_edit_init(struct status_edit *s, const struct object *o, int64_t now_ns)
     s->conditions_changed = false;
     s->now_ns = now_ns;
     s->generation = o->facts.generation;
+    snprintf(s->uid, sizeof(s->uid), "%s", o->uid);
 }
 
 void
@@ -150,13 +151,12 @@ status_edit_patch(struct status_edit *s, uint64_t revision)
         set_json(s, "observedGeneration", json_integer(s->generation));
     if (json_object_size(s->patch) == 0)
         return NULL;
-    json_t *body = json_pack("{s:O}", "status", s->patch);
+    json_t *metadata = json_pack("{s:s}", "uid", s->uid);
     if (revision > 0) {
         snprintf(text, sizeof(text), "%llu", (unsigned long long)revision);
-        json_object_set_new(body, "metadata",
-                            json_pack("{s:s}", "resourceVersion", text));
+        json_object_set_new(metadata, "resourceVersion", json_string(text));
     }
-    return body;
+    return json_pack("{s:o, s:O}", "metadata", metadata, "status", s->patch);
 }
 
 static json_t *

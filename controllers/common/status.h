@@ -16,6 +16,7 @@ struct status_edit {
     bool conditions_changed;
     int64_t now_ns;
     int64_t generation;
+    char uid[64]; /* names are reused: a patch names whom it is for */
 };
 
 void status_edit_init(struct status_edit *s, const struct object *o, int64_t now_ns);
@@ -42,8 +43,9 @@ void status_set_condition(struct status_edit *s, const struct condition *c);
 /* True when the condition exists and is True. */
 bool status_condition_true(const struct status_edit *s, const char *type);
 
-/* {"status": {...}} to patch with, owned by the caller; NULL: nothing changes.
- * revision > 0 adds metadata.resourceVersion, so that a change in between fails it. */
+/* {"metadata": {"uid": ...}, "status": {...}} to patch with, owned by the caller; NULL:
+ * nothing changes. Fails with a conflict on another object of the name. revision > 0 adds
+ * metadata.resourceVersion, so that a change in between fails it. */
 json_t *status_edit_patch(struct status_edit *s, uint64_t revision);
 
 /* Patches of metadata.finalizers; they name the revision, since the list is one value. */

@@ -100,10 +100,11 @@ observe_instance(const struct reconcile_env *env, struct job_observed *o, struct
 /* --- act --------------------------------------------------------------------------- */
 
 static int
-ask_stop(const struct reconcile_env *env, const struct object_key *key, struct error *e)
+ask_stop(const struct reconcile_env *env, const struct object_key *key, const char *uid,
+         struct error *e)
 {
-    json_t *patch = json_pack("{s:{s:s, s:s}}", "spec", "desiredState", "Stopped",
-                              "stopReason", "JobDeleted");
+    json_t *patch = json_pack("{s:{s:s}, s:{s:s, s:s}}", "metadata", "uid", uid, "spec",
+                              "desiredState", "Stopped", "stopReason", "JobDeleted");
     int rc = reconcile_patch(env, &resource_jobs, key, NULL, patch, e);
 
     json_decref(patch);
@@ -173,7 +174,7 @@ act(const struct reconcile_env *env, const struct object_key *key,
     int rc = 0;
 
     if (p->ask_stop)
-        rc = ask_stop(env, key, e);
+        rc = ask_stop(env, key, o->job.o->uid, e);
     if (rc == 0 && p->write)
         rc = write_status(env, key, o, p, e);
     /* A status write changes the revision that the finalizer patch names; the event of

@@ -30,8 +30,9 @@ static int
 stop_job(const struct reconcile_env *env, const struct run_plan *p, struct error *e)
 {
     struct object_key key = {p->stop->o->ns, p->stop->o->name};
-    json_t *patch = json_pack("{s:{s:s, s:s}}", "spec", "desiredState",
-                              desired_name(p->stop_to), "stopReason", p->stop_reason);
+    json_t *patch =
+        json_pack("{s:{s:s}, s:{s:s, s:s}}", "metadata", "uid", p->stop->o->uid, "spec",
+                  "desiredState", desired_name(p->stop_to), "stopReason", p->stop_reason);
     int rc = reconcile_patch(env, &resource_jobs, &key, NULL, patch, e);
 
     json_decref(patch);

@@ -63,6 +63,29 @@ confirm_deleted(const struct reconcile_env *env, const struct run_view *r,
     return 0;
 }
 
+/* A Run is not over while an attempt may exist that the cache does not have: the answer
+ * to its creation may have got lost. After success there is none. */
+static int
+confirm_no_next(const struct reconcile_env *env, const struct run_observed *seen,
+                struct error *e)
+{
+    const struct object *run = seen->run.o;
+    int64_t next = seen->n_jobs == 0 ? 0 : seen->jobs[seen->n_jobs - 1].attempt + 1;
+    autofree char *name = run_job_name(run->name, next);
+    auto_object *job = NULL;
+    char run_uid[UID_MAX];
+
+    int rc = client_get(env->client, &resource_jobs, run->ns, name, &job, e);
+    if (rc == -ERR_NOT_FOUND)
+        return 0;
+    if (rc < 0)
+        return rc;
+    object_get_string(job, "spec.runUID", run_uid, sizeof(run_uid));
+    if (streq(run_uid, run->uid))
+        return error_set(e, ERR_CONFLICT, "the cache does not have job %s yet", name);
+    return 0;
+}
+
 /* Why the Run cannot be carried out, or "". A foreign API server has not checked it. */
 static void
 check_spec(const struct reconcile_env *env, const struct run_view *r,
@@ -105,6 +128,12 @@ reconcile_run(const struct reconcile_env *env, const struct object_key *key,
         check_spec(env, &seen.run, why);
     seen.invalid = why[0] == '\0' ? NULL : why;
     run_plan_make(&seen, &plan);
+    bool ends = plan.drop_finalizer || (phase_is_final(plan.phase) && !over);
+    if (ends && (plan.job == NULL || plan.job->phase == PHASE_FAILED)) {
+        int rc = confirm_no_next(env, &seen, e);
+        if (rc < 0)
+            return rc;
+    }
     result->requeue_after_ms = plan.requeue_ms;
     return run_act(env, key, &seen, &plan, e);
 }

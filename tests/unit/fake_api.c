@@ -144,6 +144,12 @@ revision_of(const json_t *o)
         json_object_get(json_object_get(o, "metadata"), "resourceVersion"));
 }
 
+static const json_t *
+uid_of(const json_t *o)
+{
+    return json_object_get(json_object_get(o, "metadata"), "uid");
+}
+
 static int
 do_create(struct fake_api *f, const char *path, json_t *body, struct http_reply *reply)
 {
@@ -173,10 +179,13 @@ do_write(struct fake_api *f, const char *path, bool patch, json_t *body,
     json_t *o = NULL;
     struct error e = ERROR_INIT;
     const char *want = revision_of(body);
+    const json_t *uid = uid_of(body);
 
     if (old == NULL)
         return status_reply(reply, 404, "NotFound");
     if (want != NULL && !streq(want, revision_of(old)))
+        return status_reply(reply, 409, "Conflict");
+    if (uid != NULL && !json_equal(uid, uid_of(old)))
         return status_reply(reply, 409, "Conflict");
     if (!patch) {
         o = json_deep_copy(body);

@@ -631,6 +631,34 @@ a_job_unknown_to_the_cache(void **state)
     world_done(&w);
 }
 
+/* The answer to the creation of the Job was lost, its event is late, and the user stops
+ * the Run: it is not over before its Job is. */
+static void
+a_lost_creation(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 12);
+    settle(&w);
+    fake_api_lose(w.api, "POST", NS "jobs", 1);
+    add_run(&w, "r", NULL);
+    fake_api_deliver_only(w.api, &resource_runs);
+    while (manager_step(w.m))
+        ;
+    patch(&w, &resource_runs, "r",
+          json_pack("{s:{s:s}}", "spec", "desiredState", "Stopped"));
+    fake_ms += 10000;
+    while (fake_api_deliver_only(w.api, &resource_runs) || manager_step(w.m))
+        ;
+    phase_is(&w, "runs/r", "", NULL);
+    phase_is(&w, "jobs/r-0-0-0", "", NULL);
+    advance_to(&w, fake_ms + 10000);
+    phase_is(&w, "jobs/r-0-0-0", "Terminated", "StoppedByUser");
+    phase_is(&w, "runs/r", "Terminated", "StoppedByUser");
+    world_done(&w);
+}
+
 /* A reason that was decided before the bind does not overwrite what came after. */
 static void
 a_late_reason(void **state)
@@ -680,6 +708,7 @@ main(void)
         cmocka_unit_test(silence_is_counted_from_our_start),
         cmocka_unit_test(a_forgotten_machine),
         cmocka_unit_test(a_job_unknown_to_the_cache),
+        cmocka_unit_test(a_lost_creation),
         cmocka_unit_test(a_late_reason),
         cmocka_unit_test(names),
     };

@@ -80,7 +80,8 @@ what_differs(void **state)
     status_set_time(&s, "finishedAt", at("2026-01-01T00:00:02.5Z"));
     status_set(&s, "startedAt", NULL);
     patch_is(&s, 9,
-             "{\"metadata\":{\"resourceVersion\":\"9\"},\"status\":{\"exitCode\":null,"
+             "{\"metadata\":{\"resourceVersion\":\"9\",\"uid\":\"u\"},\"status\":{"
+             "\"exitCode\":null,"
              "\"finishedAt\":\"2026-01-01T00:00:02.500000Z\",\"phase\":\"Done\","
              "\"startedAt\":null}}");
 }
@@ -97,7 +98,8 @@ conditions(void **state)
         status_edit_init(&s, o, at("2026-01-01T00:00:09Z"));
         status_set_condition(&s, &(struct condition){"Ready", "Other", NULL, false});
         patch_is(&s, 0,
-                 "{\"status\":{\"conditions\":[{\"lastTransitionTime\":"
+                 "{\"metadata\":{\"uid\":\"u\"},\"status\":{\"conditions\":[{"
+                 "\"lastTransitionTime\":"
                  "\"2025-01-01T00:00:00Z\",\"observedGeneration\":2,\"reason\":\"Other\","
                  "\"status\":\"False\",\"type\":\"Ready\"}]}}");
     }
@@ -107,7 +109,8 @@ conditions(void **state)
     status_set_condition(&s, &(struct condition){"New", "Why", NULL, false});
     assert_true(status_condition_true(&s, "Ready"));
     patch_is(&s, 0,
-             "{\"status\":{\"conditions\":[{\"lastTransitionTime\":"
+             "{\"metadata\":{\"uid\":\"u\"},\"status\":{\"conditions\":[{"
+             "\"lastTransitionTime\":"
              "\"2026-01-01T00:00:09Z\",\"message\":\"m\",\"observedGeneration\":2,"
              "\"reason\":\"Ok\",\"status\":\"True\",\"type\":\"Ready\"},"
              "{\"lastTransitionTime\":\"2026-01-01T00:00:09Z\",\"observedGeneration\":2,"
