@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <libgen.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@ enum {
     READY_RETRY_MS = 20,
     READY_LIMIT_MS = 60000,
     BUSY_LIMIT_MS = 10000,
+    DEAD_HOLDER_MS = 3000,
     PATH_MAX_ARGS = 32
 };
 
@@ -392,6 +394,34 @@ on_signal(void *arg, int signo)
     supervisor_stop(s->supervisor, on_stopped, s);
 }
 
+/* The pid that a lock file names is a process that is alive. */
+static bool
+holder_lives(const char *lock)
+{
+    auto_str text = STR_INIT(64);
+    struct error e = ERROR_INIT;
+    char *end;
+
+    if (fs_read(lock, &text, &e) < 0)
+        return false;
+    long pid = strtol(text.ptr, &end, 10);
+    return end != text.ptr && pid > 0 && (kill((pid_t)pid, 0) == 0 || errno == EPERM);
+}
+
+/* A server that was killed while it forked leaves its lock to the child until that execs:
+ * a lock whose holder is dead is waited for, one of a living server is not. */
+static int
+take_lock(const char *lock, int *ret_fd, struct error *e)
+{
+    int64_t until = clock_now_ms() + DEAD_HOLDER_MS;
+    int rc;
+
+    while ((rc = fs_lock(lock, ret_fd, e)) < 0 && e->code == ERR_BUSY &&
+           !holder_lives(lock) && clock_now_ms() < until)
+        poll(NULL, 0, READY_RETRY_MS);
+    return rc;
+}
+
 static int
 prepare_dir(struct server *s, const char *dir, struct error *e)
 {
@@ -403,7 +433,7 @@ prepare_dir(struct server *s, const char *dir, struct error *e)
         return error_errno(e, errno, "data directory %s", dir);
     s->dir = xstrdup(resolved);
     autofree char *lock = in_dir(s, "lock");
-    if (fs_lock(lock, &s->lock_fd, e) < 0) {
+    if (take_lock(lock, &s->lock_fd, e) < 0) {
         if (e->code == ERR_BUSY)
             return error_set(e, ERR_BUSY,
                              "data directory %s is in use by another drover server (%s); "

@@ -44,8 +44,15 @@ typedef vec(struct append_item *) item_list;
 struct append_queue {
     struct streams *s;
     item_list waiting, writing;
-    bool busy;
+    bool busy, closing;
 };
+
+static void
+item_free(struct append_item *i)
+{
+    str_done(&i->body);
+    free(i);
+}
 
 struct append_queue *
 append_queue_new(struct streams *s)
@@ -57,10 +64,19 @@ append_queue_new(struct streams *s)
 }
 
 void
+append_queue_close(struct append_queue *q)
+{
+    q->closing = true;
+}
+
+void
 append_queue_free(struct append_queue *q)
 {
     if (q == NULL)
         return;
+    /* Their clients were told that we leave; they send it again. */
+    vec_foreach (i, &q->waiting)
+        item_free(*i);
     vec_done(&q->waiting);
     vec_done(&q->writing);
     free(q);
@@ -74,13 +90,6 @@ append_free_log(void *log)
     segment_close(l->segments);
     free(l->dir);
     free(l);
-}
-
-static void
-item_free(struct append_item *i)
-{
-    str_done(&i->body);
-    free(i);
 }
 
 /* Closes logs that nobody uses when there are many; they reopen on demand. */
@@ -251,7 +260,7 @@ batch_done(void *arg)
 static void
 submit(struct append_queue *q)
 {
-    if (q->busy || q->waiting.len == 0)
+    if (q->busy || q->closing || q->waiting.len == 0)
         return;
     item_list empty = q->writing;
     q->writing = q->waiting;

@@ -185,6 +185,7 @@ stop(struct program *p)
     struct streams *s = &p->streams;
 
     /* The writer first: what it holds is answered before the listeners go. */
+    append_queue_close(s->queue);
     if (s->writer != NULL)
         loop_pool_free(s->writer);
     http_server_free(p->tcp);

@@ -75,6 +75,8 @@ void access_free_job(void *job);
  * --------------------------------------------------------------------------- */
 struct follower;
 struct append_queue *append_queue_new(struct streams *s);
+/* Starts no further batch; before the writer pool is freed. */
+void append_queue_close(struct append_queue *q);
 void append_queue_free(struct append_queue *q);
 void append_handle(struct streams *s, struct http_request *r, const struct route *route);
 /* Durable length of the job's log as this process knows it, from disk at first. */
