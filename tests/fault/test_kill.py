@@ -123,8 +123,15 @@ def test_random_kills(workdir, engine, job, round_):
     s = Server(workdir / "state").start()
     stop = threading.Event()
     kills = collections.Counter()
+    failures = []
 
     def killer():
+        try:
+            kill_until_stopped()
+        except Exception as e:  # a thread's exception would go unseen
+            failures.append(e)
+
+    def kill_until_stopped():
         parts = ["apiserver", "controllers", "runner", "streams", "server"]
         while not stop.wait(rnd.uniform(0.05, 0.8)):
             part = rnd.choice(parts)
@@ -151,6 +158,7 @@ def test_random_kills(workdir, engine, job, round_):
     finally:
         stop.set()
         t.join()
+    assert not failures, failures
     if s.process is None or s.process.poll() is not None:
         s.start()
     try:
@@ -161,7 +169,7 @@ def test_random_kills(workdir, engine, job, round_):
         expected = "".join(f"line {i}\n" for i in range(1, LINES + 1))
         for n in names:
             assert s.drover("logs", "-f", n).stdout == expected, n
-        assert sum(kills.values()) >= 5, kills
+        assert sum(kills.values()) >= 3, kills
         wait_until(lambda: not leftovers(s), 30, "nothing to be left behind")
         wait_until(lambda: not any((s.dir / "agent/jobs").iterdir()), 60,
                    "job directories to be removed")
