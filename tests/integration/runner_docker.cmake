@@ -1,7 +1,7 @@
 # Needs a real dockerd, which hack/with-dockerd starts; skipped where that is impossible.
 drover_test(test_docker_engine
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_docker_engine.c
-  DEPS runner_docker LABELS integration TIMEOUT 180)
+  DEPS runner_docker LABELS integration TIMEOUT 300)
 set_property(TEST test_docker_engine PROPERTY SKIP_RETURN_CODE 77)
 set_property(TEST test_docker_engine PROPERTY RESOURCE_LOCK dockerd)
 set_property(TEST test_docker_engine APPEND PROPERTY ENVIRONMENT

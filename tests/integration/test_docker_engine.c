@@ -360,18 +360,23 @@ static void
 log_follows_at_once(void **state)
 {
     struct fixture *f = *state;
-    struct job *job = job_new(f, "echo ready; sleep 60");
-    launch(f, job);
-    wait_for(f, job->n_started == 1);
-    wait_for(f, log_length(job) > 0);
-    int64_t ms = clock_now_ms() - job->started_ms;
-    print_message("first line stored %lld ms after the start\n", (long long)ms);
-    assert_true(ms < 200);
-    engine_docker.stop(f->en, &job->j, 0);
-    wait_for(f, job->n_exits == 1);
-    assert_int_equal(job->result.reason, ENGINE_SIGNALED);
-    assert_int_equal(job->result.signal, SIGKILL);
-    remove_job(f, job);
+    int64_t best = INT64_MAX;
+    /* The best of a few: a busy machine may delay one, a wrong design delays all. */
+    for (int n = 0; n < 5 && best >= 100; n++) {
+        struct job *job = job_new(f, "echo ready; sleep 60");
+        launch(f, job);
+        wait_for(f, job->n_started == 1);
+        wait_for(f, log_length(job) > 0);
+        int64_t ms = clock_now_ms() - job->started_ms;
+        best = ms < best ? ms : best;
+        engine_docker.stop(f->en, &job->j, 0);
+        wait_for(f, job->n_exits == 1);
+        assert_int_equal(job->result.reason, ENGINE_SIGNALED);
+        assert_int_equal(job->result.signal, SIGKILL);
+        remove_job(f, job);
+    }
+    print_message("first line stored %lld ms after the start\n", (long long)best);
+    assert_true(best < 100);
 }
 
 static void
