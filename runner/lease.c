@@ -5,11 +5,16 @@
  * clock that also runs while the machine sleeps, the control plane may replace jobs that
  * allow it; so they are stopped here.
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/values.h"
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "client/client.h"
@@ -23,6 +28,8 @@ LOG_MODULE(lease);
 #define RETRY_MIN_MS 500
 #define RETRY_MAX_MS 5000
 #define LOST_AFTER_DEFAULT_MS 120000
+#define RENEWED_FILE "renewed"
+#define BOOT_ID_LEN 36
 
 struct lease {
     struct agent *a;
@@ -87,10 +94,53 @@ on_dead_man(void *arg)
     check_dead_man(arg);
 }
 
+/*
+ * The time of the last renewal outlives the agent: an agent that counted anew after its
+ * restart would let a job live on that the control plane has replaced. Not synced: who
+ * loses it in a power failure has another boot id, and no process to stop.
+ */
+static void
+remember(const struct lease *l)
+{
+    autofree char *path = fs_join(l->a->opts->dir, RENEWED_FILE);
+    autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    char text[96];
+    int n = snprintf(text, sizeof(text), "%-*s %020" PRId64 " %020" PRId64 "\n",
+                     BOOT_ID_LEN, l->a->boot_id, l->acked_boot_ms, l->lost_after_ms);
+
+    if (fd < 0 || pwrite(fd, text, (size_t)n, 0) != n)
+        log_warn_rl("time of renewal not kept", "file=%s error=\"%s\"", path,
+                    strerrordesc_np(errno));
+}
+
+/* When nothing is known and there are jobs, the time is over. */
+static void
+recall(struct lease *l)
+{
+    autofree char *path = fs_join(l->a->opts->dir, RENEWED_FILE);
+    auto_str text = STR_INIT(256);
+    struct error e = ERROR_INIT;
+    int64_t now = clock_boot_ms();
+    char *end;
+
+    l->acked_boot_ms = now;
+    if (journal_len(l->a->journal) == 0)
+        return;
+    l->acked_boot_ms = now - l->lost_after_ms;
+    if (fs_read(path, &text, &e) < 0 || text.len <= BOOT_ID_LEN + 1 ||
+        strlen(l->a->boot_id) != BOOT_ID_LEN ||
+        memcmp(text.ptr, l->a->boot_id, BOOT_ID_LEN) != 0)
+        return;
+    int64_t at = strtoll(text.ptr + BOOT_ID_LEN + 1, &end, 10);
+    l->acked_boot_ms = at < now ? at : now;
+    l->lost_after_ms = strtoll(end, NULL, 10);
+}
+
 static void
 acknowledged(struct lease *l)
 {
     l->acked_boot_ms = l->sent_boot_ms;
+    remember(l);
     l->backoff.failures = 0;
     if (l->a->dead_man) {
         l->a->dead_man = false;
@@ -202,6 +252,7 @@ on_fleet(void *arg, const struct server_reply *r)
     if (server_ok(r) && v != NULL && value_duration(v, false, &seconds, &e) == 0 &&
         seconds > 0) {
         l->lost_after_ms = seconds * 1000;
+        remember(l);
         check_dead_man(l);
     }
 }
@@ -237,8 +288,8 @@ lease_start(struct agent *a)
     struct lease *l = xnew(struct lease);
     l->a = a;
     l->lost_after_ms = LOST_AFTER_DEFAULT_MS;
-    /* An earlier life may have renewed at any time before now: count from the start. */
-    l->acked_boot_ms = clock_boot_ms();
+    recall(l);
+    remember(l);
     l->timer = loop_timer_new(a->loop, "lease renewal", on_timer, l);
     l->dead_man = loop_timer_new(a->loop, "dead man", on_dead_man, l);
     renew(l);

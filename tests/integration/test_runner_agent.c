@@ -530,6 +530,21 @@ dead_man(void **state)
     assert_int_equal(thing_of(u2)->stops, 0);
 }
 
+/* The switch counts from the last renewal of any life, by the time its fleet had set. */
+static void
+dead_man_outlives_the_agent(void **state)
+{
+    struct fixture *f = *state;
+    f->api.lost_after = "1s";
+    agent_restart(f);
+    fake_api_bind(&f->api, "a", U1, "{\"spec\":{\"interruptible\":true}}");
+    wait_for(f, state_is(f, "a", "Running") || thing_of(U1)->stops > 0);
+    f->api.down = true;
+    agent_restart(f);
+    wait_for(f, thing_of(U1)->state == THING_EXITED);
+    assert_int_equal(thing_of(U1)->stops, 1);
+}
+
 static bool
 all_over(struct fixture *f, unsigned n)
 {
@@ -589,10 +604,15 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(whole_life),        T(claims_in_doubt),
-        T(refusals),          T(waits_for_the_release),
-        T(stop_abort_delete), T(gone_while_away),
-        T(server_in_trouble), T(dead_man),
+        T(whole_life),
+        T(claims_in_doubt),
+        T(refusals),
+        T(waits_for_the_release),
+        T(stop_abort_delete),
+        T(gone_while_away),
+        T(server_in_trouble),
+        T(dead_man),
+        T(dead_man_outlives_the_agent),
         T(random_trouble),
     };
     cmocka_set_test_filter(getenv("TEST_FILTER"));
