@@ -1,4 +1,5 @@
-# The whole control plane in one process; --seed, --steps and -v look at one run.
+# The whole control plane in one process; --seed, --steps and -v look at one run. With
+# DROVER_LONG run the binary by itself: it takes longer than ctest waits.
 set(sim_sources test_sim.c)
 foreach(part world step disk net watch machine agent agent_job user monitor check bind)
   list(APPEND sim_sources sim_${part}.c)
