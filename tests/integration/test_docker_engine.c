@@ -384,10 +384,10 @@ stop_reaches_everything(void **state)
 {
     struct fixture *f = *state;
     struct job *job = job_new(
-        f, "(trap 'echo child; exit' TERM; while :; do sleep 0.1; done) & "
+        f, "(trap 'echo child; exit' TERM; echo up; while :; do sleep 0.1; done) & "
            "trap 'echo main; wait; exit 7' TERM; echo up; while :; do sleep 0.1; done");
     launch(f, job);
-    wait_for(f, log_length(job) > 0);
+    wait_for(f, log_length(job) == 2 * (SEGMENT_HEADER + 3)); /* both are ready */
     int64_t at = clock_now_ms();
     engine_docker.stop(f->en, &job->j, 30000);
     wait_for(f, job->n_exits == 1);

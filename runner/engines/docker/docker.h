@@ -108,7 +108,7 @@ enum docker_step {
     DOCKER_PULLING,
     DOCKER_STARTING,   /* start request in flight */
     DOCKER_INSPECTING, /* adopting, or finding out after a broken call */
-    DOCKER_SETTLING,   /* an earlier start request may still be in the daemon */
+    DOCKER_SETTLING,   /* an earlier request may still be in the daemon */
     DOCKER_RUNNING,    /* wait request in flight */
     DOCKER_ENDING,     /* ended; exit facts and the rest of the log are fetched */
     DOCKER_AWAY,       /* the daemon does not answer; `back` says what to do then */
@@ -131,6 +131,8 @@ struct docker_job {
     bool slot_held, slot_waiting, pulled;
     bool stop_wanted, kill_now, term_sent;
     bool started_told, facts_known, log_complete;
+    bool conflict;        /* the name is taken; by what is being looked at */
+    unsigned n_conflicts; /* by something that is not there */
     int64_t kill_at_ms;
     struct docker_facts facts;
 };

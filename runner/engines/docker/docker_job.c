@@ -25,6 +25,8 @@
 LOG_MODULE(docker);
 
 #define SETTLE_MS 2000
+#define CONFLICT_MS 100
+#define CONFLICTS_MAX 300
 #define PATIENCE_MS 30000
 #define START_TIMEOUT_MS 120000
 #define START_MARK "docker.start"
@@ -166,9 +168,10 @@ on_created(void *arg, const struct docker_reply *r)
         fail_stopped(dj);
     else if (r->status == 201)
         job_start(dj);
-    else if (r->status == 409)
-        job_inspect(dj); /* exists: ours from before */
-    else if (r->status == 404 && !dj->pulled) {
+    else if (r->status == 409) {
+        dj->conflict = true; /* exists: ours from before */
+        job_inspect(dj);
+    } else if (r->status == 404 && !dj->pulled) {
         docker_slot_release(dj);
         docker_job_pull(dj);
     } else
@@ -248,6 +251,12 @@ docker_job_launch(struct engine *en, struct engine_job *j)
 static void
 adopt_absent(struct docker_job *dj)
 {
+    if (dj->conflict && !start_marked(dj) && ++dj->n_conflicts < CONFLICTS_MAX) {
+        /* The name is taken by nothing: an earlier create is still under way. */
+        dj->step = DOCKER_SETTLING;
+        loop_timer_in(dj->timer, CONFLICT_MS);
+        return;
+    }
     struct engine_result r = {.reason = ENGINE_LOST, .exit_code = -1};
     r.started = start_marked(dj);
     r.never_started = !r.started;
@@ -369,6 +378,7 @@ on_running_facts(void *arg, const struct docker_reply *r)
 static void
 job_running(struct docker_job *dj)
 {
+    docker_slot_release(dj);
     dj->step = DOCKER_RUNNING;
     request(dj, &dj->wait_call, "POST", "/wait?condition=not-running", on_wait);
     if (dj->log == NULL)
@@ -429,6 +439,7 @@ on_log_complete(void *arg, bool reached)
 static void
 job_ending(struct docker_job *dj)
 {
+    docker_slot_release(dj);
     dj->step = DOCKER_ENDING;
     dj->facts_known = dj->log_complete = false;
     docker_call_cancel(&dj->wait_call);
@@ -547,7 +558,12 @@ on_timer(void *arg)
         docker_job_fail(dj, ENGINE_IMAGE_PULL, "the pull made no progress for 5 minutes");
         break;
     case DOCKER_SETTLING:
-        job_inspect(dj);
+        if (dj->conflict && !dj->facts.started && !start_marked(dj)) {
+            dj->conflict = false;
+            docker_job_create(dj);
+        } else {
+            job_inspect(dj);
+        }
         break;
     case DOCKER_AWAY:
         docker_job_fail(dj, ENGINE_UNAVAILABLE, dj->en->status.message);

@@ -202,6 +202,9 @@ docker_facts_result(const struct docker_facts *f, int64_t boot_wall_ns,
         *ret = r;
         return;
     }
+    /* The daemon takes both times by itself, and of a very short job in either order. */
+    if (r.finished_ns < r.started_ns)
+        r.finished_ns = r.started_ns;
     r.exit_code = f->exit_code;
     r.signal = signal_of(f->exit_code);
     r.reason = r.signal != 0 ? ENGINE_SIGNALED : ENGINE_EXITED;
