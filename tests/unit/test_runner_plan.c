@@ -82,9 +82,7 @@ static const struct {
 
     /* another journal's claim */
     {"claimed by a lost journal", {NEW, .claim = JOB_CLAIM_OTHER}, JOB_SAY_LOST},
-    {"and over",
-     {NEW, .claim = JOB_CLAIM_OTHER, .server_terminal = true},
-     JOB_SAY_FREED},
+    {"and over", {NEW, .claim = JOB_CLAIM_OTHER, .server_terminal = true}, JOB_SAY_FREED},
     {"and over, its release told",
      {NEW, .claim = JOB_CLAIM_OTHER, .server_terminal = true, .server_freed = true},
      JOB_FORGET},
