@@ -67,7 +67,8 @@ struct agent {
     struct map *jobs;            /* uid -> struct job */
     struct map *over; /* uids of jobs that are done with, still at the server */
     bool listed;      /* all jobs bound here were seen once */
-    bool dead_man;    /* interruptible jobs must stop */
+    bool dead_man;    /* interruptible jobs must stop, and none may start */
+    bool healed;      /* the lease is renewed again; the next whole list ends dead_man */
     struct enrol *enrol;
     struct lease *lease;
     struct watch *watch;
@@ -94,6 +95,8 @@ void enrol_free(struct enrol *en);
 /* --- watch.c ---------------------------------------------------------------------------
  */
 struct watch *watch_start(struct agent *a);
+/* Lists anew from now on, whatever is under way. NULL ok. */
+void watch_relist(struct watch *w);
 void watch_free(struct watch *w);
 
 /* --- lease.c ---------------------------------------------------------------------------

@@ -80,6 +80,7 @@ check_dead_man(struct lease *l)
         loop_timer_in(l->dead_man, left);
         return;
     }
+    l->a->healed = false;
     if (l->a->dead_man)
         return;
     log_err("the server is silent: interruptible jobs are stopped", "since_ms=%" PRId64,
@@ -142,9 +143,11 @@ acknowledged(struct lease *l)
     l->acked_boot_ms = l->sent_boot_ms;
     remember(l);
     l->backoff.failures = 0;
-    if (l->a->dead_man) {
-        l->a->dead_man = false;
-        agent_step_all(l->a);
+    /* While the server was silent a job that we claimed may have been replaced. Only a
+     * list that began after the silence can say what may still start here. */
+    if (l->a->dead_man && !l->a->healed) {
+        l->a->healed = true;
+        watch_relist(l->a->watch);
     }
     check_dead_man(l);
 }

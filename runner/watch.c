@@ -117,6 +117,11 @@ list_complete(struct watch *w)
     w->relist = false;
     w->backoff.failures = 0;
     w->a->listed = true;
+    if (w->a->healed) {
+        w->a->healed = false;
+        w->a->dead_man = false;
+        agent_step_all(w->a);
+    }
     agent_kick_all(w->a);
     watch_open(w);
 }
@@ -292,6 +297,23 @@ watch_start(struct agent *a)
     w->retry = loop_timer_new(a->loop, "job watch", on_retry, w);
     list_start(w);
     return w;
+}
+
+void
+watch_relist(struct watch *w)
+{
+    if (w == NULL)
+        return;
+    server_call_cancel(&w->list);
+    http_transfer_cancel(w->stream);
+    w->stream = NULL;
+    loop_timer_cancel(w->retry);
+    map_free(w->present);
+    w->present = NULL;
+    free(w->cont);
+    w->cont = NULL;
+    w->relist = true;
+    list_start(w);
 }
 
 void
