@@ -110,7 +110,8 @@ curl_wants_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socke
 
     UNUSED(easy);
     if (what == CURL_POLL_REMOVE) {
-        loop_io_free(io);
+        /* libcurl 7.88 closes a socket that was never connected before it says so. */
+        loop_io_forget(io);
         curl_multi_assign(m->curl, fd, NULL);
         return 0;
     }

@@ -205,22 +205,41 @@ loop_io_set(struct loop_io *io, uint32_t events, struct error *e)
     return 0;
 }
 
-void
-loop_io_free(struct loop_io *io)
+/* Events already collected for it are dropped. */
+static void
+io_release(struct loop_io *io)
 {
-    if (io == NULL)
-        return;
     struct loop *l = io->loop;
-    /* Failure means that the descriptor was closed first, and that epoll may still hold a
-     * pointer to this source through a duplicate. */
-    if (io->events != 0)
-        bug_if(epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL) < 0);
+
     for (int i = l->event_pos; i < l->n_events; i++) {
         if (l->events[i].data.ptr == io)
             l->events[i].data.ptr = NULL;
     }
     LIST_REMOVE(io, link);
     free(io);
+}
+
+void
+loop_io_free(struct loop_io *io)
+{
+    if (io == NULL)
+        return;
+    /* Failure means that the descriptor was closed first, and that epoll may still hold a
+     * pointer to this source through a duplicate. */
+    if (io->events != 0)
+        bug_if(epoll_ctl(io->loop->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL) < 0);
+    io_release(io);
+}
+
+void
+loop_io_forget(struct loop_io *io)
+{
+    if (io == NULL)
+        return;
+    /* Closing the only descriptor of a socket has taken it out of the epoll set. */
+    if (io->events != 0 && epoll_ctl(io->loop->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL) < 0)
+        bug_if(errno != EBADF && errno != ENOENT && errno != EPERM);
+    io_release(io);
 }
 
 /* --- timers ---------------------------------------------------------------------------

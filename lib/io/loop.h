@@ -46,6 +46,9 @@ int loop_io_add(struct loop *l, const char *name, int fd, uint32_t events, loop_
                 void *arg, struct loop_io **ret, struct error *e) WARN_UNUSED;
 int loop_io_set(struct loop_io *io, uint32_t events, struct error *e) WARN_UNUSED;
 void loop_io_free(struct loop_io *io); /* NULL ok; before closing the fd */
+/* The same for an owner that closes first and tells later (libcurl, for a connection that
+ * is still being made). The descriptor must have had no duplicate. */
+void loop_io_forget(struct loop_io *io);
 
 /* One-shot; re-arm from the callback for periodic work. Starts disarmed. */
 typedef void loop_timer_fn(void *arg);

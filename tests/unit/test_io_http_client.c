@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Both HTTP clients against our server; the blocking one runs on a thread of its own. */
+#include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -535,6 +538,58 @@ test_unix_socket(void **state)
     OK(fs_remove_tree(dir, &err));
 }
 
+/* A listener that never accepts, its queue full: the connection stays half made. */
+static int
+full_listener(struct sockaddr_in *addr, int fill[4])
+{
+    socklen_t len = sizeof(*addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    *addr = (struct sockaddr_in){.sin_family = AF_INET,
+                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(bind(fd, (struct sockaddr *)addr, sizeof(*addr)), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)addr, &len), 0);
+    for (int i = 0; i < 4; i++) {
+        fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        if (connect(fill[i], (struct sockaddr *)addr, sizeof(*addr)) < 0)
+            assert_int_equal(errno, EINPROGRESS);
+    }
+    return fd;
+}
+
+static void
+test_cancel_while_connecting(void **state)
+{
+    struct http_multi *m = NULL;
+    struct http_call call = {.method = "GET", .path = "/x"};
+    struct sockaddr_in addr;
+    struct client c[2];
+    int fill[4];
+    char target_url[64];
+
+    UNUSED(state);
+    int fd = full_listener(&addr, fill);
+    snprintf(target_url, sizeof(target_url), "http://127.0.0.1:%u", ntohs(addr.sin_port));
+    struct http_target t = {.url = target_url};
+    OK(http_multi_new(f->l, &m, &err));
+    for (int i = 0; i < 2; i++) {
+        client_init(&c[i], m);
+        c[i].t = http_multi_start(m, &t, &call, 10000, &collecting, &c[i]);
+    }
+    for (int i = 0; i < 5; i++)
+        loop_turn(f->l, 5);
+    assert_int_equal(c[0].done, 0);
+    http_transfer_cancel(c[0].t);
+    loop_turn(f->l, 5);
+    http_multi_free(m); /* with the other one half made */
+    for (int i = 0; i < 2; i++)
+        str_done(&c[i].text);
+    for (int i = 0; i < 4; i++)
+        close(fill[i]);
+    close(fd);
+}
+
 int
 main(void)
 {
@@ -550,6 +605,7 @@ main(void)
         T(test_pause),
         T(test_reentrance),
         T(test_unix_socket),
+        T(test_cancel_while_connecting),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
