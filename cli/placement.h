@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Why a job is not placed, in words: its place in the queue, and for each instance what
- * it lacks, nearest first. Computed by the reader when asked (DESIGN §7); nothing of it
+ * it lacks, nearest first. Computed by the reader when asked; nothing of it
  * is stored. The same lib/api function decides in the scheduler.
  */
 #ifndef CLI_PLACEMENT_H

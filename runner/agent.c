@@ -19,7 +19,7 @@
 
 LOG_MODULE(agent);
 
-/* DESIGN §8: one table. */
+/* The one table of engines. */
 static const struct engine_ops *const engine_table[AGENT_ENGINES] = {&engine_docker,
                                                                      &engine_process};
 

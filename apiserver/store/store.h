@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The versioned store: one interface, two drivers (files now; etcd later). DESIGN §5.
+ * The versioned store: one interface, two drivers (files now; etcd later). Format:
+ * docs/formats/store.md.
  *
  * Keys are (resource, namespace, name), e.g. ("runs.drover.dev", "default", "hello"). A
  * revision is a global, strictly increasing 64-bit number, never reused; gaps are legal.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Patches and field ownership on jansson trees: JSON patch (RFC 6902), merge patch
- * (RFC 7386), and server-side apply with managedFields (reference F_kubeapi §8; the
+ * (RFC 7386), and server-side apply with managedFields (the
  * algorithm is structured-merge-diff's merge/update). Pure: inputs are not changed,
  * results are new trees owned by the caller. Runs on the compute pool.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A published object: one immutable, refcounted block of canonical JSON with its facts
- * (DESIGN §5). No cache anywhere holds a tree. Stored bytes carry no resourceVersion;
+ * (ADR 0006). No cache anywhere holds a tree. Stored bytes carry no resourceVersion;
  * object_write splices it in at facts.rv_offset.
  *
  * Threading: immutable after object_new; ref/unref from any thread.

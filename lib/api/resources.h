@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The dstack resource grammar (reference A_domain §2): what a run requires and what an
+ * The dstack resource grammar: what a run requires and what an
  * instance has, and whether one covers the other. Pure functions; plain data.
  */
 #ifndef API_RESOURCES_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Label and field selectors (Kubernetes grammar) evaluated on an object's facts.
- * Immutable after parsing; shared by threads. F_kubeapi §6.5 semantics.
+ * Immutable after parsing; shared by threads.
  */
 #ifndef API_SELECTOR_H
 #define API_SELECTOR_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Scalar grammars users write in specs: names, durations, sizes, ranges, quantities, unix
- * users (reference A_domain §0), and Kubernetes name and label rules. Pure functions.
+ * users, and Kubernetes name and label rules. Pure functions.
  * Messages say what would be right.
  */
 #ifndef API_VALUES_H

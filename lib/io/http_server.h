@@ -2,7 +2,7 @@
 /*
  * HTTP/1.1 server on libmicrohttpd, nested in a loop (external epoll, MHD_run only, never
  * an internal thread; resumes collected and run at most once per millisecond; departed
- * clients of suspended connections noticed through EPOLLRDHUP). See DESIGN §3.
+ * clients of suspended connections noticed through EPOLLRDHUP)..
  *
  * Life of a request: the handler is called on the loop once the whole body (bounded) has
  * arrived. The request object lives until its response is complete or the client is gone;

@@ -7,7 +7,7 @@
  * Ownership: a source is owned by the caller until its *_free/_remove; a callback may
  * free its own source or any other (events already collected for it are dropped). The
  * callback argument is borrowed. Every source has a name (borrowed, static) for the debug
- * dump. Loop rule (DESIGN §3): no callback runs longer than 2 ms on the API loop; the
+ * dump. Loop rule: no callback runs longer than 2 ms on the API loop; the
  * loop measures each callback and keeps a lag histogram.
  */
 #ifndef IO_LOOP_H

@@ -2,7 +2,7 @@
 /*
  * What an engine is: it runs one job in isolation on this machine and tells how it went.
  * One table per engine, listed in engines.c: docker (Engine API), process (namespaces and
- * cgroups, no image). DESIGN §8.
+ * cgroups, no image).
  *
  * Life of a job in an engine, always in this order, all calls and callbacks on the loop:
  *
