@@ -148,7 +148,10 @@ write_status(const struct reconcile_env *env, const struct object_key *key,
     if (p->log_length >= 0)
         status_set_int(&s, "logLength", p->log_length);
     set_conditions(&s, o, p);
-    json_t *patch = status_edit_patch(&s, p->guard ? o->job.o->revision : 0);
+    /* An end is written once: when the answer to an earlier one was lost, the cache may
+     * not show it yet, and what has changed since would make another end of it. */
+    bool guard = p->guard || phase_is_final(p->phase);
+    json_t *patch = status_edit_patch(&s, guard ? o->job.o->revision : 0);
     if (patch == NULL)
         return 0;
     int rc = reconcile_patch(env, &resource_jobs, key, "status", patch, e);

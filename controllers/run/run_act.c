@@ -168,7 +168,9 @@ write_status(const struct reconcile_env *env, const struct object_key *key,
         status_set_time(&s, "finishedAt", p->finished_ns);
     set_job_facts(&s, p);
     set_conditions(&s, p);
-    json_t *patch = status_edit_patch(&s, 0);
+    /* An end is written once, whatever the cache does not show yet. */
+    json_t *patch =
+        status_edit_patch(&s, phase_is_final(p->phase) ? o->run.o->revision : 0);
     if (patch == NULL)
         return 0;
     int rc = reconcile_patch(env, &resource_runs, key, "status", patch, e);
