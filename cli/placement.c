@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/object.h"
 #include "api/resources.h"
 #include "base/mem.h"
 #include "cli/session.h"
@@ -38,48 +39,17 @@ before(const json_t *a, const json_t *b)
     return c != 0 ? c < 0 : strcmp(js(a, "metadata.name"), js(b, "metadata.name")) < 0;
 }
 
-static void
-read_gpus(const json_t *inventory, struct resource_have *h)
-{
-    size_t i;
-    const json_t *g;
-
-    json_array_foreach (json_object_get(inventory, "gpus"), i, g) {
-        static const char *const vendors[] = {"",       "nvidia", "amd",
-                                              "google", "intel",  "tenstorrent"};
-        if (h->n_gpus == RESOURCE_GPUS_MAX)
-            break;
-        struct gpu_have *to = &h->gpus[h->n_gpus];
-        snprintf(to->name, sizeof(to->name), "%s", js(g, "name"));
-        to->memory_mib = js_int(g, "memoryMiB", 0);
-        for (size_t v = 1; v < ARRAY_LEN(vendors); v++) {
-            if (streq(js(g, "vendor"), vendors[v]))
-                to->vendor = (enum gpu_vendor)v;
-        }
-        const char *compute = js(g, "computeCapability");
-        char *end = NULL;
-        to->compute_major = (int)strtol(compute, &end, 10);
-        if (end != NULL && *end == '.')
-            to->compute_minor = (int)strtol(end + 1, NULL, 10);
-        h->gpu_free |= 1ull << h->n_gpus;
-        h->n_gpus++;
-    }
-}
-
+/* The same reading as the scheduler's. */
 static void
 read_capacity(const json_t *instance, struct resource_have *h)
 {
-    const json_t *inventory = js_get(instance, "status.agent.inventory");
+    autofree char *json = json_dumps(instance, JSON_COMPACT);
+    auto_object *o = NULL;
+    struct error e = ERROR_INIT;
 
     *h = (struct resource_have){0};
-    h->cpu_milli = js_int(inventory, "cpus", 0) * 1000;
-    h->memory_mib = js_int(inventory, "memoryMiB", 0);
-    h->disk_mib = js_int(inventory, "diskMiB", 0);
-    const char *arch = js(inventory, "arch");
-    h->arch = str_starts(arch, "x86") || streq(arch, "amd64")     ? CPU_ARCH_X86
-              : str_starts(arch, "arm") || streq(arch, "aarch64") ? CPU_ARCH_ARM
-                                                                  : CPU_ARCH_ANY;
-    read_gpus(inventory, h);
+    if (json != NULL && object_from_json(NULL, json, strlen(json), &o, &e) == 0)
+        resources_of_instance(o, h);
 }
 
 static void

@@ -64,6 +64,10 @@ struct resource_have { /* what an instance has, or what of it is free */
     size_t n_gpus;
 };
 
+struct object;
+/* Capacity of an Instance as its agent reports it; healthy GPUs are free. */
+void resources_of_instance(const struct object *instance, struct resource_have *ret);
+
 /* Why not, as one code; RESOURCE_FITS otherwise. Checked in this order. */
 enum resource_lack {
     RESOURCE_FITS,
