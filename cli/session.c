@@ -106,19 +106,12 @@ on_bytes(void *arg, const char *bytes, size_t n)
     return true;
 }
 
-/* A non-2xx reply -> error from its Status; its body was collected, not streamed. */
+/* The body of a refusal was collected, not streamed. */
 static int
 reply_error(const struct http_reply *reply, struct error *e)
 {
-    json_t *status = json_loadb(reply->body.ptr, reply->body.len, 0, NULL);
-    enum err_code code = error_from_http(reply->status, js(status, "reason"));
-    const char *message = js(status, "message");
-
-    error_set(e, code, "%s", message[0] != '\0' ? message : "the server refused");
-    if (message[0] == '\0')
-        error_prepend(e, "HTTP %d", reply->status);
-    json_decref(status);
-    return -(int)e->code;
+    return client_reply_error(reply->status,
+                              (struct span){reply->body.ptr, reply->body.len}, e);
 }
 
 int

@@ -159,23 +159,6 @@ serve_call(struct front *f, struct http_request *r, struct api_user *user)
 /* --- answers without a call
  * -------------------------------------------------------------- */
 
-static void
-respond_error(struct http_request *r, enum err_code code, const char *message)
-{
-    struct str body = STR_INIT(8192);
-    auto_problem p;
-    int status;
-
-    problem_init(&p, NULL, NULL);
-    problem_set(&p, code, "%s", message);
-    if (code == ERR_BUSY) {
-        p.e.retry_after_ms = 1000;
-        http_add_header(r, "Retry-After", "1");
-    }
-    problem_write(&p, &body, &status);
-    http_respond_str(r, status, "application/json", &body);
-}
-
 static bool
 is_health(const char *path)
 {
@@ -211,8 +194,8 @@ serve_metrics(struct front *f, struct http_request *r, const struct api_user *us
     struct str body = STR_INIT(4 << 20);
 
     if (!auth_authorize(f->auth, &a, &reason)) {
-        respond_error(r, ERR_FORBIDDEN,
-                      "forbidden: this user cannot get path \"/metrics\"");
+        front_refuse(r, ERR_FORBIDDEN,
+                     "forbidden: this user cannot get path \"/metrics\"");
         return;
     }
     api_server_metrics(f->server, &body);
@@ -237,12 +220,12 @@ front_handle(void *front, struct http_request *r)
     if (user == NULL) {
         log_debug("refused", "peer=%s error=\"%s\"", http_peer(r), e.msg);
         http_add_header(r, "WWW-Authenticate", "Bearer");
-        respond_error(r, ERR_UNAUTHORIZED,
-                      http_header(r, "Authorization") == NULL ? "Unauthorized" : e.msg);
+        front_refuse(r, ERR_UNAUTHORIZED,
+                     http_header(r, "Authorization") == NULL ? "Unauthorized" : e.msg);
         return;
     }
     if (http_header(r, "Impersonate-User") != NULL)
-        respond_error(r, ERR_FORBIDDEN, "impersonation is not supported by this server");
+        front_refuse(r, ERR_FORBIDDEN, "impersonation is not supported by this server");
     else if (streq(path, "/metrics"))
         serve_metrics(f, r, user);
     else if (f->proxy != NULL && str_starts(path, STREAMS_PREFIX) &&

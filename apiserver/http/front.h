@@ -27,6 +27,8 @@ void front_set_ready(struct front *f, bool ready);
 size_t front_open_requests(const struct front *f);
 /* http_server_opts.handler; arg is the front. */
 void front_handle(void *front, struct http_request *r);
+/* Answers with a Status of the code; BUSY says when to come again. */
+void front_refuse(struct http_request *r, enum err_code code, const char *message);
 
 /* --- proxy.c: /apis/streams.drover.dev/v1/... to the streams program's unix socket,
  * streaming both ways it matters, at most PROXY_MAX at a time. */

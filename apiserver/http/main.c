@@ -121,19 +121,8 @@ take_option(struct options *o, int id, struct error *e)
 static int
 split_listen(struct options *o, struct error *e)
 {
-    const char *colon = strrchr(o->listen, ':');
-    char *end = NULL;
-    long port = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
-    size_t n = colon == NULL ? 0 : (size_t)(colon - o->listen);
-
-    if (n == 0 || n >= sizeof(o->address) || *end != '\0' || end == colon + 1 ||
-        port < 0 || port > 65535)
-        return error_set(e, ERR_BAD_REQUEST,
-                         "--listen: \"%s\" is not ADDRESS:PORT, e.g. 127.0.0.1:6440",
-                         o->listen);
-    memcpy(o->address, o->listen, n);
-    o->address[n] = '\0';
-    o->port = (uint16_t)port;
+    if (http_split_listen(o->listen, o->address, sizeof(o->address), &o->port, e) < 0)
+        return error_prepend(e, "--listen");
     return 0;
 }
 

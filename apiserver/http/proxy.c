@@ -8,7 +8,6 @@
 #include <stdlib.h>
 
 #include "apiserver/http/front.h"
-#include "apiserver/registry/problem.h"
 
 enum { PROXY_MAX = 64, BLOCK_MAX = 256 * 1024, ERROR_BODY_MAX = 64 * 1024 };
 
@@ -62,23 +61,6 @@ release(struct proxied *x, unsigned users)
     x->proxy->open--;
     str_done(&x->block);
     free(x);
-}
-
-static void
-respond_error(struct http_request *r, enum err_code code, const char *message)
-{
-    struct str body = STR_INIT(8192);
-    auto_problem p;
-    int status;
-
-    problem_init(&p, NULL, NULL);
-    problem_set(&p, code, "%s", message);
-    if (code == ERR_BUSY) {
-        p.e.retry_after_ms = 1000;
-        http_add_header(r, "Retry-After", "1");
-    }
-    problem_write(&p, &body, &status);
-    http_respond_str(r, status, "application/json", &body);
 }
 
 /* --- the client's side
@@ -177,7 +159,7 @@ on_done(void *arg, const struct http_reply *reply, const struct error *e)
     if (x->stream != NULL)
         http_stream_wake(x->stream);
     else if (x->r != NULL)
-        respond_error(x->r, ERR_UNAVAILABLE, "the log service cannot be reached");
+        front_refuse(x->r, ERR_UNAVAILABLE, "the log service cannot be reached");
     release(x, 1);
 }
 
@@ -199,9 +181,9 @@ proxy_serve(struct proxy *p, struct http_request *r)
     struct span body = http_body(r);
 
     if (p->open == PROXY_MAX) {
-        respond_error(r, ERR_BUSY,
-                      "too many log requests pass the API server; use drover logs, which "
-                      "asks the log service itself");
+        front_refuse(r, ERR_BUSY,
+                     "too many log requests pass the API server; use drover logs, which "
+                     "asks the log service itself");
         return;
     }
     struct proxied *x = xnew(struct proxied);

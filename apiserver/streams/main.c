@@ -85,24 +85,6 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
 }
 
 static int
-split_listen(const char *text, char address[64], uint16_t *ret_port, struct error *e)
-{
-    const char *colon = text == NULL ? NULL : strrchr(text, ':');
-    char *end = NULL;
-    long port = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
-
-    if (colon == NULL || *end != '\0' || port < 0 || port > 65535 || colon == text ||
-        colon - text >= 64)
-        return error_set(e, ERR_BAD_REQUEST,
-                         "--listen: \"%s\" is not ADDRESS:PORT, e.g. 127.0.0.1:6441",
-                         text == NULL ? "" : text);
-    memcpy(address, text, (size_t)(colon - text));
-    address[colon - text] = '\0';
-    *ret_port = (uint16_t)port;
-    return 0;
-}
-
-static int
 read_key(const char *dir, const char *name, struct str *out, struct error *e)
 {
     autofree char *path = xasprintf("%s/keys/%s", dir, name);
@@ -118,8 +100,9 @@ start_listeners(struct program *p, const struct options *o, struct error *e)
     char address[64];
     uint16_t port = 0;
 
-    if (split_listen(o->listen, address, &port, e) < 0 ||
-        read_key(o->data_dir, "server.crt", &cert, e) < 0 ||
+    if (http_split_listen(o->listen, address, sizeof(address), &port, e) < 0)
+        return error_prepend(e, "--listen");
+    if (read_key(o->data_dir, "server.crt", &cert, e) < 0 ||
         read_key(o->data_dir, "server.key", &key, e) < 0)
         return -(int)e->code;
     struct http_server_opts tcp = {.name = "streams-tls",

@@ -57,20 +57,20 @@ read_gpu(struct span item, struct gpu_have *ret, bool *ret_healthy)
 }
 
 void
-resources_of_instance(const struct object *o, struct resource_have *ret)
+resources_of_instance(const struct object *instance, struct resource_have *ret)
 {
     struct span array, item;
     const char *cursor = NULL;
     char arch[32];
 
     memset(ret, 0, sizeof(*ret));
-    ret->cpu_milli = object_get_int(o, "status.agent.inventory.cpus", 0) * 1000;
-    ret->memory_mib = object_get_int(o, "status.agent.inventory.memoryMiB", 0);
-    ret->disk_mib = object_get_int(o, "status.agent.inventory.diskMiB", 0);
-    object_get_string(o, "status.agent.inventory.arch", arch, sizeof(arch));
+    ret->cpu_milli = object_get_int(instance, "status.agent.inventory.cpus", 0) * 1000;
+    ret->memory_mib = object_get_int(instance, "status.agent.inventory.memoryMiB", 0);
+    ret->disk_mib = object_get_int(instance, "status.agent.inventory.diskMiB", 0);
+    object_get_string(instance, "status.agent.inventory.arch", arch, sizeof(arch));
     ret->arch = str_starts(arch, "aarch64") || str_starts(arch, "arm") ? CPU_ARCH_ARM
                                                                        : CPU_ARCH_X86;
-    if (!object_path(o, "status.agent.inventory.gpus", &array) || array.len == 0 ||
+    if (!object_path(instance, "status.agent.inventory.gpus", &array) || array.len == 0 ||
         array.ptr[0] != '[')
         return;
     while (ret->n_gpus < RESOURCE_GPUS_MAX && jscan_next_item(array, &cursor, &item)) {

@@ -9,6 +9,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -53,6 +55,26 @@ bind_tcp(struct http_server *s, int fd, const struct addrinfo *ai, struct error 
     if (getsockname(fd, &got.sa, &len) < 0)
         return error_errno(e, errno, "listen on %s", s->opts.address);
     s->port = ntohs(got.sa.sa_family == AF_INET6 ? got.in6.sin6_port : got.in.sin_port);
+    return 0;
+}
+
+int
+http_split_listen(const char *text, char *address, size_t size, uint16_t *ret_port,
+                  struct error *e)
+{
+    const char *colon = text == NULL ? NULL : strrchr(text, ':');
+    char *end = NULL;
+    long port = colon == NULL ? -1 : strtol(colon + 1, &end, 10);
+    size_t n = colon == NULL ? 0 : (size_t)(colon - text);
+
+    if (n == 0 || n >= size || *end != '\0' || end == colon + 1 || port < 0 ||
+        port > 65535)
+        return error_set(e, ERR_BAD_REQUEST,
+                         "\"%s\" is not ADDRESS:PORT, e.g. 127.0.0.1:6440",
+                         text == NULL ? "" : text);
+    memcpy(address, text, n);
+    address[n] = '\0';
+    *ret_port = (uint16_t)port;
     return 0;
 }
 

@@ -48,6 +48,9 @@ struct http_server_opts {
     void *arg;
 };
 
+/* "ADDRESS:PORT" taken apart, for the address and port above. */
+int http_split_listen(const char *text, char *address, size_t size, uint16_t *ret_port,
+                      struct error *e) WARN_UNUSED;
 int http_server_start(struct loop *l, const struct http_server_opts *opts,
                       struct http_server **ret, struct error *e) WARN_UNUSED;
 uint16_t http_server_port(const struct http_server *s);
