@@ -457,3 +457,39 @@ const struct store_fs_ops fx_no_sync = {.write = fault_write,
                                         .rename = fault_rename,
                                         .fallocate = fault_alloc,
                                         .arg = &no_fault};
+
+int
+fx_setup(void **state, const char *seed)
+{
+    struct fixture *f = xnew(struct fixture);
+    unsigned char fixed[32] = {0};
+
+    snprintf((char *)fixed, sizeof(fixed), "%s", seed);
+    id_seed(fixed);
+    fx_init(f, true);
+    fx_open(f);
+    *state = f;
+    return 0;
+}
+
+int
+fx_go_threaded(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_close(f);
+    f->opts.inline_sync = false;
+    f->opts.fs = NULL;
+    fx_open(f);
+    return 0;
+}
+
+int
+fx_teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    fx_done(f);
+    free(f);
+    return 0;
+}

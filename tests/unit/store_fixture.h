@@ -32,6 +32,12 @@ struct fixture {
 /* Real files, but nothing waits for the disk: no test here cuts the power. */
 extern const struct store_fs_ops fx_no_sync;
 
+/* cmocka's setup and teardown: an open inline store, ids from the seed. */
+int fx_setup(void **state, const char *seed);
+int fx_teardown(void **state);
+/* After fx_setup: reopens with the writer thread and the real file operations. */
+int fx_go_threaded(void **state);
+
 /* Not opened yet. Inline stores use fx_no_sync, threaded ones the real operations. */
 void fx_init(struct fixture *f, bool inline_sync);
 void fx_done(struct fixture *f);

@@ -30,16 +30,6 @@ setup_threaded(void **state)
 }
 
 static int
-teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    fx_done(f);
-    free(f);
-    return 0;
-}
-
-static int
 commit_one(struct fixture *f, enum store_op_type type, const char *name, uint64_t expect,
            struct error *e)
 {
@@ -384,8 +374,8 @@ test_lock(void **state)
 int
 main(void)
 {
-#define INLINE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
-#define THREADED(t) cmocka_unit_test_setup_teardown(t, setup_threaded, teardown)
+#define INLINE(t) cmocka_unit_test_setup_teardown(t, setup, fx_teardown)
+#define THREADED(t) cmocka_unit_test_setup_teardown(t, setup_threaded, fx_teardown)
     const struct CMUnitTest tests[] = {
         INLINE(test_expectations),
         INLINE(test_durable_only_visibility),

@@ -15,36 +15,14 @@
 static int
 setup(void **state)
 {
-    struct fixture *f = xnew(struct fixture);
-    static const unsigned char fixed[32] = "snapshot";
-
-    id_seed(fixed);
-    fx_init(f, true);
-    fx_open(f);
-    *state = f;
-    return 0;
+    return fx_setup(state, "snapshot");
 }
 
 static int
 setup_threaded(void **state)
 {
     setup(state);
-    struct fixture *f = *state;
-    fx_close(f);
-    f->opts.inline_sync = false;
-    f->opts.fs = NULL;
-    fx_open(f);
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    fx_done(f);
-    free(f);
-    return 0;
+    return fx_go_threaded(state);
 }
 
 static void
@@ -337,8 +315,8 @@ test_failing(void **state)
 int
 main(void)
 {
-#define INLINE(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
-#define THREADED(t) cmocka_unit_test_setup_teardown(t, setup_threaded, teardown)
+#define INLINE(t) cmocka_unit_test_setup_teardown(t, setup, fx_teardown)
+#define THREADED(t) cmocka_unit_test_setup_teardown(t, setup_threaded, fx_teardown)
     const struct CMUnitTest tests[] = {
         INLINE(test_replaces_the_log),
         THREADED(test_replaces_the_log),

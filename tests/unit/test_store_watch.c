@@ -86,24 +86,7 @@ unwatch(struct watcher *w)
 static int
 setup(void **state)
 {
-    struct fixture *f = xnew(struct fixture);
-    static const unsigned char fixed[32] = "watch";
-
-    id_seed(fixed);
-    fx_init(f, true);
-    fx_open(f);
-    *state = f;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    fx_done(f);
-    free(f);
-    return 0;
+    return fx_setup(state, "watch");
 }
 
 /* 60 random changes of a few objects, one revision each. */
@@ -452,7 +435,7 @@ test_lazy_after_restart(void **state)
 int
 main(void)
 {
-#define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+#define TEST(t) cmocka_unit_test_setup_teardown(t, setup, fx_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_from_every_revision),
         TEST(test_future),
