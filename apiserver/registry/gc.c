@@ -379,6 +379,10 @@ process_orphan(struct gc *g, const struct kind *k, const struct object *owner)
                 return -1;
         }
     }
+    /* Another server may have changed one of them in the meantime: not before all are
+     * seen without the reference. */
+    if (n > 0 && store_is_shared(g->s->store))
+        return -1;
     return remove_finalizer(g, k, owner, "orphan");
 }
 

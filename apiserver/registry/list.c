@@ -35,6 +35,7 @@ struct list_op {
     struct selector *labels, *fields;
     struct store_list *list;
     const struct object *last;   /* seen; lives as long as list */
+    char *cont;                  /* the token of the page before; NULL: first page */
     char *scope;                 /* for snapshots: resource and namespace */
     char position[POSITION_MAX]; /* "ns/name" of the last object seen */
     uint64_t revision;
@@ -64,6 +65,7 @@ op_free(struct list_op *op)
         store_list_free(op->list);
     if (op->body != NULL)
         body_free(op->body);
+    free(op->cont);
     free(op->scope);
     free(op);
 }
@@ -294,7 +296,7 @@ continue_list(struct list_op *op, struct problem *p)
     const struct route *r = &op->call->route;
     int64_t revision = -1;
 
-    int rc = token_read(op->o.cont, &revision, op->position, p);
+    int rc = token_read(op->cont, &revision, op->position, p);
     if (rc < 0)
         return rc;
     if (revision > 0) {
@@ -320,15 +322,6 @@ check_revision(struct list_op *op, struct problem *p)
 
     if (!o->rv_given || o->rv == 0)
         return 0;
-    if (o->rv > current) {
-        problem_set(p, ERR_TIMEOUT,
-                    "Timeout: Too large resource version: %llu, current: %llu",
-                    (unsigned long long)o->rv, (unsigned long long)current);
-        p->e.retry_after_ms = 1000;
-        p->cause_reason = "ResourceVersionTooLarge";
-        p->cause_message = "Too large resource version";
-        return -ERR_TIMEOUT;
-    }
     if (exact && o->rv != current)
         return problem_set(p, ERR_EXPIRED,
                            "The resourceVersion for the provided list is too old.");
@@ -367,12 +360,24 @@ prepare(struct list_op *op, struct problem *p)
         (rc = selector_parse_labels(op->o.label, &op->labels, &p->e)) < 0 ||
         (rc = selector_parse_fields(r->kind, op->o.field, &op->fields, &p->e)) < 0)
         return rc;
+    /* The request may be gone when the view is new enough. */
+    if (op->o.cont != NULL && *op->o.cont != '\0')
+        op->cont = xstrdup(op->o.cont);
     op->scope = xasprintf("%s|%s", r->kind->resource, r->ns);
     op->body = xnew(struct list_body);
     str_init(&op->body->head, 64 * 1024);
     str_init(&op->body->tail, 64);
     str_init(&op->body->piece, 2 * OBJECT_MAX_BYTES);
-    return check_revision(op, p);
+    return 0;
+}
+
+static void
+fail(struct list_op *op, const struct problem *p)
+{
+    struct api_call *c = op->call;
+
+    op_free(op);
+    call_problem(c, p);
 }
 
 static void
@@ -380,17 +385,12 @@ start(struct list_op *op)
 {
     struct api_server *s = op->call->server;
     const struct route *r = &op->call->route;
+    bool continued = op->cont != NULL;
     auto_problem p;
 
     problem_init(&p, NULL, NULL);
-    int rc = prepare(op, &p);
-    bool continued = rc == 0 && op->o.cont != NULL && *op->o.cont != '\0';
-    if (continued)
-        rc = continue_list(op, &p);
-    if (rc < 0) {
-        struct api_call *c = op->call;
-        op_free(op);
-        call_problem(c, &p);
+    if (check_revision(op, &p) < 0 || (continued && continue_list(op, &p) < 0)) {
+        fail(op, &p);
         return;
     }
     if (!continued && single(op)) {
@@ -405,11 +405,32 @@ start(struct list_op *op)
     collect(op);
 }
 
+static void
+on_ready(void *arg, uint64_t revision, const struct error *e)
+{
+    struct list_op *op = arg;
+    auto_problem p;
+
+    UNUSED(revision);
+    problem_init(&p, NULL, NULL);
+    if (e == NULL) {
+        start(op);
+        return;
+    }
+    read_problem(op->call->server, &op->o, e, &p);
+    fail(op, &p);
+}
+
 void
 verb_list(struct api_call *c)
 {
     struct list_op *op = xnew(struct list_op);
+    auto_problem p;
 
     op->call = c;
-    start(op);
+    problem_init(&p, NULL, NULL);
+    if (prepare(op, &p) < 0)
+        fail(op, &p);
+    else if (read_ready(c->server, &op->o, on_ready, op))
+        start(op);
 }

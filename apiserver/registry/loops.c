@@ -23,6 +23,13 @@ offer(struct api_server *s, const char *resource, const struct object *o, bool d
     namespaces_object(s->namespaces, resource, o, deleted);
 }
 
+void
+loops_look(struct api_server *s, const char *resource, const struct object *o)
+{
+    if (s->pump != NULL)
+        offer(s, resource, o, false);
+}
+
 static void
 on_wake(void *arg)
 {

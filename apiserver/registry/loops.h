@@ -11,6 +11,8 @@
 #include "apiserver/registry/server_internal.h"
 
 void loops_stop(struct api_server *s);
+/* Shows an object to the loops again: what they wanted of it did not come about. */
+void loops_look(struct api_server *s, const char *resource, const struct object *o);
 
 /* gc.c */
 struct gc *gc_new(struct api_server *s);

@@ -6,6 +6,7 @@
 #include <sys/queue.h>
 
 #include "apiserver/registry/answer.h"
+#include "apiserver/registry/options.h"
 #include "apiserver/registry/server.h"
 #include "base/map.h"
 
@@ -51,6 +52,21 @@ void verb_watch(struct api_call *c);
 void verb_write(struct api_call *c); /* create, update, patch */
 void verb_delete(struct api_call *c);
 void verb_deletecollection(struct api_call *c);
+
+/* --- read_wait.c: reads that need a view at least as new as ... */
+/* True: what is visible will do. False: done comes later, on failure with an error for
+ * read_problem. Without resourceVersion: as new as all that was acknowledged before (a
+ * consistent read). 0: anything. N: not older than N, which is waited for. */
+bool read_ready(struct api_server *s, const struct list_options *o, store_done_fn *done,
+                void *arg) WARN_UNUSED;
+/* Whether it can come to that; for callers that must set something aside first. */
+static inline bool
+read_may_wait(const struct api_server *s, const struct list_options *o)
+{
+    return o->rv_given ? o->rv > store_revision(s->store) : store_is_shared(s->store);
+}
+void read_problem(const struct api_server *s, const struct list_options *o,
+                  const struct error *e, struct problem *p);
 
 /* --- representations: represent.c, table.c */
 /* Appends the object as JSON or PartialObjectMetadata. */

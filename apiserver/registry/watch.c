@@ -331,13 +331,6 @@ open_watch(struct watch_stream *w, const struct list_options *o, struct problem 
                                     .wake = wake,
                                     .arg = w};
 
-    if (initial && o->rv > store_revision(s)) {
-        problem_set(p, ERR_TIMEOUT,
-                    "Timeout: Too large resource version: %llu, current: %llu",
-                    (unsigned long long)o->rv, (unsigned long long)store_revision(s));
-        p->e.retry_after_ms = 1000;
-        return -ERR_TIMEOUT;
-    }
     if (initial && known) {
         struct store_key key = {w->kind->resource, w->ns, name};
         struct object *obj = store_get(s, &key);
@@ -357,37 +350,94 @@ open_watch(struct watch_stream *w, const struct list_options *o, struct problem 
     return store_watch(s, &opts, &w->watch, &p->e);
 }
 
-static int
-prepare(struct watch_stream *w, struct api_call *c, struct problem *p)
-{
+/* A watch whose view is not there yet. */
+struct watch_op {
+    struct watch_stream *w;
+    struct api_call *call;
     struct list_options o;
+};
+
+static int
+prepare(struct watch_stream *w, struct api_call *c, struct list_options *o,
+        struct problem *p)
+{
     int rc;
 
     if (w->s->stopping)
         return problem_set(p, ERR_UNAVAILABLE, "the server is shutting down");
     if ((rc = accept_parse(call_header_in(c, "Accept"), &w->accept, p)) < 0 ||
-        (rc = list_options_parse(c, &o, p)) < 0 ||
+        (rc = list_options_parse(c, o, p)) < 0 ||
         (rc = include_parse(c, &w->include, p)) < 0 ||
-        (rc = selector_parse_labels(o.label, &w->labels, &p->e)) < 0 ||
-        (rc = selector_parse_fields(w->kind, o.field, &w->fields, &p->e)) < 0)
+        (rc = selector_parse_labels(o->label, &w->labels, &p->e)) < 0 ||
+        (rc = selector_parse_fields(w->kind, o->field, &w->fields, &p->e)) < 0)
         return rc;
-    w->bookmarks = o.bookmarks;
+    w->bookmarks = o->bookmarks;
     int64_t now = loop_now_ms(w->s->loop);
-    if (o.timeout_s > TIMEOUT_MAX_S)
-        o.timeout_s = TIMEOUT_MAX_S;
-    int64_t span = o.timeout_s > 0 ? o.timeout_s * 1000
-                                   : TIMEOUT_MIN_MS + (int64_t)id_uniform(TIMEOUT_MIN_MS);
+    if (o->timeout_s > TIMEOUT_MAX_S)
+        o->timeout_s = TIMEOUT_MAX_S;
+    int64_t span = o->timeout_s > 0
+                       ? o->timeout_s * 1000
+                       : TIMEOUT_MIN_MS + (int64_t)id_uniform(TIMEOUT_MIN_MS);
     w->deadline_ms = now + span;
     w->bookmark_ms = now + BOOKMARK_MS;
-    return open_watch(w, &o, p);
+    return 0;
+}
+
+static void
+start(struct watch_op *op)
+{
+    struct watch_stream *w = op->w;
+    struct api_filler filler = {watch_fill, watch_free, w};
+    const struct api_responder_ops *ops = NULL;
+    auto_problem p;
+
+    problem_init(&p, NULL, NULL);
+    if (open_watch(w, &op->o, &p) < 0) {
+        watch_free(w);
+        call_problem(op->call, &p);
+        return;
+    }
+    arm(w, w->closing);
+    void *stream = call_respond_stream(op->call, 200, "application/json", &filler, &ops);
+    if (stream == NULL)
+        return; /* the client has left; w is gone */
+    w->ops = ops;
+    w->stream = stream;
+}
+
+static void
+on_ready(void *arg, uint64_t revision, const struct error *e)
+{
+    struct watch_op *op = arg;
+    auto_problem p;
+
+    UNUSED(revision);
+    problem_init(&p, NULL, NULL);
+    if (e == NULL) {
+        start(op);
+    } else {
+        read_problem(op->w->s, &op->o, e, &p);
+        watch_free(op->w);
+        call_problem(op->call, &p);
+    }
+    free(op);
+}
+
+/* One that starts with what is there needs a view to show; one that only follows does
+ * not wait. */
+static bool
+wants_view(const struct list_options *o)
+{
+    bool from_now = !o->rv_given || o->rv == 0;
+
+    return from_now || (o->send_initial_given && o->send_initial);
 }
 
 void
 verb_watch(struct api_call *c)
 {
     struct watch_stream *w = xnew(struct watch_stream);
-    struct api_filler filler = {watch_fill, watch_free, w};
-    const struct api_responder_ops *ops = NULL;
+    struct watch_op op = {w, c, {0}};
     auto_problem p;
 
     problem_init(&p, NULL, NULL);
@@ -398,17 +448,19 @@ verb_watch(struct api_call *c)
     w->timer = loop_timer_new(w->s->loop, "watch", on_timer, w);
     TAILQ_INSERT_TAIL(&w->s->watches, w, entry);
     w->s->n_watches++;
-    if (prepare(w, c, &p) < 0) {
+    if (prepare(w, c, &op.o, &p) < 0) {
         watch_free(w);
         call_problem(c, &p);
         return;
     }
-    arm(w, false);
-    void *stream = call_respond_stream(c, 200, "application/json", &filler, &ops);
-    if (stream == NULL)
-        return; /* the client has left; w is gone */
-    w->ops = ops;
-    w->stream = stream;
+    op.o.cont = NULL;
+    if (wants_view(&op.o) && read_may_wait(c->server, &op.o)) {
+        struct watch_op *later = xmemdup(&op, sizeof(op));
+        if (!read_ready(c->server, &op.o, on_ready, later))
+            return;
+        free(later);
+    }
+    start(&op);
 }
 
 void

@@ -6,13 +6,18 @@
  */
 #include <stdlib.h>
 
+#include "apiserver/registry/loops.h"
 #include "apiserver/registry/server_internal.h"
 #include "base/clock.h"
 #include "base/id.h"
+#include "base/log.h"
+
+LOG_MODULE(api);
 
 enum {
     POOL_BYTES = 64 * 1024, /* larger inputs are computed on the pool */
     RETRIES_MAX = 5,
+    LATE_RETRIES_MAX = 200, /* each of them because another write got through */
     NAME_TRIES_MAX = 8,
     GENERATE_SUFFIX = 5,
 };
@@ -36,7 +41,8 @@ struct write {
     struct write_options opt;
     struct delete_options del;
     char *generate_base; /* metadata.generateName when there is no name */
-    unsigned tries;
+    unsigned tries, late_tries;
+    bool fresh;          /* the view is newer than this request */
     struct object *live; /* a reference; NULL: absent */
     struct compute_in in;
     struct compute_out out;
@@ -89,6 +95,39 @@ key_of(const struct write *w)
     return (struct store_key){w->kind->resource, w->ns, w->name};
 }
 
+static void lost_race(struct write *w, const struct error *e);
+
+static void
+on_fresh(void *arg, uint64_t revision, const struct error *e)
+{
+    struct write *w = arg;
+
+    UNUSED(revision);
+    if (e == NULL) {
+        w->fresh = true;
+        attempt(w);
+        return;
+    }
+    w->out.problem.e = *e;
+    w->out.problem.form = PROBLEM_PLAIN;
+    finish(w, NULL);
+}
+
+/* Ends the write as the view has it, unless another server may know better: then it is
+ * looked at again in a view that is new enough. */
+static void
+conclude(struct write *w, struct object *obj)
+{
+    if (w->fresh || store_sync(w->s->store, on_fresh, w))
+        finish(w, obj);
+}
+
+static bool
+is_race(const struct error *e)
+{
+    return e->code == ERR_CONFLICT || e->code == ERR_EXISTS || e->code == ERR_NOT_FOUND;
+}
+
 static void
 on_commit(void *arg, uint64_t revision, const struct error *e)
 {
@@ -97,6 +136,14 @@ on_commit(void *arg, uint64_t revision, const struct error *e)
     UNUSED(revision);
     if (e == NULL) {
         finish(w, w->out.obj);
+        return;
+    }
+    if (is_race(e)) { /* lost to another server; the view has what won */
+        w->fresh = true;
+        if (w->type != WRITE_CREATE && ++w->late_tries < LATE_RETRIES_MAX)
+            attempt(w);
+        else
+            lost_race(w, e);
         return;
     }
     w->out.problem.e = *e;
@@ -170,7 +217,7 @@ commit(struct write *w)
         store_commit(w->s->store, &op, 1, durability(w), on_commit, w, &revision, &e);
     if (rc == 0)
         return;
-    if (e.code == ERR_CONFLICT || e.code == ERR_EXISTS || e.code == ERR_NOT_FOUND) {
+    if (is_race(&e)) {
         lost_race(w, &e);
         return;
     }
@@ -187,7 +234,7 @@ finish_dry(struct write *w)
         object_unref(w->out.obj);
         w->out.obj = o;
     }
-    finish(w, w->out.obj);
+    conclude(w, w->out.obj);
 }
 
 /* The computation is over (on the loop). */
@@ -197,14 +244,14 @@ computed(void *arg)
     struct write *w = arg;
 
     if (w->out.problem.e.code != ERR_OK) {
-        finish(w, NULL);
+        conclude(w, NULL);
         return;
     }
     bool dry = w->is_delete ? w->del.dry_run : w->opt.dry_run;
     if (dry)
         finish_dry(w);
     else if (!w->out.changed && !w->out.gone)
-        finish(w, w->out.obj);
+        conclude(w, w->out.obj);
     else
         commit(w);
 }
@@ -314,7 +361,7 @@ attempt(struct write *w)
     struct object *live = store_peek(w->s->store, &key);
     w->live = live == NULL ? NULL : object_ref(live);
     if (check_existence(w) < 0) {
-        finish(w, NULL);
+        conclude(w, NULL);
         return;
     }
     if (w->live != NULL && w->type == WRITE_CREATE && !w->is_delete) {
@@ -386,16 +433,51 @@ registry_delete(struct api_server *s, const struct delete_req *r, write_done_fn 
     attempt(w);
 }
 
+/* A replacement that the server itself asked for. */
+struct replacement {
+    struct api_server *s;
+    const struct kind *kind;
+    char *ns, *name;
+};
+
+/* Whoever asked decided by a state; it is asked to look at what is there now. */
+static void
+on_replaced(void *arg, uint64_t revision, const struct error *e)
+{
+    struct replacement *r = arg;
+    struct store_key key = {r->kind->resource, r->ns, r->name};
+
+    UNUSED(revision);
+    if (e != NULL) {
+        const struct object *o = store_get(r->s->store, &key);
+        log_debug("not replaced", "resource=%s name=%s error=\"%s\"", r->kind->resource,
+                  r->name, e->msg);
+        if (o != NULL)
+            loops_look(r->s, r->kind->resource, o);
+    }
+    free(r->ns);
+    free(r->name);
+    free(r);
+}
+
 int
 registry_replace(struct api_server *s, const struct kind *kind, const struct object *live,
                  struct object *obj, bool gone, struct error *e)
 {
     uint64_t revision = 0;
+    struct replacement *r = xnew(struct replacement);
     struct store_op op = {.type = gone ? STORE_DELETE : STORE_PUT,
                           .key = {kind->resource, live->ns, live->name},
                           .expect = live->revision,
                           .obj = obj};
 
-    return store_commit(s->store, &op, 1, kind->lazy ? STORE_LAZY : STORE_DURABLE, NULL,
-                        NULL, &revision, e);
+    *r = (struct replacement){s, kind, xstrdup(live->ns), xstrdup(live->name)};
+    int rc = store_commit(s->store, &op, 1, kind->lazy ? STORE_LAZY : STORE_DURABLE,
+                          on_replaced, r, &revision, e);
+    if (rc < 0) {
+        free(r->ns);
+        free(r->name);
+        free(r);
+    }
+    return rc;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The store's front: opening and closing, reading, watching, and what happens at the end
- * of a turn. Commits are in store_commit.c, the log in store_log.c and store_writer.c,
- * starting in store_replay.c, snapshots in store_snapshot.c.
+ * The store's front and its core, which all drivers share: opening and closing, reading,
+ * watching, and what happens at the end of a turn. The files driver is
+ * store_driver_files.c: commits in store_commit.c, the log in store_log.c and
+ * store_writer.c, starting in store_replay.c, snapshots in store_snapshot.c.
  */
 #include "apiserver/store/store.h"
 
@@ -13,8 +14,6 @@
 #include <unistd.h>
 
 #include "apiserver/store/store_internal.h"
-#include "apiserver/store/store_writer.h"
-#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -104,8 +103,8 @@ end_of_turn(void *arg)
 
     store_run_finished(s, STORE_CALLBACKS);
     hub_wake(&s->hub, STORE_CALLBACKS);
-    if (!s->opts.inline_sync)
-        store_submit(s);
+    if (s->driver->end_of_turn != NULL)
+        s->driver->end_of_turn(s);
     clear_graveyard(s);
     if (s->finished.len > 0 || hub_wants_wake(&s->hub))
         store_kick(s);
@@ -121,23 +120,62 @@ on_kick(void *arg, int fd, uint32_t events)
     ssize_t rc = read(fd, &n, sizeof(n));
     UNUSED(rc);
     s->kicked = false;
-    store_collect(s);
+    if (s->driver->collect != NULL)
+        s->driver->collect(s);
     store_run_finished(s, STORE_CALLBACKS);
     hub_wake(&s->hub, STORE_CALLBACKS);
-    store_snapshot_maybe(s);
 }
 
 void
 store_flush(struct store *s)
 {
-    bug_if(!s->opts.inline_sync);
-    do {
-        store_submit(s);
-        store_collect(s);
-    } while (store_has_unwritten(s));
+    if (s->driver->flush != NULL)
+        s->driver->flush(s);
     store_run_finished(s, SIZE_MAX);
     hub_wake(&s->hub, SIZE_MAX);
-    store_snapshot_maybe(s);
+}
+
+/* --- to the driver --- */
+
+int
+store_commit(struct store *s, const struct store_op *ops, size_t n,
+             enum store_durability durability, store_done_fn *done, void *arg,
+             uint64_t *ret_revision, struct error *e)
+{
+    bug_if(s->magic != STORE_MAGIC);
+    return s->driver->commit(s, ops, n, durability, done, arg, ret_revision, e);
+}
+
+struct object *
+store_peek(const struct store *s, const struct store_key *k)
+{
+    return s->driver->peek == NULL ? store_get(s, k) : s->driver->peek(s, k);
+}
+
+bool
+store_is_shared(const struct store *s)
+{
+    return s->driver->shared;
+}
+
+bool
+store_sync(struct store *s, store_done_fn *done, void *arg)
+{
+    return s->driver->sync == NULL || s->driver->sync(s, done, arg);
+}
+
+void
+store_snapshot(struct store *s, store_done_fn *done, void *arg)
+{
+    struct error e = ERROR_INIT;
+
+    if (s->driver->snapshot != NULL) {
+        s->driver->snapshot(s, done, arg);
+        return;
+    }
+    error_set(&e, ERR_UNSUPPORTED, "a store on %s has no snapshots", s->driver->name);
+    store_finish_later(s, done, arg, 0, &e);
+    store_kick(s);
 }
 
 /* --- resources and objects --- */
@@ -150,15 +188,6 @@ resource_free(void *arg)
     store_index_done(&r->index);
     free(r->name);
     free(r);
-}
-
-static void
-overlay_free(void *arg)
-{
-    struct store_overlay *o = arg;
-
-    object_unref(o->obj);
-    free(o);
 }
 
 struct store_resource *
@@ -184,6 +213,16 @@ void
 store_set_visible(struct store *s, uint64_t revision)
 {
     s->visible = s->hub.visible = revision;
+    if (!TAILQ_EMPTY(&s->waits))
+        store_wait_check(s);
+}
+
+void
+store_reset(struct store *s, uint64_t revision)
+{
+    hub_reset(&s->hub, revision);
+    store_set_visible(s, revision);
+    store_kick(s);
 }
 
 void
@@ -374,63 +413,36 @@ store_watch(struct store *s, const struct store_watch_opts *opts,
 static void
 free_parts(struct store *s)
 {
-    writer_free(s->writer);
+    s->driver->close(s);
     for (size_t i = s->n_called; i < s->finished.len; i++)
         free(s->finished.items[i].e);
     vec_done(&s->finished);
     vec_foreach (o, &s->graveyard)
         object_unref(*o);
     vec_done(&s->graveyard);
+    loop_timer_free(s->wait_timer);
     loop_hook_free(s->hook);
     loop_io_free(s->kick_io);
     if (s->kick_fd >= 0)
         close(s->kick_fd);
     hub_done(&s->hub);
-    map_free(s->overlay);
     map_free(s->resources);
-    if (s->lock_fd >= 0)
-        close(s->lock_fd);
-    free(s->dir);
-    free(s->log_dir);
-    free(s->snapshot_dir);
     s->magic = 0;
     free(s);
 }
 
 static int
-lock_and_replay(struct store *s, struct log_head *ret_start, struct error *e)
+start(struct store *s, struct error *e)
 {
-    autofree char *lock = fs_join(s->log_dir, "lock");
-    autofree char *parent = fs_join(s->dir, "..");
-    int rc = fs_mkdirs(s->log_dir, 0700, e);
+    int rc = 0;
 
+    s->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (s->kick_fd < 0)
+        rc = error_errno(e, errno, "create eventfd");
     if (rc == 0)
-        rc = fs_mkdirs(s->snapshot_dir, 0700, e);
-    /* The directories must be as durable as what will be acknowledged in them. */
-    if (rc == 0)
-        rc = store_files_sync_dir(s->dir, s->opts.fs, e);
-    if (rc == 0)
-        rc = store_files_sync_dir(parent, s->opts.fs, e);
-    if (rc == 0)
-        rc = fs_lock(lock, &s->lock_fd, e);
-    if (rc == 0)
-        rc = store_replay(s, ret_start, e);
-    return rc;
-}
-
-static int
-start(struct store *s, const struct log_head *at, struct error *e)
-{
-    struct store_log *log = NULL;
-    int rc = store_log_open(s->log_dir, s->opts.fs, at, &log, e);
-
+        rc = s->driver->open(s, e);
     if (rc < 0)
         return rc;
-    s->last = at->first - 1;
-    s->start_floor = s->last;
-    store_set_visible(s, s->last);
-    s->floor = s->floor_asked = at->floor;
-    s->writer = writer_new(log, s->kick_fd, !s->opts.inline_sync);
     s->hook = loop_before_sleep(s->loop, "store", end_of_turn, s);
     return loop_io_add(s->loop, "store", s->kick_fd, EPOLLIN, on_kick, s, &s->kick_io, e);
 }
@@ -440,38 +452,22 @@ store_open(struct loop *l, const struct store_opts *opts, struct store **ret,
            struct error *e)
 {
     struct store *s = xnew(struct store);
-    struct log_head at = {0};
 
     bug_if(sodium_init() < 0);
     s->magic = STORE_MAGIC;
     s->loop = l;
     s->opts = *opts;
-    if (s->opts.fs == NULL)
-        s->opts.fs = &store_fs_real;
-    if (s->opts.snapshot_after == 0)
-        s->opts.snapshot_after = 64u << 20;
-    s->dir = xstrdup(opts->dir);
-    s->opts.dir = s->dir;
-    s->log_dir = fs_join(opts->dir, "log");
-    s->snapshot_dir = fs_join(opts->dir, "snapshot");
-    s->lock_fd = -1;
+    s->driver = &store_driver_files;
     s->resources = map_new(resource_free);
-    s->overlay = map_new(overlay_free);
-    TAILQ_INIT(&s->waiting);
-    STAILQ_INIT(&s->collected);
+    TAILQ_INIT(&s->waits);
     hub_init(&s->hub, opts->ring_events, opts->ring_bytes);
-    s->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int rc = s->kick_fd < 0 ? error_errno(e, errno, "create eventfd") : 0;
-    if (rc == 0)
-        rc = lock_and_replay(s, &at, e);
-    if (rc == 0)
-        rc = start(s, &at, e);
+    int rc = start(s, e);
     if (rc < 0) {
         free_parts(s);
         return error_prepend(e, "open store %s", opts->dir);
     }
-    log_debug("opened", "dir=%s revision=%" PRIu64 " objects=%zu", s->dir, s->visible,
-              s->n_objects);
+    log_debug("opened", "driver=%s revision=%" PRIu64 " objects=%zu", s->driver->name,
+              s->visible, s->n_objects);
     *ret = s;
     return 0;
 }
@@ -482,34 +478,22 @@ store_close(struct store *s)
     if (s == NULL)
         return;
     bug_if(s->magic != STORE_MAGIC);
-    while (store_has_unwritten(s) || s->n_with_writer > 0) {
-        store_submit(s);
-        writer_wait(s->writer);
-        store_collect(s);
-    }
+    s->driver->drain(s);
     store_run_finished(s, SIZE_MAX);
-    store_snapshot_stop(s);
+    store_wait_stop(s);
     free_parts(s);
 }
 
 void
 store_stats(const struct store *s, struct store_stats *ret)
 {
-    struct log_counters c;
-
-    writer_counters(s->writer, &c);
     *ret = (struct store_stats){
         .revision = s->visible,
         .oldest = s->hub.oldest,
-        .floor = s->floor,
         .commits = s->commits,
-        .fsyncs = c.fsyncs,
-        .fsync_us_max = c.fsync_us_max,
-        .log_bytes = c.bytes,
-        .snapshot_revision = s->snapshot_revision,
         .objects = s->n_objects,
         .object_bytes = s->object_bytes,
         .watchers = s->hub.n_watchers,
-        .pending = s->n_waiting,
     };
+    s->driver->stats(s, ret);
 }

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The versioned store: one interface, two drivers (files now; etcd later). Format:
- * docs/formats/store.md.
+ * The versioned store: one interface, two drivers beneath one core. files keeps the log
+ * of this machine (docs/formats/store.md). etcd keeps the objects in an etcd cluster that
+ * several API servers share (docs/formats/store-etcd.md); the core is then a cache that
+ * follows it, always at one revision of the history.
  *
  * Keys are (resource, namespace, name), e.g. ("runs.drover.dev", "default", "hello"). A
  * revision is a global, strictly increasing 64-bit number, never reused; gaps are legal.
  * One commit may carry several operations; they share one revision.
+ *
+ * With files the local view is the truth. With etcd it may be behind what another server
+ * has acknowledged: store_sync is the barrier for reads that must not be.
  *
  * Visibility: get, list and watch see a revision only once it is durable; only the
  * conflict check (expected revision) and store_peek see commits that wait for the disk.
@@ -21,6 +26,12 @@
  * and is not fatal. Meanwhile memory commits go on, lazy commits stay visible but may be
  * lost with the process, and commits that only delete, or change objects that are being
  * deleted, may use a reserve of 256 KiB.
+ *
+ * With etcd every durability is DURABLE: an object that only one server knows would be no
+ * truth. A commit is checked there: what the local view cannot refuse comes as
+ * ERR_CONFLICT, ERR_EXISTS or ERR_NOT_FOUND in done, by which time the local view has the
+ * state that won. ERR_UNAVAILABLE: it was not made and will not be. ERR_TIMEOUT: not
+ * known, etcd did not answer. ERR_TOO_LARGE: more than etcd takes.
  *
  * Threading: all calls on the loop thread. Ownership: objects are refcounted; callbacks
  * borrow. Cost: get O(log n), put O(log n) amortised, list O(matches) with an O(leaves)
@@ -40,8 +51,11 @@ struct store_key {
     const char *resource, *ns, *name; /* borrowed; ns "" when cluster-scoped */
 };
 
+struct store_etcd_opts;
+
 struct store_opts {
-    const char *dir;  /* data directory; log/ and snapshot/ below it */
+    const struct store_etcd_opts *etcd; /* not NULL: this driver (store_etcd.h) */
+    const char *dir;                    /* data directory; log/ and snapshot/ below it */
     bool inline_sync; /* no writer thread: commits complete in store_flush (sim, tests) */
     size_t ring_events;      /* retained for watches; 0: 100 000 */
     size_t ring_bytes;       /* 0: 64 MiB */
@@ -64,6 +78,9 @@ int store_open(struct loop *l, const struct store_opts *opts, struct store **ret
 /* Waits for pending commits, writes nothing new. */
 void store_close(struct store *s);
 
+/* Whether others write to the same store. */
+bool store_is_shared(const struct store *s);
+
 uint64_t store_revision(const struct store *s); /* last visible */
 uint64_t store_oldest(const struct store *s);   /* watches from before this get EXPIRED */
 
@@ -77,9 +94,10 @@ struct store_op {
     enum store_op_type type;
     struct store_key key;
     uint64_t expect; /* revision of what is there (peek); 0: must be absent */
-    /* PUT: the new object, reference taken on success, its revision is set by the store.
-     * DELETE: the last state as watchers shall see it (e.g. with deletionTimestamp), or
-     * NULL for the stored one. */
+    /* PUT: the new object, reference taken on success, its revision is set by the store
+     * before done at the latest. DELETE: the last state as watchers shall see it (e.g.
+     * with deletionTimestamp), or NULL for the stored one. etcd: always the stored one.
+     */
     struct object *obj;
 };
 enum store_durability {
@@ -91,10 +109,22 @@ enum store_durability {
 typedef void store_done_fn(void *arg, uint64_t revision, const struct error *e);
 /* Returns ERR_CONFLICT / ERR_EXISTS / ERR_NOT_FOUND at once from the expectation;
  * otherwise done is called exactly once, later, never from inside this call (LAZY and
- * MEMORY: at the end of the turn). done may be NULL. */
+ * MEMORY: at the end of the turn). done may be NULL. *ret_revision: 0 with etcd, which
+ * gives the revision to done. */
 int store_commit(struct store *s, const struct store_op *ops, size_t n,
                  enum store_durability durability, store_done_fn *done, void *arg,
                  uint64_t *ret_revision, struct error *e) WARN_UNUSED;
+/*
+ * The barrier of a consistent read: true when the local view is at least as new as every
+ * write that any server acknowledged before this call (files: always; done is not
+ * called). False: done is called once, later, when it is; or with ERR_UNAVAILABLE or
+ * ERR_TIMEOUT after a bounded time.
+ */
+bool store_sync(struct store *s, store_done_fn *done, void *arg) WARN_UNUSED;
+/* True when `revision` is visible. False: done is called once, later, when it is; with
+ * ERR_TIMEOUT when it is not after timeout_ms (with inline_sync: at once). */
+bool store_reach(struct store *s, uint64_t revision, int64_t timeout_ms,
+                 store_done_fn *done, void *arg) WARN_UNUSED;
 /* Only with inline_sync: writes and completes all pending commits now. */
 void store_flush(struct store *s);
 
@@ -147,7 +177,7 @@ struct store_watch_opts {
 int store_watch(struct store *s, const struct store_watch_opts *opts,
                 struct store_watch **ret, struct error *e) WARN_UNUSED;
 /* 1: *ret filled (valid until the next call); 0: nothing now; < 0 ERR_EXPIRED: fell
- * behind. */
+ * behind, or (etcd) the store lost sight of the history. */
 int store_watch_next(struct store_watch *w, struct store_event *ret, struct error *e);
 /* All events up to this revision have been seen by the watcher (for bookmarks). */
 uint64_t store_watch_position(const struct store_watch *w);
@@ -159,7 +189,8 @@ struct store_stats {
     size_t objects, object_bytes, watchers, pending;
 };
 void store_stats(const struct store *s, struct store_stats *ret);
-/* Starts a snapshot in the background if none runs; done on the loop. */
+/* Starts a snapshot in the background if none runs; done on the loop. etcd:
+ * ERR_UNSUPPORTED. */
 void store_snapshot(struct store *s, store_done_fn *done, void *arg);
 
 /* File operations of the log and snapshots, so that tests can fail the Nth one. */

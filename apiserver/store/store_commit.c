@@ -33,11 +33,11 @@ overlay_key(struct str *out, const char *resource, const char *ns, const char *n
 static const struct store_overlay *
 overlay_get(const struct store *s, const char *resource, const char *ns, const char *name)
 {
-    if (map_len(s->overlay) == 0)
+    if (map_len(s->files->overlay) == 0)
         return NULL;
     auto_str key = STR_INIT(4 * KEY_PART_MAX);
     overlay_key(&key, resource, ns, name);
-    return map_getn(s->overlay, key.ptr, key.len);
+    return map_getn(s->files->overlay, key.ptr, key.len);
 }
 
 static void
@@ -49,7 +49,7 @@ overlay_put(struct store *s, uint64_t revision, const struct store_change *ch)
     o->revision = revision;
     o->obj = ch->type == STORE_PUT ? object_ref(ch->obj) : NULL;
     overlay_key(&key, ch->resource->name, ch->obj->ns, ch->obj->name);
-    map_putn(s->overlay, key.ptr, key.len, o);
+    map_putn(s->files->overlay, key.ptr, key.len, o);
 }
 
 /* Unless a later commit has changed the key again. */
@@ -59,13 +59,13 @@ overlay_drop(struct store *s, uint64_t revision, const struct store_change *ch)
     auto_str key = STR_INIT(4 * KEY_PART_MAX);
 
     overlay_key(&key, ch->resource->name, ch->obj->ns, ch->obj->name);
-    const struct store_overlay *o = map_getn(s->overlay, key.ptr, key.len);
+    const struct store_overlay *o = map_getn(s->files->overlay, key.ptr, key.len);
     if (o != NULL && o->revision == revision)
-        map_deln(s->overlay, key.ptr, key.len);
+        map_deln(s->files->overlay, key.ptr, key.len);
 }
 
 struct object *
-store_peek(const struct store *s, const struct store_key *k)
+store_files_peek(const struct store *s, const struct store_key *k)
 {
     const struct store_overlay *o = overlay_get(s, k->resource, k->ns, k->name);
 
@@ -92,8 +92,8 @@ finish(struct store *s, struct store_pending *p, const struct error *e)
 static void
 stop_waiting(struct store *s, struct store_pending *p)
 {
-    TAILQ_REMOVE(&s->waiting, p, wait);
-    s->n_waiting--;
+    TAILQ_REMOVE(&s->files->waiting, p, wait);
+    s->files->n_waiting--;
 }
 
 static void
@@ -112,8 +112,8 @@ make_visible(struct store *s, struct store_pending *p)
 static void
 collect_commit(struct store *s, struct store_pending *p)
 {
-    STAILQ_INSERT_TAIL(&s->collected, p, link);
-    s->collected_durable |= p->durability == STORE_DURABLE;
+    STAILQ_INSERT_TAIL(&s->files->collected, p, link);
+    s->files->collected_durable |= p->durability == STORE_DURABLE;
 }
 
 /* --- checks --- */
@@ -122,7 +122,7 @@ static int
 check_expectation(const struct store *s, const struct store_key *k, uint64_t expect,
                   enum store_op_type type, struct error *e)
 {
-    const struct object *have = store_peek(s, k);
+    const struct object *have = store_files_peek(s, k);
 
     if (have == NULL && (expect != 0 || type == STORE_DELETE))
         return error_set(e, ERR_NOT_FOUND, "%s \"%s\" not found", k->resource, k->name);
@@ -172,8 +172,8 @@ static int
 check(const struct store *s, const struct store_op *ops, size_t n, size_t *ret_body,
       struct error *e)
 {
-    if (s->poisoned) {
-        *e = s->poison;
+    if (s->files->poisoned) {
+        *e = s->files->poison;
         return -(int)e->code;
     }
     if (n == 0 || n > LOG_OPS_MAX)
@@ -197,9 +197,9 @@ check(const struct store *s, const struct store_op *ops, size_t n, size_t *ret_b
 static void
 ask_floor(struct store *s)
 {
-    if (s->last + STORE_FLOOR_BLOCK / 2 > s->floor_asked)
-        s->floor_asked = s->floor_due = s->last + STORE_FLOOR_BLOCK;
-    s->floor_try = s->floor_due != 0;
+    if (s->files->last + STORE_FLOOR_BLOCK / 2 > s->files->floor_asked)
+        s->files->floor_asked = s->files->floor_due = s->files->last + STORE_FLOOR_BLOCK;
+    s->files->floor_try = s->files->floor_due != 0;
 }
 
 static bool
@@ -218,21 +218,22 @@ static bool
 take_revision(struct store *s, const struct store_op *ops, size_t n,
               enum store_durability durability, uint64_t *ret)
 {
-    const struct store_pending *oldest = TAILQ_FIRST(&s->waiting);
+    const struct store_pending *oldest = TAILQ_FIRST(&s->files->waiting);
 
-    if (durability != STORE_DURABLE && oldest == NULL && s->last < s->floor) {
-        *ret = ++s->last;
+    if (durability != STORE_DURABLE && oldest == NULL &&
+        s->files->last < s->files->floor) {
+        *ret = ++s->files->last;
         return true;
     }
     if (durability == STORE_MEMORY && oldest != NULL &&
-        s->visible + 1 < oldest->revision && s->visible < s->floor &&
+        s->visible + 1 < oldest->revision && s->visible < s->files->floor &&
         !touches_overlay(s, ops, n)) {
         *ret = s->visible + 1;
         return true;
     }
-    bool first = durability == STORE_DURABLE && !s->collected_durable;
-    s->last += first ? STORE_REVISION_GAP + 1 : 1;
-    *ret = s->last;
+    bool first = durability == STORE_DURABLE && !s->files->collected_durable;
+    s->files->last += first ? STORE_REVISION_GAP + 1 : 1;
+    *ret = s->files->last;
     return false;
 }
 
@@ -246,7 +247,8 @@ fill_change(struct store *s, const struct store_op *op, uint64_t revision,
         op->obj->revision = revision;
         ch->obj = object_ref(op->obj);
     } else {
-        const struct object *state = op->obj != NULL ? op->obj : store_peek(s, &op->key);
+        const struct object *state =
+            op->obj != NULL ? op->obj : store_files_peek(s, &op->key);
         ch->obj = object_with_revision(state, revision);
     }
     ch->resource = store_resource_get(s, op->key.resource);
@@ -269,14 +271,13 @@ pending_new(struct store *s, const struct store_op *ops, size_t n, uint64_t revi
 }
 
 int
-store_commit(struct store *s, const struct store_op *ops, size_t n,
-             enum store_durability durability, store_done_fn *done, void *arg,
-             uint64_t *ret_revision, struct error *e)
+store_files_commit(struct store *s, const struct store_op *ops, size_t n,
+                   enum store_durability durability, store_done_fn *done, void *arg,
+                   uint64_t *ret_revision, struct error *e)
 {
     size_t body = 0;
     uint64_t revision;
 
-    bug_if(s->magic != STORE_MAGIC);
     int rc = check(s, ops, n, &body, e);
     if (rc < 0)
         return rc;
@@ -297,11 +298,11 @@ store_commit(struct store *s, const struct store_op *ops, size_t n,
     } else {
         for (size_t i = 0; i < n; i++)
             overlay_put(s, revision, &p->changes[i]);
-        TAILQ_INSERT_TAIL(&s->waiting, p, wait);
-        s->n_waiting++;
+        TAILQ_INSERT_TAIL(&s->files->waiting, p, wait);
+        s->files->n_waiting++;
         collect_commit(s, p);
     }
-    if (!at_once && s->n_with_writer == 0 && !s->opts.inline_sync)
+    if (!at_once && s->files->n_with_writer == 0 && !s->opts.inline_sync)
         store_submit(s);
     else
         store_kick(s);
@@ -315,7 +316,8 @@ store_commit(struct store *s, const struct store_op *ops, size_t n,
 bool
 store_has_unwritten(const struct store *s)
 {
-    return !s->poisoned && (!STAILQ_EMPTY(&s->collected) || s->floor_try);
+    return !s->files->poisoned &&
+           (!STAILQ_EMPTY(&s->files->collected) || s->files->floor_try);
 }
 
 /* While the disk is full, a batch is of one sort: deletes may still find room in the
@@ -328,28 +330,28 @@ make_batch(struct store *s)
     size_t n = 0;
 
     STAILQ_INIT(&b->commits);
-    b->last = s->last;
+    b->last = s->files->last;
     b->reclaim = true;
-    if (s->floor_due != 0) {
-        b->floor = s->floor_due;
+    if (s->files->floor_due != 0) {
+        b->floor = s->files->floor_due;
         b->sync = true;
         b->size = log_record_size(sizeof(uint64_t));
-        s->floor_due = 0;
-        s->floor_try = false;
+        s->files->floor_due = 0;
+        s->files->floor_try = false;
     }
-    while ((p = STAILQ_FIRST(&s->collected)) != NULL) {
+    while ((p = STAILQ_FIRST(&s->files->collected)) != NULL) {
         if (n >= STORE_BATCH_COMMITS || b->size >= STORE_BATCH_BYTES ||
-            (s->full && n > 0 && p->reclaim != b->reclaim))
+            (s->files->full && n > 0 && p->reclaim != b->reclaim))
             break;
-        STAILQ_REMOVE_HEAD(&s->collected, link);
+        STAILQ_REMOVE_HEAD(&s->files->collected, link);
         STAILQ_INSERT_TAIL(&b->commits, p, link);
         b->size += p->size;
         b->sync = b->sync || p->durability == STORE_DURABLE;
         b->reclaim = b->reclaim && p->reclaim;
         n++;
     }
-    if (STAILQ_EMPTY(&s->collected))
-        s->collected_durable = false;
+    if (STAILQ_EMPTY(&s->files->collected))
+        s->files->collected_durable = false;
     return b;
 }
 
@@ -357,11 +359,11 @@ void
 store_submit(struct store *s)
 {
     while (store_has_unwritten(s)) {
-        if (s->full && s->n_with_writer > 0)
+        if (s->files->full && s->files->n_with_writer > 0)
             return;
         struct log_batch *b = make_batch(s);
-        s->n_with_writer++;
-        writer_submit(s->writer, b);
+        s->files->n_with_writer++;
+        writer_submit(s->files->writer, b);
     }
 }
 
@@ -372,11 +374,11 @@ complete_batch(struct store *s, struct log_batch *b)
 {
     struct store_pending *p;
 
-    s->log_since_snapshot += b->size;
-    if (b->floor > s->floor)
-        s->floor = b->floor;
+    s->files->log_since_snapshot += b->size;
+    if (b->floor > s->files->floor)
+        s->files->floor = b->floor;
     if (b->size > 0 && !b->reclaim)
-        s->full = false;
+        s->files->full = false;
     while ((p = STAILQ_FIRST(&b->commits)) != NULL) {
         STAILQ_REMOVE_HEAD(&b->commits, link);
         if (!p->applied) {
@@ -413,7 +415,7 @@ refuse_batch(struct store *s, struct log_batch *b, const struct error *e)
         STAILQ_REMOVE_HEAD(&b->commits, link);
         if (!p->applied) {
             stop_waiting(s, p);
-            if (p->durability != STORE_DURABLE && p->revision <= s->floor &&
+            if (p->durability != STORE_DURABLE && p->revision <= s->files->floor &&
                 still_expected(s, p))
                 make_visible(s, p);
             else
@@ -430,7 +432,7 @@ keep_untried(struct store *s, struct store_pending_list *untried, const struct e
 {
     struct store_pending *p;
 
-    STAILQ_CONCAT(untried, &s->collected);
+    STAILQ_CONCAT(untried, &s->files->collected);
     while ((p = STAILQ_FIRST(untried)) != NULL) {
         STAILQ_REMOVE_HEAD(untried, link);
         if (!p->applied && !still_expected(s, p)) {
@@ -452,12 +454,12 @@ no_room(struct store *s, struct log_batch_list *failed, const struct error *e)
     struct log_batch *b;
 
     log_warn_rl("no space for the log", "error=\"%s\"", e->msg);
-    s->full = true;
-    map_clear(s->overlay);
+    s->files->full = true;
+    map_clear(s->files->overlay);
     while ((b = STAILQ_FIRST(failed)) != NULL) {
         STAILQ_REMOVE_HEAD(failed, link);
         if (b->floor != 0)
-            s->floor_due = s->floor_asked;
+            s->files->floor_due = s->files->floor_asked;
         if (b->outcome == LOG_FAILED)
             refuse_batch(s, b, e);
         else
@@ -486,17 +488,17 @@ static void
 poison(struct store *s, struct log_batch_list *failed, const struct error *e)
 {
     struct log_batch *b;
-    bool first = !s->poisoned;
+    bool first = !s->files->poisoned;
 
-    s->poisoned = true;
-    s->poison = *e;
-    map_clear(s->overlay);
+    s->files->poisoned = true;
+    s->files->poison = *e;
+    map_clear(s->files->overlay);
     while ((b = STAILQ_FIRST(failed)) != NULL) {
         STAILQ_REMOVE_HEAD(failed, link);
         refuse_all(s, &b->commits, e);
         free(b);
     }
-    refuse_all(s, &s->collected, e);
+    refuse_all(s, &s->files->collected, e);
     if (!first)
         return;
     log_err("the log is broken; nothing more is acknowledged", "error=\"%s\"", e->msg);
@@ -510,10 +512,10 @@ store_collect(struct store *s)
     struct log_batch_list done = STAILQ_HEAD_INITIALIZER(done);
     struct error e = ERROR_INIT;
     struct log_batch *b;
-    int rc = writer_collect(s->writer, &done, &e);
+    int rc = writer_collect(s->files->writer, &done, &e);
 
     STAILQ_FOREACH(b, &done, link)
-    s->n_with_writer--;
+    s->files->n_with_writer--;
     /* The disk first: it works while the loop completes what is done. */
     if (rc == 0 && !s->opts.inline_sync)
         store_submit(s);

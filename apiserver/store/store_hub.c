@@ -30,7 +30,9 @@ struct store_watch {
     bool idle;       /* has seen everything */
     bool woken;      /* wake() was called or is due, and no store_watch_next since */
     bool due;        /* in hub->wakes */
+    bool expired;    /* events are missing */
     TAILQ_ENTRY(store_watch) link;
+    TAILQ_ENTRY(store_watch) entry;      /* in hub->all */
     struct object *held_obj, *held_prev; /* of the event returned last */
 };
 
@@ -80,6 +82,7 @@ hub_init(struct store_hub *h, size_t max_events, size_t max_bytes)
                             .max_bytes = max_bytes == 0 ? 64u << 20 : max_bytes};
     h->buckets = map_new(NULL);
     TAILQ_INIT(&h->wakes);
+    TAILQ_INIT(&h->all);
 }
 
 void
@@ -259,6 +262,21 @@ hub_publish(struct store_hub *h, const struct store_event *event)
     notify_labels(h, &key, ev.prev, number);
 }
 
+void
+hub_reset(struct store_hub *h, uint64_t revision)
+{
+    struct store_watch *w;
+
+    while (h->head < h->tail)
+        evict(h);
+    h->oldest = revision;
+    TAILQ_FOREACH (w, &h->all, entry) {
+        w->expired = true;
+        w->idle = false;
+        make_due(w);
+    }
+}
+
 bool
 hub_wants_wake(const struct store_hub *h)
 {
@@ -337,6 +355,7 @@ hub_watch(struct store_hub *h, const struct store_watch_opts *opts, const char *
     }
     w->bucket_pos = w->bucket->watchers.len;
     vec_push(&w->bucket->watchers, w);
+    TAILQ_INSERT_TAIL(&h->all, w, entry);
     h->n_watchers++;
     h->n_label_watchers += w->label_key != NULL;
     if (!w->idle)
@@ -379,6 +398,7 @@ store_watch_free(struct store_watch *w)
     bug_if(w->magic != HUB_MAGIC);
     leave_bucket(w);
     not_due(w);
+    TAILQ_REMOVE(&w->hub->all, w, entry);
     w->hub->n_watchers--;
     w->hub->n_label_watchers -= w->label_key != NULL;
     drop_held(w);
@@ -401,6 +421,11 @@ store_watch_next(struct store_watch *w, struct store_event *ret, struct error *e
     not_due(w);
     if (w->idle)
         return 0;
+    if (w->expired)
+        return error_set(e, ERR_EXPIRED,
+                         "too old resource version: events up to %" PRIu64
+                         " are no longer known",
+                         h->oldest);
     if (w->cursor < h->head)
         return error_set(e, ERR_EXPIRED,
                          "too old resource version: the watch fell behind %" PRIu64,
@@ -431,7 +456,7 @@ store_watch_position(const struct store_watch *w)
     if (w->idle)
         return h->visible > w->from ? h->visible : w->from;
     /* Not the event's own revision: it may have more events than this one. */
-    if (w->cursor < h->head)
+    if (w->expired || w->cursor < h->head)
         return w->from;
     uint64_t before = event_at(h, w->cursor)->revision - 1;
     return before > w->from ? before : w->from;

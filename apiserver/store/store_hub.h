@@ -38,6 +38,7 @@ struct store_hub {
     uint64_t oldest;  /* every event after this revision is in the ring */
     uint64_t visible; /* the revision that idle watchers have seen */
     struct map *buckets;
+    TAILQ_HEAD(hub_watchers, store_watch) all;
     size_t n_watchers, n_label_watchers;
     struct hub_wakes wakes; /* to be called by hub_wake */
     size_t n_due;           /* of them */
@@ -48,6 +49,9 @@ void hub_init(struct store_hub *h, size_t max_events, size_t max_bytes);
 void hub_done(struct store_hub *h);
 /* Nothing before this is known: where the ring starts after a snapshot was read. */
 void hub_start_at(struct store_hub *h, uint64_t revision);
+/* Events up to `revision` are missing: forgets all before, and every watcher that is
+ * there gets ERR_EXPIRED, since nobody can tell it what it has missed. */
+void hub_reset(struct store_hub *h, uint64_t revision);
 /* Takes references of its own. resource must be the interned name. */
 void hub_publish(struct store_hub *h, const struct store_event *ev);
 /* True while hub_wake has something to do. */

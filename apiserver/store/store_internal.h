@@ -47,23 +47,57 @@ struct store_finish {
     struct error *e; /* owned; NULL: success */
 };
 
-struct store {
-    uint32_t magic;
-    struct loop *loop;
-    char *dir, *log_dir, *snapshot_dir;
-    struct store_opts opts;
-    int lock_fd;
+/* A reader that waits for a revision, a barrier that waits for its driver. */
+struct store_wait {
+    TAILQ_ENTRY(store_wait) entry;
+    uint64_t revision;
+    int64_t deadline_ms;
+    store_done_fn *done;
+    void *arg;
+};
+TAILQ_HEAD(store_waits, store_wait);
 
-    struct map *resources; /* name -> struct store_resource; entries are never removed */
-    size_t n_objects, object_bytes;
-    struct store_hub hub;
-    uint64_t visible;     /* what get, list and watch show */
+/*
+ * What a driver does: makes commits durable and tells the core of changes. The core (the
+ * index with its facts, the hub, completions, lists, waiting readers) is the same for
+ * all, and is a consistent cache: it shows the history up to one revision, never parts of
+ * a commit.
+ *
+ *     store_apply          one change of the revision that becomes visible next
+ *     store_set_visible    ... all of them are in
+ *     store_finish_later   the end of a commit or barrier
+ *     store_reset          history was lost on the way: all watchers get EXPIRED
+ *
+ * All on the loop thread. A function that a driver does not need is NULL.
+ */
+struct store_driver {
+    const char *name;
+    bool shared; /* others write too: see store_is_shared */
+    int (*open)(struct store *s, struct error *e);
+    void (*drain)(struct store *s); /* completes or fails what is under way */
+    void (*close)(struct store *s); /* frees the driver's part */
+    int (*commit)(struct store *s, const struct store_op *ops, size_t n,
+                  enum store_durability durability, store_done_fn *done, void *arg,
+                  uint64_t *ret_revision, struct error *e);
+    struct object *(*peek)(const struct store *s, const struct store_key *k);
+    bool (*sync)(struct store *s, store_done_fn *done, void *arg);
+    void (*end_of_turn)(struct store *s); /* hands over what was collected */
+    void (*collect)(struct store *s);     /* after store_kick */
+    void (*flush)(struct store *s);
+    void (*snapshot)(struct store *s, store_done_fn *done, void *arg);
+    void (*stats)(const struct store *s, struct store_stats *ret);
+};
+extern const struct store_driver store_driver_files;
+
+/* The part of the files driver. */
+struct store_files {
+    char *dir, *log_dir, *snapshot_dir;
+    int lock_fd;
     uint64_t last;        /* the greatest revision handed out */
     uint64_t floor;       /* durable: revisions up to here may be used */
     uint64_t floor_asked; /* will be, with a batch on its way or the next one */
     uint64_t floor_due;   /* for the next batch to reserve; 0: nothing */
     bool floor_try;       /* worth a batch of its own (one try per commit when full) */
-    uint64_t start_floor; /* of this start; revisions up to here may have been lost */
 
     struct map *overlay;                              /* key -> struct store_overlay */
     TAILQ_HEAD(store_waiting, store_pending) waiting; /* not yet visible, by revision */
@@ -75,6 +109,29 @@ struct store {
     struct error poison;
 
     struct store_writer *writer;
+    struct loop_pool *pool;
+    struct snapshot_job *job; /* the snapshot that runs */
+    uint64_t log_since_snapshot, snapshot_retry_at, snapshot_revision;
+    vec(struct store_finish) snapshot_next; /* asked for while one ran */
+};
+
+struct store_etcd;
+
+struct store {
+    uint32_t magic;
+    struct loop *loop;
+    struct store_opts opts;
+    const struct store_driver *driver;
+    struct store_files *files; /* the driver's part: one of them */
+    struct store_etcd *etcd;
+
+    struct map *resources; /* name -> struct store_resource; entries are never removed */
+    size_t n_objects, object_bytes;
+    struct store_hub hub;
+    uint64_t visible;     /* what get, list and watch show */
+    uint64_t start_floor; /* of this start; revisions up to here may have been lost */
+    uint64_t commits;
+
     struct loop_hook *hook;
     int kick_fd; /* makes the loop take another turn, for work due at its end */
     struct loop_io *kick_io;
@@ -83,12 +140,9 @@ struct store {
     size_t n_called;                   /* ... of them have been called */
     vec(struct object *) graveyard;    /* replaced lately; borrowers may still look */
     size_t n_old_graves;               /* of the turn before: nobody can */
-
-    struct loop_pool *pool;
-    struct snapshot_job *job; /* the snapshot that runs */
-    uint64_t log_since_snapshot, snapshot_retry_at, snapshot_revision;
-    vec(struct store_finish) snapshot_next; /* asked for while one ran */
-    uint64_t commits;
+    struct store_waits waits;          /* by revision */
+    struct loop_timer *wait_timer;
+    int64_t wait_due_ms;
 };
 
 /* store.c */
@@ -97,6 +151,10 @@ const struct kind *store_kind(const struct store *s, const char *resource);
 /* Applies one change to the index and, with an event, to the hub. */
 void store_apply(struct store *s, uint64_t revision, const struct store_change *ch);
 void store_set_visible(struct store *s, uint64_t revision);
+/* The history between what is visible and `revision` is not known: nobody can watch from
+ * before, and all watchers that are there get ERR_EXPIRED. The index is the caller's to
+ * bring up to date. */
+void store_reset(struct store *s, uint64_t revision);
 /* There is work for the end of the turn: makes sure that the turn ends soon. */
 void store_kick(struct store *s);
 void store_finish_later(struct store *s, store_done_fn *done, void *arg,
@@ -104,7 +162,18 @@ void store_finish_later(struct store *s, store_done_fn *done, void *arg,
 /* Calls what was due before the call, at most `limit`. */
 void store_run_finished(struct store *s, size_t limit);
 
+/* store_wait.c */
+void store_wait_check(struct store *s); /* those that are due get their completion */
+void store_wait_stop(struct store *s);  /* closing: all fail */
+
+/* store_driver_files.c */
+void store_overlay_free(void *arg);
+
 /* store_commit.c */
+int store_files_commit(struct store *s, const struct store_op *ops, size_t n,
+                       enum store_durability durability, store_done_fn *done, void *arg,
+                       uint64_t *ret_revision, struct error *e) WARN_UNUSED;
+struct object *store_files_peek(const struct store *s, const struct store_key *k);
 /* Hands what has been collected to the writer. */
 void store_submit(struct store *s);
 /* Takes the writer's results: makes revisions visible, completes or fails commits.
@@ -117,6 +186,7 @@ int store_replay(struct store *s, struct log_head *ret_start,
                  struct error *e) WARN_UNUSED;
 
 /* store_snapshot.c */
+void store_files_snapshot(struct store *s, store_done_fn *done, void *arg);
 void store_snapshot_maybe(struct store *s);
 void store_snapshot_stop(struct store *s);
 

@@ -166,7 +166,7 @@ load_records(struct replay *rp, struct log_reader *r, struct error *e)
 static int
 load_snapshot(struct replay *rp, uint64_t revision, struct error *e)
 {
-    autofree char *path = store_files_path(rp->s->snapshot_dir, revision, ".snap");
+    autofree char *path = store_files_path(rp->s->files->snapshot_dir, revision, ".snap");
     struct log_reader r;
     int rc = log_reader_open(&r, path, LOG_SNAP_MAGIC, e);
 
@@ -203,7 +203,7 @@ load_newest(struct replay *rp, const store_revisions *snaps, struct error *ret_w
         int rc = load_snapshot(rp, snaps->items[i], &why);
         if (rc == 0) {
             rp->from_snapshot = true;
-            rp->s->snapshot_revision = rp->base;
+            rp->s->files->snapshot_revision = rp->base;
             return 0;
         }
         if (why.code != ERR_CORRUPT) {
@@ -380,7 +380,7 @@ static int
 replay_segment(struct replay *rp, uint64_t name, bool is_first, bool is_last,
                struct error *e)
 {
-    autofree char *path = store_files_path(rp->s->log_dir, name, ".log");
+    autofree char *path = store_files_path(rp->s->files->log_dir, name, ".log");
     struct log_reader r;
     int rc = log_reader_open(&r, path, LOG_MAGIC, e);
 
@@ -397,7 +397,7 @@ replay_segment(struct replay *rp, uint64_t name, bool is_first, bool is_last,
         rc = replay_records(rp, &r, is_last, e);
     rp->prev_first = name;
     rp->prev_end = r.pos;
-    rp->s->log_since_snapshot += r.pos;
+    rp->s->files->log_since_snapshot += r.pos;
     log_reader_done(&r);
     return rc;
 }
@@ -411,7 +411,7 @@ replay_segments(struct replay *rp, const store_revisions *segs, struct error *e)
 
     if (segs->len == 0 && rp->from_snapshot)
         return error_set(e, ERR_CORRUPT, "%s: there is a snapshot but no log",
-                         rp->s->log_dir);
+                         rp->s->files->log_dir);
     while (rp->from_snapshot && first + 1 < segs->len &&
            segs->items[first + 1] <= rp->base + 1)
         first++;
@@ -419,14 +419,14 @@ replay_segments(struct replay *rp, const store_revisions *segs, struct error *e)
         return error_set(e, ERR_CORRUPT,
                          "%s: the log after revision %" PRIu64
                          " is missing; it starts at %" PRIu64,
-                         rp->s->log_dir, rp->base, segs->items[first]);
+                         rp->s->files->log_dir, rp->base, segs->items[first]);
     for (size_t i = first; i < segs->len; i++) {
         int rc = replay_segment(rp, segs->items[i], i == first, i + 1 == segs->len, e);
         if (rc < 0)
             return rc;
     }
     if (segs->len - first > SEGMENTS_MANY)
-        rp->s->log_since_snapshot += rp->s->opts.snapshot_after;
+        rp->s->files->log_since_snapshot += rp->s->opts.snapshot_after;
     return 0;
 }
 
@@ -453,14 +453,14 @@ store_replay(struct store *s, struct log_head *ret_start, struct error *e)
     struct replay rp = {.s = s, .scratch = STR_INIT(OBJECT_MAX_BYTES + 1)};
     store_revisions snaps = {0};
     store_revisions segs = {0};
-    int rc = store_files_clean(s->log_dir, e);
+    int rc = store_files_clean(s->files->log_dir, e);
 
     if (rc == 0)
-        rc = store_files_clean(s->snapshot_dir, e);
+        rc = store_files_clean(s->files->snapshot_dir, e);
     if (rc == 0)
-        rc = store_files_list(s->snapshot_dir, ".snap", &snaps, e);
+        rc = store_files_list(s->files->snapshot_dir, ".snap", &snaps, e);
     if (rc == 0)
-        rc = store_files_list(s->log_dir, ".log", &segs, e);
+        rc = store_files_list(s->files->log_dir, ".log", &segs, e);
     if (rc == 0)
         rc = replay(&rp, &snaps, &segs, e);
     vec_done(&snaps);

@@ -185,12 +185,13 @@ written(void *arg)
     struct store *s = job->s;
     bool ok = job->e.code == ERR_OK;
 
-    s->job = NULL;
+    s->files->job = NULL;
     if (ok) {
-        s->snapshot_revision = job->head.first;
+        s->files->snapshot_revision = job->head.first;
         log_debug("snapshot", "revision=%" PRIu64, job->head.first);
     } else {
-        s->snapshot_retry_at = s->log_since_snapshot + s->opts.snapshot_after / 4;
+        s->files->snapshot_retry_at =
+            s->files->log_since_snapshot + s->opts.snapshot_after / 4;
         log_warn("snapshot failed", "error=\"%s\"", job->e.msg);
     }
     vec_foreach (f, &job->waiters)
@@ -199,7 +200,7 @@ written(void *arg)
         store_kick(s);
     vec_done(&job->waiters);
     free(job);
-    if (s->snapshot_next.len > 0)
+    if (s->files->snapshot_next.len > 0)
         start_job(s);
 }
 
@@ -224,42 +225,44 @@ start_job(struct store *s)
 
     job->s = s;
     job->fs = s->opts.fs;
-    job->dir = s->snapshot_dir;
-    job->log_dir = s->log_dir;
+    job->dir = s->files->snapshot_dir;
+    job->log_dir = s->files->log_dir;
     job->head.first = s->visible;
-    job->head.floor = s->floor;
+    job->head.floor = s->files->floor;
     randombytes_buf(job->head.id, sizeof(job->head.id));
-    memcpy(&job->waiters, &s->snapshot_next, sizeof(job->waiters));
-    memset(&s->snapshot_next, 0, sizeof(s->snapshot_next));
+    memcpy(&job->waiters, &s->files->snapshot_next, sizeof(job->waiters));
+    memset(&s->files->snapshot_next, 0, sizeof(s->files->snapshot_next));
     add_parts(s, job);
-    s->job = job;
-    s->log_since_snapshot = 0;
-    s->snapshot_retry_at = 0;
+    s->files->job = job;
+    s->files->log_since_snapshot = 0;
+    s->files->snapshot_retry_at = 0;
     if (s->opts.inline_sync) {
         work(job);
         written(job);
         return;
     }
-    if (s->pool == NULL)
-        s->pool = loop_pool_new(s->loop, "snapshot", 1);
-    loop_pool_run(s->pool, work, written, job);
+    if (s->files->pool == NULL)
+        s->files->pool = loop_pool_new(s->loop, "snapshot", 1);
+    loop_pool_run(s->files->pool, work, written, job);
 }
 
 void
-store_snapshot(struct store *s, store_done_fn *done, void *arg)
+store_files_snapshot(struct store *s, store_done_fn *done, void *arg)
 {
-    vec_push(&s->snapshot_next, ((struct store_finish){.done = done, .arg = arg}));
-    if (s->job == NULL)
+    vec_push(&s->files->snapshot_next, ((struct store_finish){.done = done, .arg = arg}));
+    if (s->files->job == NULL)
         start_job(s);
 }
 
 void
 store_snapshot_maybe(struct store *s)
 {
-    uint64_t due = s->snapshot_retry_at > s->opts.snapshot_after ? s->snapshot_retry_at
-                                                                 : s->opts.snapshot_after;
+    uint64_t due = s->files->snapshot_retry_at > s->opts.snapshot_after
+                       ? s->files->snapshot_retry_at
+                       : s->opts.snapshot_after;
 
-    if (s->job == NULL && !s->poisoned && s->log_since_snapshot >= due)
+    if (s->files->job == NULL && !s->files->poisoned &&
+        s->files->log_since_snapshot >= due)
         start_job(s);
 }
 
@@ -268,11 +271,11 @@ void
 store_snapshot_stop(struct store *s)
 {
     struct error e = ERROR_INIT;
-    __typeof__(s->snapshot_next) never = s->snapshot_next;
+    __typeof__(s->files->snapshot_next) never = s->files->snapshot_next;
 
-    memset(&s->snapshot_next, 0, sizeof(s->snapshot_next));
-    loop_pool_free(s->pool);
-    s->pool = NULL;
+    memset(&s->files->snapshot_next, 0, sizeof(s->files->snapshot_next));
+    loop_pool_free(s->files->pool);
+    s->files->pool = NULL;
     error_set(&e, ERR_UNAVAILABLE, "the store is closing");
     vec_foreach (f, &never)
         store_finish_later(s, f->done, f->arg, 0, &e);
