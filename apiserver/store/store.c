@@ -296,6 +296,31 @@ store_oldest(const struct store *s)
     return s->hub.oldest;
 }
 
+uint64_t
+store_retained(const struct store *s)
+{
+    const struct store_files *f = s->files;
+
+    if (f == NULL)
+        return s->hub.oldest;
+    return f->retained > f->compacted ? f->retained : f->compacted;
+}
+
+int
+store_compact(struct store *s, uint64_t revision, store_done_fn *done, void *arg,
+              struct error *e)
+{
+    if (revision > s->visible)
+        return error_set(e, ERR_BAD_REQUEST,
+                         "revision %" PRIu64
+                         " is in the future; the store is at %" PRIu64,
+                         revision, s->visible);
+    if (s->driver->compact == NULL)
+        return error_set(e, ERR_UNSUPPORTED, "the %s store compacts by itself",
+                         s->driver->name);
+    return s->driver->compact(s, revision, done, arg, e);
+}
+
 /* --- lists --- */
 
 struct store_list *

@@ -60,6 +60,11 @@ struct store_opts {
     size_t ring_events;      /* retained for watches; 0: 100 000 */
     size_t ring_bytes;       /* 0: 64 MiB */
     uint64_t snapshot_after; /* bytes of log since the last snapshot; 0: 64 MiB */
+    /* Segments that a snapshot has made superfluous stay for watchers that are behind:
+     * until their newest write is this old (0: 1 h, -1: at once), or they exceed this
+     * many bytes (0: 256 MiB) or 256 files. They go at once when the disk is full. */
+    int64_t retain_s;
+    uint64_t retain_bytes;
     void (*on_fatal)(void *arg, const struct error *e);
     /* Facts depend on the kind; replay asks for it by resource. NULL result: kept without
      * columns and fields. A watch asks too: one of a lazy kind cannot resume from before
@@ -83,6 +88,8 @@ bool store_is_shared(const struct store *s);
 
 uint64_t store_revision(const struct store *s); /* last visible */
 uint64_t store_oldest(const struct store *s);   /* watches from before this get EXPIRED */
+/* Every logged change after this revision can be read back (store_log_reader.h). */
+uint64_t store_retained(const struct store *s);
 
 /* Borrowed until the next loop turn; ref it to keep it. NULL: absent. */
 struct object *store_get(const struct store *s, const struct store_key *k);
@@ -192,6 +199,15 @@ void store_stats(const struct store *s, struct store_stats *ret);
 /* Starts a snapshot in the background if none runs; done on the loop. etcd:
  * ERR_UNSUPPORTED. */
 void store_snapshot(struct store *s, store_done_fn *done, void *arg);
+
+/*
+ * Forgets what was before `revision`: watches from earlier ones get ERR_EXPIRED, and the
+ * segments that hold only earlier ones are removed after a snapshot; then done is called.
+ * ERR_BAD_REQUEST: in the future; ERR_EXPIRED: already forgotten. After a restart older
+ * revisions may be served again if the segment that holds them has newer ones too.
+ */
+int store_compact(struct store *s, uint64_t revision, store_done_fn *done, void *arg,
+                  struct error *e) WARN_UNUSED;
 
 /* File operations of the log and snapshots, so that tests can fail the Nth one. */
 struct store_fs_ops {

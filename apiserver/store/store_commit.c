@@ -116,6 +116,15 @@ collect_commit(struct store *s, struct store_pending *p)
     s->files->collected_durable |= p->durability == STORE_DURABLE;
 }
 
+/* What is logged of a delete: while the disk is full as little as possible. */
+static const struct object *
+last_state(const struct store *s, const struct store_op *op)
+{
+    const struct object *o = op->obj != NULL ? op->obj : store_files_peek(s, &op->key);
+
+    return s->files->full || o == NULL || o->len > LOG_LAST_STATE_MAX ? NULL : o;
+}
+
 /* --- checks --- */
 
 static int
@@ -149,7 +158,8 @@ check_op(const struct store *s, const struct store_op *ops, size_t i, size_t *bo
 {
     const struct store_op *op = &ops[i];
     const struct store_key *k = &op->key;
-    size_t object = op->type == STORE_PUT ? op->obj->len : 0;
+    const struct object *logged = op->type == STORE_PUT ? op->obj : last_state(s, op);
+    size_t object = logged == NULL ? 0 : logged->len;
 
     if (strlen(k->resource) > KEY_PART_MAX || strlen(k->ns) > KEY_PART_MAX ||
         strlen(k->name) > KEY_PART_MAX)
@@ -247,6 +257,7 @@ fill_change(struct store *s, const struct store_op *op, uint64_t revision,
         op->obj->revision = revision;
         ch->obj = object_ref(op->obj);
     } else {
+        ch->bare = last_state(s, op) == NULL;
         const struct object *state =
             op->obj != NULL ? op->obj : store_files_peek(s, &op->key);
         ch->obj = object_with_revision(state, revision);
@@ -454,6 +465,8 @@ no_room(struct store *s, struct log_batch_list *failed, const struct error *e)
     struct log_batch *b;
 
     log_warn_rl("no space for the log", "error=\"%s\"", e->msg);
+    if (!s->files->full)
+        store_snapshot_release(s);
     s->files->full = true;
     map_clear(s->files->overlay);
     while ((b = STAILQ_FIRST(failed)) != NULL) {

@@ -49,6 +49,10 @@ files_open(struct store *s, struct error *e)
         s->opts.fs = &store_fs_real;
     if (s->opts.snapshot_after == 0)
         s->opts.snapshot_after = 64u << 20;
+    if (s->opts.retain_s == 0)
+        s->opts.retain_s = STORE_RETAIN_S;
+    if (s->opts.retain_bytes == 0)
+        s->opts.retain_bytes = STORE_RETAIN_BYTES;
     f->dir = xstrdup(s->opts.dir);
     s->opts.dir = f->dir;
     f->log_dir = fs_join(f->dir, "log");
@@ -151,5 +155,6 @@ const struct store_driver store_driver_files = {
     .collect = files_collect,
     .flush = files_flush,
     .snapshot = store_files_snapshot,
+    .compact = store_files_compact,
     .stats = files_stats,
 };

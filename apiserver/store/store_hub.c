@@ -102,6 +102,15 @@ hub_start_at(struct store_hub *h, uint64_t revision)
     h->oldest = revision;
 }
 
+void
+hub_compact(struct store_hub *h, uint64_t revision)
+{
+    while (h->head < h->tail && event_at(h, h->head)->revision <= revision)
+        evict(h);
+    if (h->oldest < revision)
+        h->oldest = revision;
+}
+
 /* --- buckets ---
  * The key says what kind of bucket it is: "L" label, "N" name, "S" namespace, "R"
  * resource, "A" everything; NULs between the parts.

@@ -52,6 +52,8 @@ void hub_start_at(struct store_hub *h, uint64_t revision);
 /* Events up to `revision` are missing: forgets all before, and every watcher that is
  * there gets ERR_EXPIRED, since nobody can tell it what it has missed. */
 void hub_reset(struct store_hub *h, uint64_t revision);
+/* Forgets events up to and including this revision. */
+void hub_compact(struct store_hub *h, uint64_t revision);
 /* Takes references of its own. resource must be the interned name. */
 void hub_publish(struct store_hub *h, const struct store_event *ev);
 /* True while hub_wake has something to do. */

@@ -25,6 +25,9 @@ struct snapshot_job;
  * its other work for more than 2 ms. */
 #define STORE_CALLBACKS 64
 #define STORE_BATCH_COMMITS 256
+#define STORE_RETAIN_S 3600
+#define STORE_RETAIN_BYTES (256u << 20)
+#define STORE_RETAIN_FILES 256
 #define STORE_BATCH_BYTES (4u << 20)
 
 struct store_resource {
@@ -85,6 +88,8 @@ struct store_driver {
     void (*collect)(struct store *s);     /* after store_kick */
     void (*flush)(struct store *s);
     void (*snapshot)(struct store *s, store_done_fn *done, void *arg);
+    int (*compact)(struct store *s, uint64_t revision, store_done_fn *done, void *arg,
+                   struct error *e);
     void (*stats)(const struct store *s, struct store_stats *ret);
 };
 extern const struct store_driver store_driver_files;
@@ -113,6 +118,9 @@ struct store_files {
     struct snapshot_job *job; /* the snapshot that runs */
     uint64_t log_since_snapshot, snapshot_retry_at, snapshot_revision;
     vec(struct store_finish) snapshot_next; /* asked for while one ran */
+    uint64_t retained;  /* every logged change after this revision is in the segments */
+    uint64_t compacted; /* nobody may read from before this one */
+    bool release;       /* the disk is full: the next clean-up keeps nothing extra */
 };
 
 struct store_etcd;
@@ -187,8 +195,12 @@ int store_replay(struct store *s, struct log_head *ret_start,
 
 /* store_snapshot.c */
 void store_files_snapshot(struct store *s, store_done_fn *done, void *arg);
+int store_files_compact(struct store *s, uint64_t revision, store_done_fn *done,
+                        void *arg, struct error *e) WARN_UNUSED;
 void store_snapshot_maybe(struct store *s);
 void store_snapshot_stop(struct store *s);
+/* Removes what is retained only for watchers: there is no space. */
+void store_snapshot_release(struct store *s);
 
 /* store_files.c */
 extern const struct store_fs_ops store_fs_real;

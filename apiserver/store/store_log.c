@@ -12,7 +12,7 @@
  *
  * Head, 80 bytes
  *    0  8  "DROVLOG1" or "DROVSNP1"
- *    8  4  format version, 1
+ *    8  4  format version, 2
  *   12  4  0
  *   16 16  file id: random; the key of every checksum in this file
  *   32  8  first revision; of a snapshot, the revision that it shows
@@ -37,8 +37,14 @@
  *    0  1  1 put, 2 delete        1  1  0
  *    2  2  length of the resource 4  2  of the namespace      6  2  of the name
  *    8  4  of the object          12 4  0
- *   16  8  revision of the object
- *   24     these four strings, without NULs; a delete has no object
+ *   16  8  in a snapshot the revision of the object; in a commit the revision of the
+ *          version that it replaces, 0: none
+ *   24     these four strings, without NULs. A delete has the last state of the object as
+ *          watchers shall see it, or nothing when that is larger than 16 KiB or the disk
+ *          was full
+ *
+ * Version 1 differs in the operations of commits: their revision is the commit's own, and
+ * deletes have no object. It is read, and no longer written.
  *
  * The checksum is BLAKE2b-128 (libsodium generichash) keyed with the file's id, not
  * CRC32C: it makes "a valid record at this offset of this file" a statement that neither
@@ -402,9 +408,9 @@ encode_commit(struct store_log *log, const struct store_pending *p)
             .resource = span_of(ch->resource->name),
             .ns = span_of(ch->obj->ns),
             .name = span_of(ch->obj->name),
-            .revision = p->revision,
+            .revision = ch->expect,
         };
-        if (!op.del)
+        if (!op.del || !ch->bare)
             op.object = (struct span){ch->obj->bytes, ch->obj->len};
         log_record_op(&log->buf, &op);
     }

@@ -14,7 +14,7 @@
 #include "apiserver/store/store.h"
 #include "base/str.h"
 
-#define LOG_VERSION 1
+#define LOG_VERSION 2 /* 1 is read too: see store_log.c */
 #define LOG_ID_BYTES 16
 #define LOG_SUM_BYTES 16
 #define LOG_HEAD_BYTES 80
@@ -25,6 +25,8 @@
 #define LOG_RESERVE_BYTES (256u << 10)
 #define LOG_BODY_MAX (8u << 20)
 #define LOG_OPS_MAX 1024
+/* A delete carries the last state unless that is larger. */
+#define LOG_LAST_STATE_MAX (16u << 10)
 #define LOG_MAGIC "DROVLOG1"
 #define LOG_SNAP_MAGIC "DROVSNP1"
 
@@ -42,7 +44,7 @@ struct log_head {
 struct log_op {
     bool del;
     struct span resource, ns, name, object;
-    uint64_t revision;
+    uint64_t revision; /* in a commit: of what was there before, 0: nothing */
 };
 
 /* --- encoding --- */
@@ -73,6 +75,7 @@ struct store_change {
     enum store_op_type type;
     struct store_resource *resource;
     uint64_t expect;
+    bool bare;          /* a delete that is logged without the last state */
     struct object *obj; /* a reference; for a delete the state that watchers shall see */
 };
 struct store_pending {

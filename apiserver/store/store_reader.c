@@ -62,9 +62,11 @@ read_head(struct log_reader *r, const char magic[8], struct error *e)
         return -(int)e->code;
     if (memcmp(p, magic, 8) != 0)
         return error_set(e, ERR_CORRUPT, "%s: not a file of this kind", r->path);
-    if (log_get32(p + 8) != LOG_VERSION)
-        return error_set(e, ERR_CORRUPT, "%s: format version %u; this program reads %d",
-                         r->path, log_get32(p + 8), LOG_VERSION);
+    r->version = log_get32(p + 8);
+    if (r->version < 1 || r->version > LOG_VERSION)
+        return error_set(e, ERR_CORRUPT,
+                         "%s: format version %u; this program reads up to %d", r->path,
+                         r->version, LOG_VERSION);
     memcpy(r->head.id, p + 16, LOG_ID_BYTES);
     crypto_generichash(sum, sizeof(sum), (const unsigned char *)p, 64, r->head.id,
                        LOG_ID_BYTES);
@@ -215,6 +217,23 @@ log_reader_next(struct log_reader *r, struct log_record *ret, enum log_read *ret
 }
 
 int
+log_reader_peek(struct log_reader *r, struct log_record *ret, enum log_read *ret_what,
+                struct error *e)
+{
+    *ret_what = LOG_READ_END;
+    if (r->size - r->pos < LOG_RECORD_HEAD)
+        return 0;
+    const char *p = view(r, r->pos, LOG_RECORD_HEAD, e);
+    if (p == NULL)
+        return -(int)e->code;
+    if (!plausible(r, r->pos, p, ret))
+        return 0;
+    r->pos += log_record_size(ret->body_len);
+    *ret_what = LOG_READ_RECORD;
+    return 0;
+}
+
+int
 log_reader_attested(struct log_reader *r, bool *ret, struct error *e)
 {
     uint64_t spent = 0;
@@ -278,8 +297,8 @@ log_ops_next(struct log_ops *c, struct log_op *ret, struct error *e)
     size_t ns = get16(h + 4);
     size_t name = get16(h + 6);
     size_t object = log_get32(h + 8);
-    if ((h[0] != 1 && h[0] != 2) || (h[0] == 2 && object != 0) ||
-        object > OBJECT_MAX_BYTES || resource == 0 || name == 0)
+    if ((h[0] != 1 && h[0] != 2) || object > OBJECT_MAX_BYTES || resource == 0 ||
+        name == 0)
         return error_set(e, ERR_CORRUPT, "not an operation");
     if ((size_t)(c->end - c->p) < log_op_size(resource, ns, name, object))
         return error_set(e, ERR_CORRUPT, "operation cut off");

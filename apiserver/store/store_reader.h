@@ -15,6 +15,7 @@ struct log_reader {
     char *path;
     uint64_t size;
     struct log_head head;
+    uint32_t version;
     uint64_t pos; /* of the next record */
     char *window;
     uint64_t window_at;
@@ -39,6 +40,10 @@ void log_reader_done(struct log_reader *r);
 enum log_read { LOG_READ_RECORD, LOG_READ_END, LOG_READ_BAD };
 /* END: nothing but zeros from pos on. BAD: no valid record at pos, and not the end. */
 int log_reader_next(struct log_reader *r, struct log_record *ret, enum log_read *ret_what,
+                    struct error *e) WARN_UNUSED;
+/* The same from the record's head alone: without a body, and unchecked. For finding one's
+ * way; BAD and END are not told apart. */
+int log_reader_peek(struct log_reader *r, struct log_record *ret, enum log_read *ret_what,
                     struct error *e) WARN_UNUSED;
 /* Whether a valid record after pos shows that the bytes at pos were durable once. */
 int log_reader_attested(struct log_reader *r, bool *ret, struct error *e) WARN_UNUSED;

@@ -14,6 +14,7 @@
 
 #include "api/jtok.h"
 #include "apiserver/store/store_internal.h"
+#include "apiserver/store/store_log_reader.h"
 #include "apiserver/store/store_reader.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -246,7 +247,10 @@ apply_op(struct replay *rp, const struct log_record *rec, struct log_op *op,
     const struct object *old = store_index_get(&rp->resource->index, ns, name);
     if (old == NULL)
         return 0; /* a lazy commit made it and was lost */
-    auto_object *last = object_with_revision(old, rec->revision);
+    auto_object *last = op->object.len > 0 ? read_object(rp, op, e)
+                                           : object_with_revision(old, rec->revision);
+    if (last == NULL)
+        return -(int)e->code;
     ch.obj = last;
     store_apply(rp->s, rec->revision, &ch);
     return 0;
@@ -440,6 +444,9 @@ replay(struct replay *rp, const store_revisions *snaps, const store_revisions *s
     if (rc < 0)
         return rc;
     hub_start_at(&rp->s->hub, rp->base);
+    if (segs->len > 0 &&
+        (rc = log_back_oldest(rp->s->files->log_dir, &rp->s->files->retained, e)) < 0)
+        return rc;
     rc = replay_segments(rp, segs, e);
     /* The damaged snapshot is the cause, the hole in the log only how it shows. */
     if (rc == -ERR_CORRUPT && damaged.code != ERR_OK)

@@ -10,9 +10,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sodium.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "apiserver/store/store_internal.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -31,6 +33,10 @@ struct snapshot_job {
     const struct store_fs_ops *fs;
     const char *dir, *log_dir; /* borrowed from the store */
     struct log_head head;
+    bool only_clean; /* no snapshot: removes what the last one has replaced */
+    int64_t retain_s;
+    uint64_t retain_bytes, compacted;
+    uint64_t retained; /* result: see struct store; 0: unknown */
     vec(struct part) parts;
     vec(struct store_finish) waiters;
     struct error e;
@@ -139,26 +145,74 @@ remove_file(const char *dir, uint64_t revision, const char *suffix)
         log_warn("cannot remove", "file=%s errno=%d", path, errno);
 }
 
+struct old_segment {
+    uint64_t bytes;
+    int64_t written_s; /* unix seconds */
+};
+
+static struct old_segment
+look_at(const char *dir, uint64_t first)
+{
+    autofree char *path = store_files_path(dir, first, ".log");
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return (struct old_segment){0};
+    return (struct old_segment){(uint64_t)st.st_blocks * 512, st.st_mtim.tv_sec};
+}
+
+/* How many of the n oldest segments, all replaced by the snapshot, nobody needs. The rest
+ * must stay without a gap. */
+static size_t
+count_useless(const struct snapshot_job *job, const store_revisions *segs, size_t n)
+{
+    int64_t old = clock_wall_ns() / 1000000000 - job->retain_s;
+    uint64_t bytes = 0;
+    size_t i = n;
+
+    for (; i > 0 && n - i < STORE_RETAIN_FILES; i--) {
+        struct old_segment seg = look_at(job->log_dir, segs->items[i - 1]);
+        bytes += seg.bytes;
+        if (bytes > job->retain_bytes || seg.written_s <= old ||
+            segs->items[i] <= job->compacted + 1)
+            break;
+    }
+    return i;
+}
+
+static int
+remove_segments(struct snapshot_job *job, struct error *e)
+{
+    store_revisions segs = {0};
+    size_t replaced = 0;
+    int rc = store_files_list(job->log_dir, ".log", &segs, e);
+
+    while (rc == 0 && replaced + 1 < segs.len &&
+           segs.items[replaced + 1] <= job->head.first + 1)
+        replaced++;
+    size_t n = rc < 0 ? 0 : count_useless(job, &segs, replaced);
+    for (size_t i = 0; i < n; i++)
+        remove_file(job->log_dir, segs.items[i], ".log");
+    if (rc == 0 && segs.len > 0)
+        job->retained = segs.items[n] - 1;
+    vec_done(&segs);
+    return rc;
+}
+
 /* What the snapshot has replaced, oldest first. What cannot be removed now is looked at
  * again with the next snapshot; a start ignores it. */
 static void
-remove_replaced(const struct snapshot_job *job)
+remove_replaced(struct snapshot_job *job)
 {
     struct error e = ERROR_INIT;
     store_revisions files = {0};
-    uint64_t revision = job->head.first;
 
     if (store_files_list(job->dir, ".snap", &files, &e) == 0) {
-        for (size_t i = 0; i < files.len && files.items[i] < revision; i++)
+        for (size_t i = 0; i < files.len && files.items[i] < job->head.first; i++)
             remove_file(job->dir, files.items[i], ".snap");
     }
     vec_done(&files);
-    if (store_files_list(job->log_dir, ".log", &files, &e) == 0) {
-        for (size_t i = 0; i + 1 < files.len && files.items[i + 1] <= revision + 1; i++)
-            remove_file(job->log_dir, files.items[i], ".log");
-    }
-    vec_done(&files);
-    if (e.code != ERR_OK)
+    if (e.code != ERR_OK || remove_segments(job, &e) < 0)
         log_warn("cannot clean up", "error=\"%s\"", e.msg);
 }
 
@@ -167,7 +221,7 @@ work(void *arg)
 {
     struct snapshot_job *job = arg;
 
-    if (write_snapshot(job, &job->e) == 0)
+    if (job->only_clean || write_snapshot(job, &job->e) == 0)
         remove_replaced(job);
     vec_foreach (part, &job->parts)
         store_range_done(&part->range);
@@ -186,7 +240,11 @@ written(void *arg)
     bool ok = job->e.code == ERR_OK;
 
     s->files->job = NULL;
-    if (ok) {
+    if (job->retained > s->files->retained)
+        s->files->retained = job->retained;
+    if (job->only_clean) {
+        log_debug("released", "retained=%" PRIu64, s->files->retained);
+    } else if (ok) {
         s->files->snapshot_revision = job->head.first;
         log_debug("snapshot", "revision=%" PRIu64, job->head.first);
     } else {
@@ -218,8 +276,8 @@ add_parts(struct store *s, struct snapshot_job *job)
     }
 }
 
-static void
-start_job(struct store *s)
+static struct snapshot_job *
+new_job(struct store *s, uint64_t revision)
 {
     struct snapshot_job *job = xnew(struct snapshot_job);
 
@@ -227,15 +285,19 @@ start_job(struct store *s)
     job->fs = s->opts.fs;
     job->dir = s->files->snapshot_dir;
     job->log_dir = s->files->log_dir;
-    job->head.first = s->visible;
+    job->head.first = revision;
     job->head.floor = s->files->floor;
-    randombytes_buf(job->head.id, sizeof(job->head.id));
-    memcpy(&job->waiters, &s->files->snapshot_next, sizeof(job->waiters));
-    memset(&s->files->snapshot_next, 0, sizeof(s->files->snapshot_next));
-    add_parts(s, job);
+    job->retain_s = s->opts.retain_s;
+    job->retain_bytes = s->files->release ? 0 : s->opts.retain_bytes;
+    job->compacted = s->files->compacted;
+    s->files->release = false;
+    return job;
+}
+
+static void
+run_job(struct store *s, struct snapshot_job *job)
+{
     s->files->job = job;
-    s->files->log_since_snapshot = 0;
-    s->files->snapshot_retry_at = 0;
     if (s->opts.inline_sync) {
         work(job);
         written(job);
@@ -244,6 +306,46 @@ start_job(struct store *s)
     if (s->files->pool == NULL)
         s->files->pool = loop_pool_new(s->loop, "snapshot", 1);
     loop_pool_run(s->files->pool, work, written, job);
+}
+
+static void
+start_job(struct store *s)
+{
+    struct snapshot_job *job = new_job(s, s->visible);
+
+    randombytes_buf(job->head.id, sizeof(job->head.id));
+    memcpy(&job->waiters, &s->files->snapshot_next, sizeof(job->waiters));
+    memset(&s->files->snapshot_next, 0, sizeof(s->files->snapshot_next));
+    add_parts(s, job);
+    s->files->log_since_snapshot = 0;
+    s->files->snapshot_retry_at = 0;
+    run_job(s, job);
+}
+
+void
+store_snapshot_release(struct store *s)
+{
+    s->files->release = true;
+    if (s->files->job != NULL || s->files->snapshot_revision == 0)
+        return; /* the one that runs, or the first, is as good */
+    struct snapshot_job *job = new_job(s, s->files->snapshot_revision);
+    job->only_clean = true;
+    run_job(s, job);
+}
+
+int
+store_files_compact(struct store *s, uint64_t revision, store_done_fn *done, void *arg,
+                    struct error *e)
+{
+    if (revision < s->files->compacted)
+        return error_set(e, ERR_EXPIRED,
+                         "revision %" PRIu64 " has been compacted already; the oldest is "
+                         "%" PRIu64,
+                         revision, s->files->compacted);
+    s->files->compacted = revision;
+    hub_compact(&s->hub, revision);
+    store_files_snapshot(s, done, arg);
+    return 0;
 }
 
 void

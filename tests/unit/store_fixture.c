@@ -37,8 +37,11 @@ fx_init(struct fixture *f, bool inline_sync)
     f->root = xstrdup(root);
     f->dir = fs_join(root, "data");
     assert_int_equal(loop_new(&f->loop, &e), 0);
-    f->opts = (struct store_opts){
-        .dir = f->dir, .inline_sync = inline_sync, .on_fatal = on_fatal, .arg = f};
+    f->opts = (struct store_opts){.dir = f->dir,
+                                  .inline_sync = inline_sync,
+                                  .on_fatal = on_fatal,
+                                  .arg = f,
+                                  .retain_s = -1};
     if (inline_sync)
         f->opts.fs = &fx_no_sync;
 }

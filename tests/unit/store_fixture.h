@@ -38,7 +38,8 @@ int fx_teardown(void **state);
 /* After fx_setup: reopens with the writer thread and the real file operations. */
 int fx_go_threaded(void **state);
 
-/* Not opened yet. Inline stores use fx_no_sync, threaded ones the real operations. */
+/* Not opened yet. Inline stores use fx_no_sync, threaded ones the real operations. What a
+ * snapshot replaces is not retained. */
 void fx_init(struct fixture *f, bool inline_sync);
 void fx_done(struct fixture *f);
 void fx_open(struct fixture *f);
