@@ -44,8 +44,10 @@ struct kind {
     bool has_status; /* status subresource */
     bool builtin;    /* shipped with the server: list items, patch defaults */
     /* drover's own annotations on the CRD (ADR 0009): */
-    bool mirrored; /* drover.dev/mirror: "true" */
-    bool lazy;     /* drover.dev/durability: lazy (Event), lease (Lease renewals) */
+    /* drover.dev/declared: people declare its objects, which therefore have a history and
+     * a file in the mirror. True unless the annotation says "false". */
+    bool declared;
+    bool lazy; /* drover.dev/durability: lazy (Event), lease (Lease renewals) */
     bool lazy_lease;
     bool managed_on_apply;    /* drover.dev/managed-fields: on-apply */
     bool generation_from_all; /* kinds without spec: any non-metadata change */

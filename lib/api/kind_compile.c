@@ -155,7 +155,7 @@ read_names(struct kind *k, const json_t *crd, struct violations *v)
                        "must be spec.names.plural+\".\"+spec.group");
     }
     k->builtin = annotation_is(crd, "drover.dev/builtin", "true");
-    k->mirrored = annotation_is(crd, "drover.dev/mirror", "true");
+    k->declared = !annotation_is(crd, "drover.dev/declared", "false");
     k->lazy = annotation_is(crd, "drover.dev/durability", "lazy");
     k->lazy_lease = annotation_is(crd, "drover.dev/durability", "lease");
     k->managed_on_apply = annotation_is(crd, "drover.dev/managed-fields", "on-apply");

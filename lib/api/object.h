@@ -96,6 +96,9 @@ bool object_path(const struct object *o, const char *path, struct span *ret);
  * fallback. */
 bool object_get_string(const struct object *o, const char *path, char *buf, size_t size);
 int64_t object_get_int(const struct object *o, const char *path, int64_t fallback);
+/* What a person declared: of a declared kind and not made by a controller. Only these
+ * have a history and a file in the mirror. kind NULL: false. */
+bool object_declared(const struct kind *k, const struct object *o);
 /* A private tree of the whole object (resourceVersion included). Caller decrefs. */
 json_t *object_json(const struct object *o);
 

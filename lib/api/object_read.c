@@ -65,6 +65,12 @@ object_controller(const struct object *o)
 }
 
 bool
+object_declared(const struct kind *k, const struct object *o)
+{
+    return k != NULL && k->declared && object_controller(o) == NULL;
+}
+
+bool
 object_path(const struct object *o, const char *path, struct span *ret)
 {
     static const struct {

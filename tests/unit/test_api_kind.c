@@ -19,7 +19,7 @@
 #define VERSION_HEAD "{\"name\":\"v1\",\"served\":true,\"storage\":true,"
 #define CRD(versions)                                                                    \
     "{\"metadata\":{\"name\":\"widgets.example.dev\",\"annotations\":{"                  \
-    "\"drover.dev/mirror\":\"true\",\"drover.dev/durability\":\"lazy\"}},\"spec\":{"     \
+    "\"drover.dev/declared\":\"false\",\"drover.dev/durability\":\"lazy\"}},\"spec\":{"  \
     "\"group\":\"example.dev\",\"scope\":\"Cluster\",\"names\":{\"plural\":\"widgets\"," \
     "\"kind\":\"Widget\",\"shortNames\":[\"wd\"],\"categories\":[\"all\"]},"             \
     "\"versions\":[" versions "]}}"
@@ -71,7 +71,7 @@ test_names(void **state)
     assert_string_equal(k->categories[0], "all");
     assert_false(k->namespaced);
     assert_true(k->has_status);
-    assert_true(k->mirrored);
+    assert_false(k->declared);
     assert_true(k->lazy);
     assert_false(k->lazy_lease);
     assert_false(k->builtin);
@@ -321,6 +321,8 @@ test_shipped_documents(void **state)
                 struct kind *k = NULL;
                 if (compile(d->json.ptr, NULL, &k, &v, &e) < 0)
                     fail_msg("%s: %s", files.gl_pathv[i], e.msg);
+                if (strstr(d->json.ptr, "\"drover.dev/declared\":") == NULL)
+                    fail_msg("%s does not say whether it is declared", files.gl_pathv[i]);
                 kind_unref(k);
                 compiled++;
             }

@@ -63,6 +63,9 @@ test_facts(void **state)
     assert_ptr_equal(object_controller(o), &o->facts.owners[1]);
     assert_true(span_eq(object_fact(o, object_controller(o)->uid), "u9"));
     assert_true(object_controller(o)->block_deletion);
+    assert_false(object_declared(NULL, o));
+    struct kind declared = {.declared = true};
+    assert_false(object_declared(&declared, o));
     assert_true(span_eq(object_fact(o, o->facts.status), "{\"phase\":\"P\"}"));
     assert_true(
         span_eq(object_fact(o, o->facts.managed_fields), "[{\"manager\":\"m\"}]"));
