@@ -38,6 +38,7 @@ enum {
 
 struct server {
     const char *listen, *streams_listen, *log_level, *fake_gpus;
+    const char *history_count, *history_age, *history_size;
     bool no_runner;
     char *dir;    /* absolute */
     char *bindir; /* where our sibling programs are */
@@ -190,6 +191,16 @@ arg_path(struct args *a, const char *flag, char *path)
     a->owned[a->n_owned++] = path;
 }
 
+/* Passed on when it was given. */
+static void
+arg_option(struct args *a, const char *flag, const char *value)
+{
+    if (value == NULL)
+        return;
+    arg(a, flag);
+    arg(a, value);
+}
+
 static struct part *
 add_part(struct server *s, const char *name, struct args *a)
 {
@@ -228,6 +239,9 @@ add_apiserver(struct server *s)
     arg(&a, "--streams-address");
     arg(&a, s->streams_listen);
     arg_path(&a, "--streams-socket", in_dir(s, "run/streams.sock"));
+    arg_option(&a, "--history-count", s->history_count);
+    arg_option(&a, "--history-age", s->history_age);
+    arg_option(&a, "--history-size", s->history_size);
     return add_part(s, "drover-apiserver", &a);
 }
 
@@ -519,6 +533,9 @@ run(int argc, char **argv)
         {"log-level", required_argument, NULL, 'v'},
         {"fake-gpus", required_argument, NULL, 'g'},
         {"no-runner", no_argument, NULL, 'R'},
+        {"history-count", required_argument, NULL, 'H'},
+        {"history-age", required_argument, NULL, 'A'},
+        {"history-size", required_argument, NULL, 'S'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -547,6 +564,15 @@ run(int argc, char **argv)
             break;
         case 'g':
             s.fake_gpus = optarg;
+            break;
+        case 'H':
+            s.history_count = optarg;
+            break;
+        case 'A':
+            s.history_age = optarg;
+            break;
+        case 'S':
+            s.history_size = optarg;
             break;
         case 'R':
             s.no_runner = true;
@@ -581,6 +607,10 @@ const struct cli_verb verb_server = {
             "  --streams-listen A:P      of logs (default 127.0.0.1:6441)\n"
             "  --no-runner               do not run jobs on this machine\n"
             "  --fake-gpus FILE          pretend to have the GPUs that FILE lists\n"
+            "  --history-count N         earlier generations kept of an object (50; 0: "
+            "none)\n"
+            "  --history-age DURATION    for how long (30d)\n"
+            "  --history-size SIZE       of all of them together (64MB)\n"
             "  --log-level SPEC          info, debug, or store=debug,http=warn\n",
     .run = run,
 };

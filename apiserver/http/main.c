@@ -23,6 +23,8 @@ enum { POOL_THREADS = 2, DRAIN_MS = 10 * 1000, DRAIN_STEP_MS = 20 };
 struct options {
     const char *data_dir, *listen, *unix_socket, *parts_tokens, *streams_address,
         *streams_socket, *control_socket;
+    const char *history_count, *history_age, *history_size;
+    struct history_limits history;
     bool insecure;
     char address[64];
     uint16_t port;
@@ -53,9 +55,12 @@ static const char usage[] =
     "    [--parts-tokens-file FILE] [--streams-address HOST:PORT] [--streams-socket "
     "PATH]\n"
     "    [--control-socket PATH] [--insecure-listen] [--log-level SPEC]\n"
+    "    [--history-count N] [--history-age DURATION] [--history-size SIZE]\n"
     "Serves the API over HTTPS on --listen (127.0.0.1:6440) and over HTTP on the unix\n"
     "socket. Makes keys/, admin.token and kubeconfig in the data directory. Normally\n"
-    "started by `drover server`. --insecure-listen leaves TLS out; for measurements "
+    "started by `drover server`. Earlier generations are kept: at most N of an object\n"
+    "(50; 0: none), for DURATION (30d), in SIZE of memory (64MB). --insecure-listen "
+    "leaves TLS out; for measurements "
     "only.\n";
 
 enum option_id {
@@ -66,6 +71,9 @@ enum option_id {
     OPT_STREAMS_ADDRESS,
     OPT_STREAMS_SOCKET,
     OPT_CONTROL,
+    OPT_HISTORY_COUNT,
+    OPT_HISTORY_AGE,
+    OPT_HISTORY_SIZE,
     OPT_INSECURE,
     OPT_LOG,
     OPT_HELP
@@ -79,6 +87,9 @@ static const struct option long_options[] = {
     {"streams-address", required_argument, NULL, OPT_STREAMS_ADDRESS},
     {"streams-socket", required_argument, NULL, OPT_STREAMS_SOCKET},
     {"control-socket", required_argument, NULL, OPT_CONTROL},
+    {"history-count", required_argument, NULL, OPT_HISTORY_COUNT},
+    {"history-age", required_argument, NULL, OPT_HISTORY_AGE},
+    {"history-size", required_argument, NULL, OPT_HISTORY_SIZE},
     {"insecure-listen", no_argument, NULL, OPT_INSECURE},
     {"log-level", required_argument, NULL, OPT_LOG},
     {"help", no_argument, NULL, OPT_HELP},
@@ -94,9 +105,12 @@ take_option(struct options *o, int id, struct error *e)
                                  [OPT_PARTS] = &o->parts_tokens,
                                  [OPT_STREAMS_ADDRESS] = &o->streams_address,
                                  [OPT_STREAMS_SOCKET] = &o->streams_socket,
-                                 [OPT_CONTROL] = &o->control_socket};
+                                 [OPT_CONTROL] = &o->control_socket,
+                                 [OPT_HISTORY_COUNT] = &o->history_count,
+                                 [OPT_HISTORY_AGE] = &o->history_age,
+                                 [OPT_HISTORY_SIZE] = &o->history_size};
 
-    if (id >= OPT_DATA && id <= OPT_CONTROL) {
+    if (id >= OPT_DATA && id <= OPT_HISTORY_SIZE) {
         *text[id] = optarg;
         return 0;
     }
@@ -141,6 +155,9 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
         return error_set(e, ERR_BAD_REQUEST, "\"%s\" is not an option", argv[optind]);
     if (o->data_dir == NULL)
         return error_set(e, ERR_BAD_REQUEST, "--data-dir is required");
+    if (history_limits_parse(o->history_count, o->history_age, o->history_size,
+                             &o->history, e) < 0)
+        return -(int)e->code;
     return split_listen(o, e);
 }
 
@@ -212,7 +229,8 @@ start_core(struct program *p, struct error *e)
                                  .kinds = p->kinds,
                                  .pool = p->pool,
                                  .advertise_address = o->listen,
-                                 .streams_address = o->streams_address};
+                                 .streams_address = o->streams_address,
+                                 .history = o->history};
     if (api_server_new(&ao, &p->server, e) < 0)
         return -(int)e->code;
     struct auth_opts au = {.server = p->server,

@@ -155,6 +155,9 @@ choose_verb(const struct api_call *c)
             return (struct verb){"watch", verb_watch};
         return (struct verb){"list", verb_list};
     }
+    if (streq(method, "POST") && streq(c->route.sub, "restore"))
+        return (struct verb){"get",
+                             verb_get}; /* of a Revision; served by history_serve */
     if (streq(method, "POST") && !one)
         return (struct verb){"create", verb_write};
     if (streq(method, "PUT") && one)
@@ -206,6 +209,7 @@ authorized(struct api_call *c, struct str *reason)
     const struct api_hooks *h = &c->server->hooks;
     const struct route *r = &c->route;
     autofree char *name = NULL;
+    struct history_attributes of = {0};
 
     if (h->authorize == NULL)
         return true;
@@ -222,16 +226,21 @@ authorized(struct api_call *c, struct str *reason)
             name = body_name(c->req.body, NULL);
             a.body_name = name;
         }
+        if (!history_authz(c, &a, &of))
+            return false;
     } else {
         a.path = c->req.path;
     }
     return h->authorize(h->arg, &a, reason);
 }
 
-/* Only these verbs exist for the CRD objects: they say what is served. */
+/* Only these verbs exist for the CRD objects: they say what is served. And the past
+ * cannot be written. */
 static bool
 read_only(const struct route *r, const char *verb)
 {
+    if (streq(r->kind->resource, HISTORY_RESOURCE))
+        return streq(verb, "create") || streq(verb, "update") || streq(verb, "patch");
     return streq(r->group, "apiextensions.k8s.io") && !streq(verb, "get") &&
            !streq(verb, "list") && !streq(verb, "watch");
 }
@@ -253,6 +262,8 @@ run_resource(struct api_call *c)
         call_forbidden(c, reason.ptr);
         return;
     }
+    if (history_serve(c))
+        return;
     bool status = streq(r->sub, "status") && r->kind != NULL && r->kind->has_status;
     bool ns_wrong = r->kind != NULL && *r->ns != '\0' && !r->kind->namespaced;
     if (r->kind == NULL || ns_wrong || (*r->sub != '\0' && !status)) {

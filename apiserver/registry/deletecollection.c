@@ -72,7 +72,11 @@ on_deleted(void *arg, const struct write_result *r)
 static void
 delete_one(struct collection_delete *d, const struct object *o)
 {
-    struct delete_req r = {.kind = d->kind, .ns = o->ns, .name = o->name, .opt = d->opt};
+    struct delete_req r = {.kind = d->kind,
+                           .ns = o->ns,
+                           .name = o->name,
+                           .opt = d->opt,
+                           .user = d->call->user->name};
 
     d->in_flight++;
     registry_delete(d->call->server, &r, on_deleted, d);

@@ -21,6 +21,7 @@ offer(struct api_server *s, const char *resource, const struct object *o, bool d
 {
     gc_object(s->gc, resource, o, deleted);
     namespaces_object(s->namespaces, resource, o, deleted);
+    history_object(s->history, resource, o, deleted);
 }
 
 void

@@ -97,6 +97,9 @@ work(struct namespaces_loop *n, const char *name)
 
     for (size_t i = 0; i < kinds_len(n->s->kinds); i++) {
         const struct kind *k = kinds_at(n->s->kinds, i)->kind;
+        /* What was in it can be restored for as long as history is kept. */
+        if (streq(k->resource, HISTORY_RESOURCE))
+            continue;
         if (k->namespaced && empty_kind(n, k, name))
             any = true;
     }

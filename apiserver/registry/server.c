@@ -33,6 +33,7 @@ api_server_new(const struct api_server_opts *o, struct api_server **ret, struct 
         return rc;
     }
     s->openapi = openapi_new(s);
+    s->history = history_new(s, &o->history);
     *ret = s;
     return 0;
 }
@@ -50,6 +51,8 @@ api_server_prepare_close(struct api_server *s)
     if (s == NULL)
         return;
     loops_stop(s);
+    history_free(s->history);
+    s->history = NULL;
     snapshots_free(s->snapshots);
     s->snapshots = NULL;
 }

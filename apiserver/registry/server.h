@@ -12,6 +12,7 @@
 #define REGISTRY_SERVER_H
 
 #include "apiserver/registry/compute.h"
+#include "apiserver/registry/history.h"
 #include "apiserver/registry/kinds.h"
 #include "apiserver/registry/request.h"
 #include "apiserver/store/store.h"
@@ -48,6 +49,7 @@ struct api_server_opts {
     struct loop_pool *pool;        /* NULL: compute inline */
     const char *advertise_address; /* "host:port" for discovery; copied */
     const char *streams_address;   /* of drover-streams; NULL: none. Copied */
+    struct history_limits history;
 };
 
 int api_server_new(const struct api_server_opts *o, struct api_server **ret,
@@ -80,7 +82,8 @@ struct write_req {
     const char *ns, *name, *sub; /* "" when not given; copied */
     struct span body;            /* copied */
     struct write_options opt;
-    bool internal; /* the server's own: read-only kinds too, no namespace check */
+    const char *user; /* who is told as the author in the history; NULL: the server */
+    bool internal;    /* the server's own: read-only kinds too, no namespace check */
 };
 struct write_result {
     struct object *obj; /* borrowed; NULL on failure */
@@ -94,6 +97,7 @@ void registry_write(struct api_server *s, const struct write_req *r, write_done_
 struct delete_req {
     const struct kind *kind;
     const char *ns, *name;
+    const char *user; /* as above */
     struct delete_options opt;
     bool internal;
 };

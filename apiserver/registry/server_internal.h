@@ -43,6 +43,7 @@ struct api_server {
     struct gc *gc;
     struct namespaces_loop *namespaces;
     struct events_loop *events;
+    struct history *history;
 };
 
 /* --- the verbs */

@@ -203,7 +203,8 @@ verb_write(struct api_call *c)
                           .ns = r->ns,
                           .name = r->name,
                           .sub = r->sub,
-                          .body = c->req.body};
+                          .body = c->req.body,
+                          .user = c->user->name};
 
     problem_init(&p, NULL, NULL);
     if (parse_write(c, &w, &accept, &converted, &p) < 0) {
@@ -246,7 +247,8 @@ void
 verb_delete(struct api_call *c)
 {
     const struct route *r = &c->route;
-    struct delete_req d = {.kind = r->kind, .ns = r->ns, .name = r->name};
+    struct delete_req d = {
+        .kind = r->kind, .ns = r->ns, .name = r->name, .user = c->user->name};
     auto_problem p;
 
     problem_init(&p, r->kind, r->name);

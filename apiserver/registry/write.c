@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "apiserver/registry/history.h"
 #include "apiserver/registry/loops.h"
 #include "apiserver/registry/server_internal.h"
 #include "base/clock.h"
@@ -36,7 +37,7 @@ struct write {
     const struct kind *kind;
     enum write_type type;
     bool internal, is_delete;
-    char *ns, *name, *sub;
+    char *ns, *name, *sub, *user;
     struct str body;
     struct write_options opt;
     struct delete_options del;
@@ -46,19 +47,28 @@ struct write {
     struct object *live; /* a reference; NULL: absent */
     struct compute_in in;
     struct compute_out out;
+    /* History: the latest Revision of live, and the one that this write makes; or NULL.
+     */
+    bool keeps_history;
+    const struct kind *revisions;
+    struct object *previous, *revision;
     write_done_fn *done;
     void *arg;
 };
 
 static void attempt(struct write *w);
+static void commit(struct write *w);
 
 static void
 write_free(struct write *w)
 {
     object_unref(w->live);
     object_unref(w->out.obj);
+    object_unref(w->previous);
+    object_unref(w->revision);
     problem_done(&w->out.problem);
     str_done(&w->body);
+    free(w->user);
     free(w->generate_base);
     free(w->ns);
     free(w->name);
@@ -84,6 +94,9 @@ static void
 reset_out(struct write *w)
 {
     object_unref(w->out.obj);
+    object_unref(w->previous);
+    object_unref(w->revision);
+    w->previous = w->revision = NULL;
     problem_done(&w->out.problem);
     w->out = (struct compute_out){0};
     problem_init(&w->out.problem, w->kind, w->name);
@@ -128,6 +141,22 @@ is_race(const struct error *e)
     return e->code == ERR_CONFLICT || e->code == ERR_EXISTS || e->code == ERR_NOT_FOUND;
 }
 
+/* A deletion makes room on a full disk, and an object may be too large to be written
+ * twice in one commit: then it goes without its history rather than not at all. */
+static bool
+without_history(struct write *w, const struct error *e)
+{
+    if (w->revision == NULL ||
+        !(e->code == ERR_TOO_LARGE || (e->code == ERR_FULL && w->out.gone)))
+        return false;
+    log_warn_rl("a generation was not kept", "resource=%s ns=%s name=%s error=\"%s\"",
+                w->kind->resource, w->ns, w->name, e->msg);
+    object_unref(w->revision);
+    w->revision = NULL;
+    commit(w);
+    return true;
+}
+
 static void
 on_commit(void *arg, uint64_t revision, const struct error *e)
 {
@@ -138,6 +167,8 @@ on_commit(void *arg, uint64_t revision, const struct error *e)
         finish(w, w->out.obj);
         return;
     }
+    if (without_history(w, e))
+        return;
     if (is_race(e)) { /* lost to another server; the view has what won */
         w->fresh = true;
         if (w->type != WRITE_CREATE && ++w->late_tries < LATE_RETRIES_MAX)
@@ -206,16 +237,19 @@ commit(struct write *w)
 {
     struct error e = ERROR_INIT;
     uint64_t revision = 0;
-    struct store_op op = {.type = w->out.gone ? STORE_DELETE : STORE_PUT,
-                          .key = key_of(w),
-                          .expect = w->live == NULL ? 0 : w->live->revision,
-                          .obj = w->out.obj};
+    struct store_op ops[2] = {{.type = w->out.gone ? STORE_DELETE : STORE_PUT,
+                               .key = key_of(w),
+                               .expect = w->live == NULL ? 0 : w->live->revision,
+                               .obj = w->out.obj}};
+    size_t n = 1;
 
     if (w->out.gone && w->out.obj == w->live)
-        op.obj = NULL;
+        ops[0].obj = NULL;
+    if (w->revision != NULL)
+        ops[n++] = history_op(w->revision);
     int rc =
-        store_commit(w->s->store, &op, 1, durability(w), on_commit, w, &revision, &e);
-    if (rc == 0)
+        store_commit(w->s->store, ops, n, durability(w), on_commit, w, &revision, &e);
+    if (rc == 0 || without_history(w, &e))
         return;
     if (is_race(&e)) {
         lost_race(w, &e);
@@ -256,6 +290,28 @@ computed(void *arg)
         commit(w);
 }
 
+/* The generation that this write ends. */
+static void
+keep_history(struct write *w)
+{
+    struct error e = ERROR_INIT;
+
+    if (!w->keeps_history || w->out.problem.e.code != ERR_OK ||
+        (!w->out.changed && !w->out.gone))
+        return;
+    struct revision_in in = {.kind = w->kind,
+                             .revisions = w->revisions,
+                             .live = w->live,
+                             .next = w->out.gone ? NULL : w->out.obj,
+                             .previous = w->previous,
+                             .user = w->user,
+                             .manager = w->opt.manager,
+                             .now_ns = w->in.now_ns};
+    if (revision_make(&in, &w->revision, &e) < 0)
+        log_warn_rl("a generation was not kept", "resource=%s ns=%s name=%s error=\"%s\"",
+                    w->kind->resource, w->ns, w->name, e.msg);
+}
+
 static void
 compute(void *arg)
 {
@@ -265,13 +321,16 @@ compute(void *arg)
         compute_delete(w->kind, w->live, &w->del, w->in.now_ns, &w->out);
     else
         compute_write(&w->in, &w->out);
+    keep_history(w);
 }
 
 static bool
 wants_pool(const struct write *w)
 {
-    if (w->s->pool == NULL || w->is_delete)
+    if (w->s->pool == NULL)
         return false;
+    if (w->is_delete)
+        return w->keeps_history && w->live->len > POOL_BYTES;
     return w->type == WRITE_APPLY || w->body.len > POOL_BYTES ||
            (w->live != NULL && w->live->len > POOL_BYTES);
 }
@@ -379,6 +438,11 @@ attempt(struct write *w)
                                 .opt = w->opt,
                                 .now_ns = clock_wall_ns()};
     id_uuid4(w->in.uid);
+    w->keeps_history = history_wants(w->s->history, w->kind, w->live);
+    if (w->keeps_history) {
+        w->previous = history_previous(w->s->history, w->live);
+        w->revisions = kinds_by_resource(w->s->kinds, HISTORY_RESOURCE);
+    }
     if (wants_pool(w)) {
         compute_on_pool(w);
         return;
@@ -400,6 +464,7 @@ registry_write(struct api_server *s, const struct write_req *r, write_done_fn *d
     w->ns = xstrdup(r->ns);
     w->name = xstrdup(r->name);
     w->sub = xstrdup(r->sub);
+    w->user = xstrdup(r->user == NULL ? HISTORY_USER_INTERNAL : r->user);
     w->opt = r->opt;
     w->done = done;
     w->arg = arg;
@@ -426,6 +491,7 @@ registry_delete(struct api_server *s, const struct delete_req *r, write_done_fn 
     w->ns = xstrdup(r->ns);
     w->name = xstrdup(r->name);
     w->sub = xstrdup("");
+    w->user = xstrdup(r->user == NULL ? HISTORY_USER_INTERNAL : r->user);
     w->del = r->opt;
     w->done = done;
     w->arg = arg;
@@ -460,19 +526,47 @@ on_replaced(void *arg, uint64_t revision, const struct error *e)
     free(r);
 }
 
+/* The Revision of an object that goes away without a request. */
+static struct object *
+last_revision(struct api_server *s, const struct kind *kind, const struct object *live)
+{
+    struct object *kept = NULL;
+    struct error e = ERROR_INIT;
+
+    if (!history_wants(s->history, kind, live))
+        return NULL;
+    auto_object *previous = history_previous(s->history, live);
+    struct revision_in in = {.kind = kind,
+                             .revisions = kinds_by_resource(s->kinds, HISTORY_RESOURCE),
+                             .live = live,
+                             .previous = previous,
+                             .user = HISTORY_USER_INTERNAL,
+                             .manager = "",
+                             .now_ns = clock_wall_ns()};
+    if (revision_make(&in, &kept, &e) < 0)
+        log_warn_rl("a generation was not kept", "name=%s error=\"%s\"", live->name,
+                    e.msg);
+    return kept;
+}
+
 int
 registry_replace(struct api_server *s, const struct kind *kind, const struct object *live,
                  struct object *obj, bool gone, struct error *e)
 {
     uint64_t revision = 0;
     struct replacement *r = xnew(struct replacement);
-    struct store_op op = {.type = gone ? STORE_DELETE : STORE_PUT,
-                          .key = {kind->resource, live->ns, live->name},
-                          .expect = live->revision,
-                          .obj = obj};
+    auto_object *kept = NULL;
+    struct store_op ops[2] = {{.type = gone ? STORE_DELETE : STORE_PUT,
+                               .key = {kind->resource, live->ns, live->name},
+                               .expect = live->revision,
+                               .obj = obj}};
+    size_t n = 1;
 
+    /* Only finalizers and owners change here: no generation ends but by deletion. */
+    if (gone && (kept = last_revision(s, kind, live)) != NULL)
+        ops[n++] = history_op(kept);
     *r = (struct replacement){s, kind, xstrdup(live->ns), xstrdup(live->name)};
-    int rc = store_commit(s->store, &op, 1, kind->lazy ? STORE_LAZY : STORE_DURABLE,
+    int rc = store_commit(s->store, ops, n, kind->lazy ? STORE_LAZY : STORE_DURABLE,
                           on_replaced, r, &revision, e);
     if (rc < 0) {
         free(r->ns);

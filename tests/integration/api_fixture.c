@@ -46,6 +46,7 @@ open_server(struct api_fixture *f)
     struct api_server_opts ao = {.loop = f->loop,
                                  .store = f->store,
                                  .kinds = f->kinds,
+                                 .history = f->history,
                                  .advertise_address = "127.0.0.1:1",
                                  .streams_address = "127.0.0.1:2"};
     if (api_server_new(&ao, &f->server, &e) < 0)
@@ -61,14 +62,43 @@ open_server(struct api_fixture *f)
     assert_true(done);
 }
 
+static void
+close_server(struct api_fixture *f)
+{
+    client_free(f->client);
+    api_server_prepare_close(f->server);
+    store_close(f->store);
+    auth_free(f->auth);
+    api_server_free(f->server);
+    kinds_free(f->kinds);
+    loop_free(f->loop);
+}
+
+void
+api_restart(struct api_fixture *f)
+{
+    close_server(f);
+    open_server(f);
+    f->client = local_client_new(f->server, f->admin);
+}
+
 int
 api_setup(void **state)
+{
+    struct history_limits history = {0};
+
+    return api_setup_history(state, &history);
+}
+
+int
+api_setup_history(void **state, const struct history_limits *history)
 {
     struct api_fixture *f = xnew(struct api_fixture);
     char template[] = "/tmp/drover-api-XXXXXX";
 
     log_set_level(LOG_LV_ERR);
     f->dir = xstrdup(mkdtemp(template));
+    f->history = *history;
     http_reply_init(&f->reply, REPLY_MAX);
     open_server(f);
     f->admin = user_new("admin", "system:masters,system:authenticated");
@@ -83,16 +113,10 @@ api_teardown(void **state)
     struct api_fixture *f = *state;
     struct error e = ERROR_INIT;
 
-    client_free(f->client);
+    close_server(f);
     user_unref(f->admin);
     json_decref(f->json);
     http_reply_done(&f->reply);
-    api_server_prepare_close(f->server);
-    store_close(f->store);
-    auth_free(f->auth);
-    api_server_free(f->server);
-    kinds_free(f->kinds);
-    loop_free(f->loop);
     int rc = fs_remove_tree(f->dir, &e);
     free(f->dir);
     free(f);

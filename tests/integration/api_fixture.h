@@ -40,10 +40,14 @@ struct api_fixture {
     struct http_reply reply; /* of the last request */
     json_t *json;            /* its body; NULL when it is not JSON */
     const char *accept;      /* Accept of the next request; NULL: JSON */
+    struct history_limits history;
 };
 
 int api_setup(void **state); /* cmocka; *state is a struct api_fixture */
+int api_setup_history(void **state, const struct history_limits *history);
 int api_teardown(void **state);
+/* Stops the server and starts it again on the same data. */
+void api_restart(struct api_fixture *f);
 
 /* One request as the admin (or as user); returns the status. */
 int api_do(struct api_fixture *f, const char *method, const char *path, const char *type,
