@@ -277,6 +277,7 @@ run(struct apply *a, const json_t *live, json_t **ret, bool *ret_changed,
 
     if (managed_entries_read(fields, &a->owners, &unread) < 0)
         a->owners = (struct managed_entries){0};
+    managed_entries_reconcile(a->type, &a->owners);
     if (live != NULL && a->owners.list.len == 0)
         own_from_before(a);
     int r = work_out(a, &out, conflicts, e);

@@ -91,6 +91,9 @@ json_t *managed_merge(struct managed_type t, const json_t *live, const json_t *c
 enum managed_emptied { EMPTIED_LIST, EMPTIED_NULL };
 json_t *managed_remove(struct managed_type t, const json_t *v, const struct fieldset *set,
                        enum managed_emptied emptied);
+/* Owners that were written under another schema: parts of what is atomic now become it.
+ */
+void managed_reconcile(struct managed_type t, struct fieldset *set);
 /* Fields of the schema with members below them become members themselves. New set. */
 struct fieldset *managed_with_named(struct managed_type t, const struct fieldset *s);
 
@@ -126,6 +129,7 @@ json_t *managed_entries_write(struct managed_entries *m);
 size_t managed_entries_own(struct managed_entries *m, const struct managed_opts *o,
                            bool apply);
 void managed_entries_remove(struct managed_entries *m, size_t i);
+void managed_entries_reconcile(struct managed_type root, struct managed_entries *m);
 /* Merges the oldest updaters until at most MANAGED_MAX_UPDATERS are left. */
 void managed_entries_cap(struct managed_entries *m);
 

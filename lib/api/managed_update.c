@@ -84,6 +84,7 @@ managed_update(const struct managed_opts *o, const json_t *live, const json_t *n
     if (!json_is_object(next))
         return error_set(e, ERR_BAD_REQUEST, "an object must be a JSON object");
     read_owners(o, live, next, &m);
+    managed_entries_reconcile(managed_type_root(o->kind), &m);
     out = managed_strip_object(next);
     if (!is_untracked(o, live, &m)) {
         json_t *old = live == NULL ? json_object() : managed_strip_object(live);
