@@ -11,17 +11,9 @@ enum { BODY_MAX = 256 * 1024 };
 json_t *
 body_tree(struct api_call *c)
 {
-    const char *type = call_header_in(c, "Content-Type");
     auto_str clean = STR_INIT(BODY_MAX);
     struct error e = ERROR_INIT;
 
-    if (type != NULL && str_starts(type, "application/vnd.kubernetes.protobuf")) {
-        call_error(
-            c, ERR_MEDIA_TYPE,
-            "this server reads JSON here, not protobuf, which this client uses for "
-            "built-in kinds");
-        return NULL;
-    }
     if (c->req.body.len == 0)
         str_adds(&clean, "{}");
     else if (jcanon(c->req.body.ptr, c->req.body.len, &clean, &e) < 0) {

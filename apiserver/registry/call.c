@@ -21,6 +21,7 @@ api_call_new(struct api_server *s, const struct api_request *req,
     c->req = *req;
     c->user = user_ref(req->user);
     c->verb = "";
+    str_init(&c->body, 0);
     c->started_ns = clock_now_ns();
     s->open_calls++;
     return c;
@@ -31,6 +32,7 @@ call_free(struct api_call *c)
 {
     c->server->open_calls--;
     user_unref(c->user);
+    str_done(&c->body);
     free(c);
 }
 
@@ -291,12 +293,16 @@ run_resource(struct api_call *c)
     verb.run(c);
 }
 
-void
-api_call_run(struct api_call *c)
+static void
+run_call(struct api_call *c)
 {
     struct api_server *s = c->server;
     auto_str reason = STR_INIT(256);
 
+    if (c->ops == NULL) { /* left while its body was converted */
+        call_error(c, ERR_UNAVAILABLE, "the client left");
+        return;
+    }
     if (s->hooks.serve != NULL && s->hooks.serve(s->hooks.arg, c))
         return;
     if (route_parse(s->kinds, c->req.path, &c->route)) {
@@ -316,4 +322,13 @@ api_call_run(struct api_call *c)
     if (discovery_serve(c) || openapi_serve(c))
         return;
     call_error(c, ERR_NOT_FOUND, "the server could not find the requested resource");
+}
+
+void
+api_call_run(struct api_call *c)
+{
+    if (body_is_protobuf(c))
+        body_convert(c, run_call);
+    else
+        run_call(c);
 }

@@ -69,6 +69,10 @@ read_may_wait(const struct api_server *s, const struct list_options *o)
 void read_problem(const struct api_server *s, const struct list_options *o,
                   const struct error *e, struct problem *p);
 
+/* --- body_protobuf.c: turns the body into JSON, then goes on or answers */
+bool body_is_protobuf(const struct api_call *c);
+void body_convert(struct api_call *c, void (*then)(struct api_call *c));
+
 /* --- representations: represent.c, table.c */
 /* Appends the object as JSON or PartialObjectMetadata. */
 void represent_object(const struct object *o, enum accept_form form, const char *version,

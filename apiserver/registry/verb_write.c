@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "api/protobuf.h"
 #include "api/yaml.h"
 #include "apiserver/registry/server_internal.h"
 #include "base/clock.h"
@@ -129,12 +130,10 @@ body_type(const char *type, bool *ret_yaml, struct problem *p)
         *ret_yaml = true;
         return 0;
     }
-    if (media_is(type, "application/vnd.kubernetes.protobuf"))
-        return problem_set(p, ERR_MEDIA_TYPE,
-                           "this server reads JSON and YAML, not protobuf, which this "
-                           "client uses for built-in kinds; send a manifest instead "
-                           "(kubectl create -f, kubectl apply -f)");
-    return unsupported(p, "application/json, application/yaml");
+    if (media_is(type, PROTOBUF_MEDIA_TYPE)) /* converted already */
+        return 0;
+    return unsupported(
+        p, "application/json, application/yaml, application/vnd.kubernetes.protobuf");
 }
 
 static int

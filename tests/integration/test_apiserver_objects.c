@@ -60,7 +60,7 @@ create_refuses(void **state)
     api_ok(f, 400, "POST", RUNS, NULL, "not json {");
     api_ok(f, 400, "POST", RUNS, NULL, NULL);
     api_ok(f, 415, "POST", RUNS, "text/plain", api_run("ra", ""));
-    api_ok(f, 415, "POST", SECRETS, "application/vnd.kubernetes.protobuf", "k8s");
+    api_ok(f, 400, "POST", SECRETS, "application/vnd.kubernetes.protobuf", "k8s");
     api_ok(f, 422, "POST", RUNS, NULL, api_run("rb", ",\"priority\":1000"));
     assert_string_equal(api_text(f, "reason"), "Invalid");
     assert_string_equal(api_text(f, "details.kind"), "Run");

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Protobuf bodies become JSON before anything looks at them, large ones on the compute
+ * pool.
+ */
+#include <stdlib.h>
+#include <strings.h>
+
+#include "api/protobuf.h"
+#include "apiserver/registry/server_internal.h"
+
+enum { POOL_BYTES = 64 * 1024 };
+
+struct conversion {
+    struct api_call *call;
+    void (*then)(struct api_call *c);
+    struct str in; /* a copy: the peer may leave meanwhile */
+    struct str out;
+    struct error e;
+};
+
+bool
+body_is_protobuf(const struct api_call *c)
+{
+    const char *type = call_header_in(c, "Content-Type");
+    size_t n = sizeof(PROTOBUF_MEDIA_TYPE) - 1;
+
+    if (type == NULL)
+        return false;
+    type += strspn(type, " ");
+    return strncasecmp(type, PROTOBUF_MEDIA_TYPE, n) == 0 &&
+           (type[n] == '\0' || type[n] == ';' || type[n] == ' ');
+}
+
+/* Takes out. */
+static void
+converted(struct api_call *c, struct str *out, const struct error *e,
+          void (*then)(struct api_call *c))
+{
+    str_done(&c->body);
+    c->body = *out;
+    if (e->code != ERR_OK) {
+        call_error(c, e->code, "%s", e->msg);
+        return;
+    }
+    c->req.body = (struct span){c->body.ptr, c->body.len};
+    then(c);
+}
+
+static void
+convert(void *arg)
+{
+    struct conversion *v = arg;
+    int rc = protobuf_to_json((struct span){v->in.ptr, v->in.len}, &v->out, &v->e);
+
+    bug_if(rc < 0 && v->e.code == ERR_OK);
+}
+
+static void
+on_converted(void *arg)
+{
+    struct conversion *v = arg;
+
+    converted(v->call, &v->out, &v->e, v->then);
+    str_done(&v->in);
+    free(v);
+}
+
+void
+body_convert(struct api_call *c, void (*then)(struct api_call *c))
+{
+    struct str out = STR_INIT(2 * OBJECT_MAX_BYTES);
+    struct error e = ERROR_INIT;
+
+    if (c->req.body.len == 0) {
+        then(c);
+        return;
+    }
+    if (c->req.body.len <= POOL_BYTES || c->server->pool == NULL) {
+        if (protobuf_to_json(c->req.body, &out, &e) < 0)
+            str_done(&out);
+        converted(c, &out, &e, then);
+        return;
+    }
+    struct conversion *v = xnew(struct conversion);
+    v->call = c;
+    v->then = then;
+    v->out = out;
+    v->e = e;
+    str_init(&v->in, c->req.body.len);
+    str_add(&v->in, c->req.body.ptr, c->req.body.len);
+    loop_pool_run(c->server->pool, convert, on_converted, v);
+}
