@@ -21,7 +21,7 @@ struct cli_verb {
 };
 
 extern const struct cli_verb verb_server, verb_apply, verb_get, verb_describe, verb_ps,
-    verb_logs, verb_wait, verb_stop, verb_delete, verb_events, verb_token,
+    verb_logs, verb_wait, verb_stop, verb_delete, verb_events, verb_store, verb_token,
     verb_completion, verb_version;
 
 /* All verbs, ended by a NULL. */

@@ -242,6 +242,7 @@ add_apiserver(struct server *s)
     arg_option(&a, "--history-count", s->history_count);
     arg_option(&a, "--history-age", s->history_age);
     arg_option(&a, "--history-size", s->history_size);
+    arg_path(&a, "--control-socket", in_dir(s, "run/apiserver.ctl"));
     return add_part(s, "drover-apiserver", &a);
 }
 

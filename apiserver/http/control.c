@@ -25,8 +25,15 @@ struct session {
     int fd;
     struct loop_io *io;
     struct str line;
+    struct later *later; /* the answer comes when the store is done */
 };
 TAILQ_HEAD(sessions, session);
+
+/* A command under way in the store; the session may be gone before it ends. */
+struct later {
+    struct session *session;
+    uint64_t revision; /* to answer; 0: that of the store's completion */
+};
 
 struct control {
     struct loop *loop;
@@ -42,11 +49,69 @@ static void
 session_free(struct session *s)
 {
     TAILQ_REMOVE(&s->control->sessions, s, entry);
+    if (s->later != NULL)
+        s->later->session = NULL;
     s->control->n--;
     loop_io_free(s->io);
     close(s->fd);
     str_done(&s->line);
     free(s);
+}
+
+static void
+answer(struct session *s, const struct str *text)
+{
+    struct error e = ERROR_INIT;
+
+    if (fs_write_all(s->fd, text->ptr, text->len, &e) < 0)
+        log_debug("answer not taken", "error=\"%s\"", e.msg);
+    session_free(s);
+}
+
+static void
+on_stored(void *arg, uint64_t revision, const struct error *e)
+{
+    struct later *l = arg;
+    auto_str text = STR_INIT(LINE_MAX_BYTES * 2);
+
+    if (e != NULL)
+        str_addf(&text, "error: %s\n", e->msg);
+    else
+        str_addf(&text, "%llu\n",
+                 (unsigned long long)(l->revision != 0 ? l->revision : revision));
+    if (l->session != NULL) {
+        l->session->later = NULL;
+        answer(l->session, &text);
+    }
+    free(l);
+}
+
+/* Commands that the store answers later. False: it is none, or out has the answer. */
+static bool
+run_later(struct session *s, const char *line, struct str *out)
+{
+    struct store *store = api_server_store(s->control->server);
+    struct error e = ERROR_INIT;
+    bool compact = str_starts(line, "compact ");
+
+    if (!compact && !streq(line, "snapshot"))
+        return false;
+    struct later *l = xnew(struct later);
+    l->session = s;
+    s->later = l;
+    if (!compact) {
+        store_snapshot(store, on_stored, l);
+        return true;
+    }
+    l->revision = strtoull(line + strlen("compact "), NULL, 10);
+    if (l->revision == 0)
+        l->revision = store_revision(store);
+    if (store_compact(store, l->revision, on_stored, l, &e) == 0)
+        return true;
+    s->later = NULL;
+    free(l);
+    str_addf(out, "error: %s\n", e.msg);
+    return false;
 }
 
 static void
@@ -58,8 +123,8 @@ run_command(struct control *c, const char *line, struct str *out)
         loop_dump(c->loop, out);
     else if (str_starts(line, "log "))
         str_adds(out, log_set_spec(line + 4) ? "ok\n" : "unknown level or module\n");
-    else
-        str_adds(out, "commands: stats, loop, log SPEC\n");
+    else if (out->len == 0)
+        str_adds(out, "commands: stats, loop, log SPEC, snapshot, compact REVISION\n");
 }
 
 static void
@@ -67,25 +132,28 @@ on_session(void *arg, int fd, uint32_t events)
 {
     struct session *s = arg;
     char buf[LINE_MAX_BYTES];
-    struct error e = ERROR_INIT;
 
     UNUSED(events);
     ssize_t n = read(fd, buf, sizeof(buf));
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
+    if (n > 0 && s->later != NULL)
+        return; /* one command per connection */
     if (n > 0)
         str_add(&s->line, buf, (size_t)n);
     char *end = memchr(s->line.ptr, '\n', s->line.len);
     if (n > 0 && end == NULL && !s->line.toobig)
         return;
-    if (end != NULL) {
-        auto_str answer = STR_INIT(ANSWER_MAX);
-        *end = '\0';
-        run_command(s->control, s->line.ptr, &answer);
-        if (fs_write_all(fd, answer.ptr, answer.len, &e) < 0)
-            log_debug("answer not taken", "error=\"%s\"", e.msg);
+    if (end == NULL || s->later != NULL) {
+        session_free(s);
+        return;
     }
-    session_free(s);
+    auto_str text = STR_INIT(ANSWER_MAX);
+    *end = '\0';
+    if (run_later(s, s->line.ptr, &text))
+        return;
+    run_command(s->control, s->line.ptr, &text);
+    answer(s, &text);
 }
 
 static void

@@ -2,7 +2,8 @@
 /*
  * The control socket: a unix socket, 0600, one command per connection and line, the
  * answer as text until the end. For operators and tests. Commands: help, stats, loop, log
- * SPEC.
+ * SPEC; snapshot (answers the revision of the snapshot that is then on the disk), compact
+ * REVISION (0: the current one). A failure is answered as "error: <text>".
  */
 #ifndef HTTP_CONTROL_H
 #define HTTP_CONTROL_H

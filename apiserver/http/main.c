@@ -11,6 +11,7 @@
 #include "apiserver/http/control.h"
 #include "apiserver/http/front.h"
 #include "apiserver/http/tls.h"
+#include "apiserver/tools/tool.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -58,7 +59,9 @@ static const char usage[] =
     "    [--history-count N] [--history-age DURATION] [--history-size SIZE]\n"
     "Serves the API over HTTPS on --listen (127.0.0.1:6440) and over HTTP on the unix\n"
     "socket. Makes keys/, admin.token and kubeconfig in the data directory. Normally\n"
-    "started by `drover server`. Earlier generations are kept: at most N of an object\n"
+    "started by `drover server`. As `drover-apiserver store VERB` it is a tool for the\n"
+    "store's files: see drover store --help. Earlier generations are kept: at most N of "
+    "an object\n"
     "(50; 0: none), for DURATION (30d), in SIZE of memory (64MB). --insecure-listen "
     "leaves TLS out; for measurements "
     "only.\n";
@@ -367,6 +370,8 @@ main(int argc, char **argv)
     struct error e = ERROR_INIT;
 
     log_set_program("drover-apiserver");
+    if (argc > 1 && streq(argv[1], "store"))
+        return tool_main(argc - 1, argv + 1);
     signal(SIGPIPE, SIG_IGN);
     int rc = parse_options(argc, argv, &p.o, &e);
     if (rc == 0)

@@ -56,6 +56,7 @@ struct store_etcd_opts;
 struct store_opts {
     const struct store_etcd_opts *etcd; /* not NULL: this driver (store_etcd.h) */
     const char *dir;                    /* data directory; log/ and snapshot/ below it */
+    bool read_only; /* changes no file: no new segment, torn tails stay; only for tools */
     bool inline_sync; /* no writer thread: commits complete in store_flush (sim, tests) */
     size_t ring_events;      /* retained for watches; 0: 100 000 */
     size_t ring_bytes;       /* 0: 64 MiB */

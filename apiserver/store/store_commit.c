@@ -182,6 +182,8 @@ static int
 check(const struct store *s, const struct store_op *ops, size_t n, size_t *ret_body,
       struct error *e)
 {
+    if (s->opts.read_only)
+        return error_set(e, ERR_UNSUPPORTED, "the store is open for reading only");
     if (s->files->poisoned) {
         *e = s->files->poison;
         return -(int)e->code;

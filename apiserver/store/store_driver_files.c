@@ -17,10 +17,9 @@ store_overlay_free(void *arg)
 }
 
 static int
-lock_and_replay(struct store *s, struct log_head *ret_start, struct error *e)
+make_dirs(struct store *s, struct error *e)
 {
-    struct store_files *f = s->files;
-    autofree char *lock = fs_join(f->log_dir, "lock");
+    const struct store_files *f = s->files;
     autofree char *parent = fs_join(f->dir, "..");
     int rc = fs_mkdirs(f->log_dir, 0700, e);
 
@@ -31,6 +30,16 @@ lock_and_replay(struct store *s, struct log_head *ret_start, struct error *e)
         rc = store_files_sync_dir(f->dir, s->opts.fs, e);
     if (rc == 0)
         rc = store_files_sync_dir(parent, s->opts.fs, e);
+    return rc;
+}
+
+static int
+lock_and_replay(struct store *s, struct log_head *ret_start, struct error *e)
+{
+    struct store_files *f = s->files;
+    autofree char *lock = fs_join(f->log_dir, "lock");
+    int rc = s->opts.read_only ? 0 : make_dirs(s, e);
+
     if (rc == 0)
         rc = fs_lock(lock, &f->lock_fd, e);
     if (rc == 0)
@@ -62,6 +71,11 @@ files_open(struct store *s, struct error *e)
     TAILQ_INIT(&f->waiting);
     STAILQ_INIT(&f->collected);
     int rc = lock_and_replay(s, &at, e);
+    if (rc == 0 && s->opts.read_only) {
+        f->floor = at.first - 1;
+        store_set_visible(s, f->last);
+        return 0;
+    }
     if (rc == 0)
         rc = store_log_open(f->log_dir, s->opts.fs, &at, &log, e);
     if (rc < 0)
@@ -133,9 +147,10 @@ static void
 files_stats(const struct store *s, struct store_stats *ret)
 {
     const struct store_files *f = s->files;
-    struct log_counters c;
+    struct log_counters c = {0};
 
-    writer_counters(f->writer, &c);
+    if (f->writer != NULL)
+        writer_counters(f->writer, &c);
     ret->floor = f->floor;
     ret->fsyncs = c.fsyncs;
     ret->fsync_us_max = c.fsync_us_max;

@@ -197,6 +197,8 @@ int store_replay(struct store *s, struct log_head *ret_start,
 void store_files_snapshot(struct store *s, store_done_fn *done, void *arg);
 int store_files_compact(struct store *s, uint64_t revision, store_done_fn *done,
                         void *arg, struct error *e) WARN_UNUSED;
+/* Writes all that is visible as <dir>/<revision>.snap, on this thread. For tools. */
+int store_snapshot_export(struct store *s, const char *dir, struct error *e) WARN_UNUSED;
 void store_snapshot_maybe(struct store *s);
 void store_snapshot_stop(struct store *s);
 /* Removes what is retained only for watchers: there is no space. */

@@ -325,6 +325,8 @@ cut_tail(const struct replay *rp, struct log_reader *r, bool last, struct error 
                          "%s: damaged record at offset %" PRIu64
                          ", before others that are whole",
                          r->path, r->pos);
+    if (rp->s->opts.read_only)
+        return 0;
     log_warn("cutting a torn tail: a write that was not acknowledged",
              "file=%s offset=%" PRIu64, r->path, r->pos);
     if (truncate(r->path, (off_t)r->pos) < 0)
@@ -348,7 +350,8 @@ replay_records(struct replay *rp, struct log_reader *r, bool last, struct error 
             return cut_tail(rp, r, last, e);
         if (what == LOG_READ_END) {
             /* The room that was preallocated; it does not matter whether it goes. */
-            if (last && r->size > r->pos && truncate(r->path, (off_t)r->pos) < 0)
+            if (last && !rp->s->opts.read_only && r->size > r->pos &&
+                truncate(r->path, (off_t)r->pos) < 0)
                 log_debug("cannot trim", "file=%s", r->path);
             return 0;
         }
@@ -460,9 +463,9 @@ store_replay(struct store *s, struct log_head *ret_start, struct error *e)
     struct replay rp = {.s = s, .scratch = STR_INIT(OBJECT_MAX_BYTES + 1)};
     store_revisions snaps = {0};
     store_revisions segs = {0};
-    int rc = store_files_clean(s->files->log_dir, e);
+    int rc = s->opts.read_only ? 0 : store_files_clean(s->files->log_dir, e);
 
-    if (rc == 0)
+    if (rc == 0 && !s->opts.read_only)
         rc = store_files_clean(s->files->snapshot_dir, e);
     if (rc == 0)
         rc = store_files_list(s->files->snapshot_dir, ".snap", &snaps, e);
@@ -477,6 +480,7 @@ store_replay(struct store *s, struct log_head *ret_start, struct error *e)
         rc = error_set(e, ERR_CORRUPT, "floor %" PRIu64, rp.floor);
     if (rc < 0)
         return rc;
+    s->files->last = rp.last > rp.base ? rp.last : rp.base;
     *ret_start = (struct log_head){
         .first = rp.floor + 1,
         .floor = rp.floor + STORE_FLOOR_BLOCK,

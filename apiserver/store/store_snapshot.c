@@ -322,6 +322,22 @@ start_job(struct store *s)
     run_job(s, job);
 }
 
+int
+store_snapshot_export(struct store *s, const char *dir, struct error *e)
+{
+    struct snapshot_job *job = new_job(s, s->visible);
+
+    job->dir = dir;
+    randombytes_buf(job->head.id, sizeof(job->head.id));
+    add_parts(s, job);
+    int rc = write_snapshot(job, e);
+    vec_foreach (part, &job->parts)
+        store_range_done(&part->range);
+    vec_done(&job->parts);
+    free(job);
+    return rc;
+}
+
 void
 store_snapshot_release(struct store *s)
 {

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options and dispatch of the store's tools, and what they share. */
+#include "apiserver/tools/tool.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "apiserver/registry/kinds.h"
+#include "base/fs.h"
+#include "base/mem.h"
+
+enum { ANSWER_MAX = 64 * 1024, COPY_BYTES = 1 << 20 };
+
+enum option_id {
+    OPT_DATA = 'd',
+    OPT_TARGET = 't',
+    OPT_OUTPUT = 'o',
+    OPT_NAMESPACE = 'n',
+    OPT_HELP = 'h',
+    OPT_RESOURCE = 256,
+    OPT_NAME,
+    OPT_LOG,
+    OPT_FROM,
+    OPT_TO,
+    OPT_REVISION,
+    OPT_KEYS,
+    OPT_CONTROL,
+};
+
+static const struct option all_options[] = {
+    {"data-dir", required_argument, NULL, OPT_DATA},
+    {"dir", required_argument, NULL, OPT_TARGET},
+    {"output", required_argument, NULL, OPT_OUTPUT},
+    {"resource", required_argument, NULL, OPT_RESOURCE},
+    {"namespace", required_argument, NULL, OPT_NAMESPACE},
+    {"name", required_argument, NULL, OPT_NAME},
+    {"log", no_argument, NULL, OPT_LOG},
+    {"from", required_argument, NULL, OPT_FROM},
+    {"to", required_argument, NULL, OPT_TO},
+    {"revision", required_argument, NULL, OPT_REVISION},
+    {"with-keys", no_argument, NULL, OPT_KEYS},
+    {"control-socket", required_argument, NULL, OPT_CONTROL},
+    {"help", no_argument, NULL, OPT_HELP},
+    {0},
+};
+
+static const struct verb {
+    const char *name;
+    const char *options; /* names, each between spaces */
+    const char *args, *help;
+    int (*run)(struct tool *t, struct error *e);
+} verbs[] = {
+    {"check", " data-dir ", "",
+     "Reads every record of the log and of every snapshot, as a start would and more, "
+     "and\n"
+     "changes nothing. Exit status: 0 all is well; 70 damage, named with file and "
+     "offset;\n"
+     "6 the directory is in use by a server.\n",
+     tool_check},
+    {"dump", " data-dir output resource namespace name log from to ",
+     "[-o yaml|json] [--resource RESOURCE] [-n NS] [--name NAME] [--log [--from N] [--to "
+     "N]]",
+     "Prints the stored objects (values of Secrets as they are stored: sealed), or with\n"
+     "--log the retained changes after revision --from up to --to, one JSON object a "
+     "line.\n"
+     "  --resource RESOURCE   such as runs.drover.dev or namespaces\n",
+     tool_dump},
+    {"compact", " data-dir revision control-socket ", "[--revision N]",
+     "Writes a snapshot and removes what is older than revision N (the current one), so\n"
+     "that watches from before it have to list again. Asks the server when one runs.\n",
+     tool_compact},
+    {"backup", " data-dir dir with-keys control-socket ", "--dir DIR [--with-keys]",
+     "Saves all objects, as they are at one revision, into the new directory DIR. Works "
+     "while\n"
+     "a server runs (it is asked for a snapshot) and while none does. Keys are left out\n"
+     "unless --with-keys: without them Secrets cannot be read, so keep them elsewhere.\n",
+     tool_backup},
+    {"restore", " data-dir dir ", "--dir DIR",
+     "Makes the data directory, which must be empty or absent, from the backup DIR, "
+     "checking\n"
+     "all of it. Revisions go on far above those of the backup, so that no client "
+     "mistakes\n"
+     "a new state for one that it has seen.\n",
+     tool_restore},
+};
+
+static void
+usage(const struct verb *v, FILE *out)
+{
+    fprintf(out, "usage: drover store %s [--data-dir DIR] %s\n\n%s", v->name, v->args,
+            v->help);
+    fputs("  --data-dir DIR   that of `drover server` (default ./state)\n", out);
+}
+
+static int
+take_number(const char *option, uint64_t *ret, struct error *e)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoull(optarg, &end, 10);
+    if (errno != 0 || end == optarg || *end != '\0' || optarg[0] == '-' || *ret == 0)
+        return error_set(e, ERR_BAD_REQUEST, "--%s \"%s\" is not a revision", option,
+                         optarg);
+    return 0;
+}
+
+static int
+take_option(struct tool *t, int id, struct error *e)
+{
+    const char **text = id == OPT_DATA        ? &t->data_dir
+                        : id == OPT_TARGET    ? &t->target
+                        : id == OPT_OUTPUT    ? &t->output
+                        : id == OPT_RESOURCE  ? &t->resource
+                        : id == OPT_NAMESPACE ? &t->ns
+                        : id == OPT_NAME      ? &t->name
+                        : id == OPT_CONTROL   ? &t->control
+                                              : NULL;
+
+    if (text != NULL)
+        *text = optarg;
+    else if (id == OPT_LOG)
+        t->log = true;
+    else if (id == OPT_KEYS)
+        t->with_keys = true;
+    else if (id == OPT_FROM)
+        return take_number("from", &t->from, e);
+    else if (id == OPT_TO)
+        return take_number("to", &t->to, e);
+    else if (id == OPT_REVISION)
+        return take_number("revision", &t->revision, e);
+    return 0;
+}
+
+/* 1: help was asked for. */
+static int
+parse(const struct verb *v, int argc, char **argv, struct tool *t, struct error *e)
+{
+    struct option own[ARRAY_LEN(all_options)] = {0};
+    size_t n = 0;
+    int id;
+
+    for (size_t i = 0; all_options[i].name != NULL; i++) {
+        char word[32];
+        snprintf(word, sizeof(word), " %s ", all_options[i].name);
+        if (strstr(v->options, word) != NULL || all_options[i].val == OPT_HELP)
+            own[n++] = all_options[i];
+    }
+    opterr = 0;
+    while ((id = getopt_long(argc, argv, ":o:n:h", own, NULL)) != -1) {
+        if (id == OPT_HELP)
+            return 1;
+        if (id == ':')
+            return error_set(e, ERR_BAD_REQUEST, "%s needs a value", argv[optind - 1]);
+        if (id == '?')
+            return error_set(e, ERR_BAD_REQUEST, "\"%s\" is not an option of %s",
+                             argv[optind - 1], v->name);
+        int rc = take_option(t, id, e);
+        if (rc < 0)
+            return rc;
+    }
+    if (optind < argc)
+        return error_set(e, ERR_BAD_REQUEST, "\"%s\" is not an option of %s",
+                         argv[optind], v->name);
+    if (strstr(v->args, "--dir") == v->args && t->target == NULL)
+        return error_set(e, ERR_BAD_REQUEST, "--dir is required");
+    return 0;
+}
+
+int
+tool_main(int argc, char **argv)
+{
+    struct tool t = {.data_dir = "state"};
+    struct error e = ERROR_INIT;
+    const struct verb *v = NULL;
+
+    for (size_t i = 0; argc > 1 && i < ARRAY_LEN(verbs); i++) {
+        if (streq(verbs[i].name, argv[1]))
+            v = &verbs[i];
+    }
+    if (v == NULL) {
+        fprintf(stderr, "drover store: there is no verb \"%s\"\n",
+                argc > 1 ? argv[1] : "");
+        return 2;
+    }
+    int rc = parse(v, argc - 1, argv + 1, &t, &e);
+    if (rc == 1) {
+        usage(v, stdout);
+        return 0;
+    }
+    if (rc < 0)
+        fprintf(stderr, "drover store %s: %s\n\n", v->name, e.msg);
+    if (rc < 0) {
+        usage(v, stderr);
+        return error_exit_status(e.code);
+    }
+    rc = v->run(&t, &e);
+    tool_close(&t);
+    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout) != 0))
+        rc = error_errno(&e, errno, "write the output");
+    if (rc < 0) {
+        fflush(stdout);
+        fprintf(stderr, "drover store %s: %s\n", v->name, e.msg);
+        return error_exit_status(e.code);
+    }
+    return 0;
+}
+
+/* --- the store --- */
+
+char *
+tool_path(const struct tool *t, const char *name)
+{
+    return fs_join(t->data_dir, name);
+}
+
+int
+tool_open(struct tool *t, enum tool_mode mode, struct error *e)
+{
+    struct store_opts o = {.dir = t->data_dir,
+                           .inline_sync = true,
+                           .read_only = mode == TOOL_READ,
+                           .kind_of = kinds_kind_of};
+    autofree char *log = tool_path(t, "log");
+    int rc = 0;
+
+    if (access(log, F_OK) != 0)
+        return error_set(e, ERR_NOT_FOUND, "%s: there is no store", t->data_dir);
+    rc = kinds_load(&t->kinds, e);
+    if (rc == 0)
+        rc = loop_new(&t->loop, e);
+    o.arg = t->kinds;
+    if (rc == 0)
+        rc = store_open(t->loop, &o, &t->store, e);
+    if (rc == -ERR_BUSY)
+        return error_set(e, ERR_BUSY, "%s is in use: %.200s", t->data_dir,
+                         strstr(e->msg, "held by") == NULL ? e->msg
+                                                           : strstr(e->msg, "held by"));
+    return rc;
+}
+
+void
+tool_close(struct tool *t)
+{
+    store_close(t->store);
+    t->store = NULL;
+    if (t->loop != NULL)
+        loop_free(t->loop);
+    t->loop = NULL;
+    kinds_free(t->kinds);
+    t->kinds = NULL;
+}
+
+/* --- a running server --- */
+
+static int
+connect_control(const struct tool *t, int *ret, struct error *e)
+{
+    autofree char *own = tool_path(t, "run/apiserver.ctl");
+    const char *path = t->control != NULL ? t->control : own;
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return error_errno(e, errno, "socket");
+    if (strlen(path) >= sizeof(a.sun_path))
+        return error_set(e, ERR_BAD_REQUEST, "%s: the path is too long for a socket",
+                         path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) != 0)
+        return error_set(e, ERR_UNAVAILABLE, "no server answers on %s: %s", path,
+                         strerrorname_np(errno));
+    *ret = move_fd(fd);
+    return 0;
+}
+
+int
+tool_ask(const struct tool *t, const char *command, struct str *out, struct error *e)
+{
+    autoclose int fd = -1;
+    char buf[4096];
+    ssize_t n;
+    int rc = connect_control(t, &fd, e);
+
+    if (rc == 0)
+        rc = fs_write_all(fd, command, strlen(command), e);
+    if (rc < 0)
+        return rc;
+    while ((n = read(fd, buf, sizeof(buf))) > 0 || (n < 0 && errno == EINTR)) {
+        if (n > 0 && out->len < ANSWER_MAX)
+            str_add(out, buf, (size_t)n);
+    }
+    if (n < 0)
+        return error_errno(e, errno, "read the server's answer");
+    if (str_starts(out->ptr, "error: "))
+        return error_set(e, ERR_PROVIDER, "the server said: %.*s",
+                         (int)strcspn(out->ptr + 7, "\n"), out->ptr + 7);
+    return 0;
+}
+
+/* --- files --- */
+
+int
+tool_sync_dir(const char *dir, struct error *e)
+{
+    autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd) != 0)
+        return error_errno(e, errno, "sync %s", dir);
+    return 0;
+}
+
+int
+tool_copy(const char *from, const char *to, struct error *e)
+{
+    autoclose int in = open(from, O_RDONLY | O_CLOEXEC);
+    autofree char *buf = xmalloc(COPY_BYTES);
+    ssize_t n;
+
+    if (in < 0)
+        return error_errno(e, errno, "open %s", from);
+    autoclose int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (out < 0)
+        return error_errno(e, errno, "create %s", to);
+    while ((n = read(in, buf, COPY_BYTES)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_errno(e, errno, "read %s", from);
+        if (fs_write_all(out, buf, (size_t)n, e) < 0)
+            return error_prepend(e, "%s", to);
+    }
+    if (fsync(out) != 0)
+        return error_errno(e, errno, "sync %s", to);
+    return 0;
+}
+
+int
+tool_copy_dir(const char *from, const char *to, struct error *e)
+{
+    DIR *d = opendir(from);
+    const struct dirent *de;
+    int rc = 0;
+
+    if (d == NULL && errno == ENOENT)
+        return 0;
+    if (d == NULL)
+        return error_errno(e, errno, "open %s", from);
+    if (mkdir(to, 0700) != 0)
+        rc = error_errno(e, errno, "create %s", to);
+    while (rc == 0 && (de = readdir(d)) != NULL) { /* NOLINT(concurrency-mt-unsafe) */
+        struct stat st;
+        if (fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISREG(st.st_mode))
+            continue;
+        autofree char *a = fs_join(from, de->d_name);
+        autofree char *b = fs_join(to, de->d_name);
+        rc = tool_copy(a, b, e);
+    }
+    closedir(d);
+    return rc < 0 ? rc : tool_sync_dir(to, e);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* drover store compact: by the server that runs, or on the files. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "apiserver/tools/tool.h"
+
+struct result {
+    bool done;
+    struct error e;
+};
+
+static void
+on_done(void *arg, uint64_t revision, const struct error *e)
+{
+    struct result *r = arg;
+
+    UNUSED(revision);
+    r->done = true;
+    if (e != NULL)
+        r->e = *e;
+}
+
+static int
+compact_online(const struct tool *t, struct error *e)
+{
+    char command[64];
+    auto_str answer = STR_INIT(4096);
+
+    snprintf(command, sizeof(command), "compact %" PRIu64 "\n", t->revision);
+    int rc = tool_ask(t, command, &answer, e);
+    if (rc == 0)
+        printf("compacted to revision %s", answer.ptr);
+    return rc;
+}
+
+int
+tool_compact(struct tool *t, struct error *e)
+{
+    struct error busy = ERROR_INIT;
+    struct result r = {.e = ERROR_INIT};
+    int rc = tool_open(t, TOOL_WRITE, &busy);
+
+    if (rc == -ERR_BUSY) {
+        rc = compact_online(t, e);
+        return rc == -ERR_UNAVAILABLE ? error_prepend(e, "%s", busy.msg) : rc;
+    }
+    if (rc < 0) {
+        *e = busy;
+        return rc;
+    }
+    uint64_t at = t->revision != 0 ? t->revision : store_revision(t->store);
+    rc = store_compact(t->store, at, on_done, &r, e);
+    if (rc < 0)
+        return rc;
+    while (!r.done)
+        store_flush(t->store);
+    if (r.e.code != ERR_OK) {
+        *e = r.e;
+        return -(int)e->code;
+    }
+    printf("compacted to revision %" PRIu64 "\n", at);
+    return 0;
+}
