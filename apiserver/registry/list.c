@@ -33,6 +33,7 @@ struct list_op {
     struct accept accept;
     enum include_object include;
     struct selector *labels, *fields;
+    struct store_list *whole; /* with a limit: the list at its beginning */
     struct store_list *list;
     const struct object *last;   /* seen; lives as long as list */
     char *cont;                  /* the token of the page before; NULL: first page */
@@ -61,8 +62,8 @@ op_free(struct list_op *op)
 {
     selector_free(op->labels);
     selector_free(op->fields);
-    if (op->list != NULL)
-        store_list_free(op->list);
+    store_list_free(op->whole);
+    store_list_free(op->list);
     if (op->body != NULL)
         body_free(op->body);
     free(op->cont);
@@ -170,8 +171,12 @@ static void
 metadata_of(struct list_op *op, struct str *out)
 {
     size_t remaining = op->list == NULL ? 0 : store_list_remaining(op->list);
+    struct api_server *s = op->call->server;
 
     str_addf(out, "\"resourceVersion\":\"%llu\"", (unsigned long long)op->revision);
+    if (op->whole != NULL)
+        snapshots_keep(s->snapshots, op->whole, op->scope, remaining == 0,
+                       loop_now_ms(s->loop));
     if (op->o.limit == 0 || remaining == 0)
         return;
     str_adds(out, ",\"continue\":\"");
@@ -179,9 +184,6 @@ metadata_of(struct list_op *op, struct str *out)
     str_addc(out, '"');
     if (op->labels == NULL && op->fields == NULL)
         str_addf(out, ",\"remainingItemCount\":%zu", remaining);
-    snapshots_put(op->call->server->snapshots, op->list, op->scope, op->position,
-                  loop_now_ms(op->call->server->loop));
-    op->list = NULL;
 }
 
 static void
@@ -289,43 +291,53 @@ expired(struct list_op *op, struct problem *p)
         "token in this response to retrieve the remainder of the results.");
 }
 
-static int
-continue_list(struct list_op *op, struct problem *p)
+/* Opens the list at its beginning: of `revision`, or the latest when that is 0. False
+ * when there is none. */
+static bool
+open_list(struct list_op *op, uint64_t revision)
 {
     struct api_server *s = op->call->server;
     const struct route *r = &op->call->route;
+
+    if (revision == 0 || revision == store_revision(s->store))
+        op->list =
+            store_list(s->store, r->kind->resource, *r->ns == '\0' ? NULL : r->ns, NULL);
+    else
+        op->list =
+            snapshots_find(s->snapshots, revision, op->scope, loop_now_ms(s->loop));
+    if (op->list == NULL)
+        return false;
+    op->revision = store_list_revision(op->list);
+    if (op->o.limit > 0)
+        op->whole = store_list_copy(op->list);
+    return true;
+}
+
+static int
+continue_list(struct list_op *op, struct problem *p)
+{
     int64_t revision = -1;
 
     int rc = token_read(op->cont, &revision, op->position, p);
     if (rc < 0)
         return rc;
-    if (revision > 0) {
-        op->list =
-            snapshots_take(s->snapshots, (uint64_t)revision, op->scope, op->position);
-        if (op->list == NULL && (uint64_t)revision != store_revision(s->store))
-            return expired(op, p);
-    }
-    if (op->list == NULL)
-        op->list = store_list(s->store, r->kind->resource, *r->ns == '\0' ? NULL : r->ns,
-                              op->position);
-    op->revision = store_list_revision(op->list);
+    /* A negative one goes on at the latest state, in the answer to an expired one. */
+    if (!open_list(op, revision < 0 ? 0 : (uint64_t)revision))
+        return expired(op, p);
+    store_list_seek(op->list, op->position);
     return 0;
 }
 
-static int
-check_revision(struct list_op *op, struct problem *p)
+/* The revision that the list must have; 0: whatever is there now (read_ready() has waited
+ * for one that is new enough). */
+static uint64_t
+wanted_revision(const struct list_op *op)
 {
-    uint64_t current = store_revision(op->call->server->store);
     const struct list_options *o = &op->o;
     bool exact =
         o->match == RV_MATCH_EXACT || (o->match == RV_MATCH_UNSET && o->limit > 0);
 
-    if (!o->rv_given || o->rv == 0)
-        return 0;
-    if (exact && o->rv != current)
-        return problem_set(p, ERR_EXPIRED,
-                           "The resourceVersion for the provided list is too old.");
-    return 0;
+    return o->rv_given && exact ? o->rv : 0;
 }
 
 /* One named object needs no walk. */
@@ -383,24 +395,24 @@ fail(struct list_op *op, const struct problem *p)
 static void
 start(struct list_op *op)
 {
-    struct api_server *s = op->call->server;
-    const struct route *r = &op->call->route;
     bool continued = op->cont != NULL;
     auto_problem p;
 
     problem_init(&p, NULL, NULL);
-    if (check_revision(op, &p) < 0 || (continued && continue_list(op, &p) < 0)) {
+    uint64_t revision = continued ? 0 : wanted_revision(op);
+    if (continued && continue_list(op, &p) < 0) {
         fail(op, &p);
         return;
     }
-    if (!continued && single(op)) {
+    if (!continued && revision == 0 && single(op)) {
         answer(op);
         return;
     }
-    if (op->list == NULL) {
-        op->list =
-            store_list(s->store, r->kind->resource, *r->ns == '\0' ? NULL : r->ns, NULL);
-        op->revision = store_list_revision(op->list);
+    if (!continued && !open_list(op, revision)) {
+        problem_set(&p, ERR_EXPIRED,
+                    "The resourceVersion for the provided list is too old.");
+        fail(op, &p);
+        return;
     }
     collect(op);
 }

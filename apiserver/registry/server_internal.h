@@ -100,15 +100,16 @@ struct openapi *openapi_new(const struct api_server *s);
 void openapi_free(struct openapi *o);
 bool openapi_serve(struct api_call *c);
 
-/* --- snapshots.c: lists kept open for their next page */
+/* --- snapshots.c: lists that go on, or may be asked for again */
 struct snapshots *snapshots_new(void);
 void snapshots_free(struct snapshots *s);
-/* Takes the list; returns it for the same revision, resource, scope and position. */
-void snapshots_put(struct snapshots *s, struct store_list *l, const char *scope,
-                   const char *position, int64_t now_ms);
-struct store_list *snapshots_take(struct snapshots *s, uint64_t revision,
-                                  const char *scope, const char *position);
-void snapshots_expire(struct snapshots *s, int64_t now_ms);
+/* l: at its beginning; copied unless one of this scope and revision is there. done: the
+ * last page went out. */
+void snapshots_keep(struct snapshots *s, const struct store_list *l, const char *scope,
+                    bool done, int64_t now_ms);
+/* A new list, at its beginning; NULL when there is none of that revision. */
+struct store_list *snapshots_find(struct snapshots *s, uint64_t revision,
+                                  const char *scope, int64_t now_ms);
 
 /* --- metrics.c */
 struct metrics *metrics_new(void);

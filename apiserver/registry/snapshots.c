@@ -1,27 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lists whose next page has been promised. A snapshot of the store costs references, not
- * copies, so it is simply kept until the page is asked for, for five minutes, the oldest
- * going first when there are too many. A page that is gone is 410 with a token to go on
- * at the latest state.
+ * Snapshots of lists that go on: a page may be asked for again, and a list at exactly
+ * this revision too. A snapshot of the store costs references, not copies, so it is
+ * simply kept for five minutes after it was last used (half a minute once the last page
+ * went out), the longest unused going first when there are too many. What is gone is 410
+ * with a token to go on at the latest state.
  */
 #include <stdlib.h>
 
 #include "apiserver/registry/server_internal.h"
 
-enum { SNAPSHOTS_MAX = 256, SNAPSHOT_MS = 5 * 60 * 1000 };
+enum {
+    SNAPSHOTS_MAX = 256,
+    SNAPSHOT_MS = 5 * 60 * 1000,
+    SNAPSHOT_DONE_MS = 30 * 1000,
+};
 
 struct snapshot {
     TAILQ_ENTRY(snapshot) entry;
-    struct store_list *list;
-    uint64_t revision;
-    char *scope, *position;
+    struct store_list *list; /* at its beginning */
+    char *scope;
     int64_t expires_ms;
 };
 TAILQ_HEAD(snapshot_list, snapshot);
 
 struct snapshots {
-    struct snapshot_list list; /* oldest first */
+    struct snapshot_list list; /* longest unused first */
     size_t n;
 };
 
@@ -34,17 +38,14 @@ snapshots_new(void)
     return s;
 }
 
-static struct store_list *
+static void
 drop(struct snapshots *s, struct snapshot *x)
 {
-    struct store_list *list = x->list;
-
     TAILQ_REMOVE(&s->list, x, entry);
     s->n--;
+    store_list_free(x->list);
     free(x->scope);
-    free(x->position);
     free(x);
-    return list;
 }
 
 void
@@ -53,45 +54,62 @@ snapshots_free(struct snapshots *s)
     if (s == NULL)
         return;
     while (!TAILQ_EMPTY(&s->list))
-        store_list_free(drop(s, TAILQ_FIRST(&s->list)));
+        drop(s, TAILQ_FIRST(&s->list));
     free(s);
 }
 
-void
-snapshots_put(struct snapshots *s, struct store_list *l, const char *scope,
-              const char *position, int64_t now_ms)
+static void
+expire(struct snapshots *s, int64_t now_ms)
 {
-    struct snapshot *x = xnew(struct snapshot);
+    struct snapshot *x, *next;
 
-    snapshots_expire(s, now_ms);
-    if (s->n == SNAPSHOTS_MAX)
-        store_list_free(drop(s, TAILQ_FIRST(&s->list)));
-    x->list = l;
-    x->revision = store_list_revision(l);
-    x->scope = xstrdup(scope);
-    x->position = xstrdup(position);
-    x->expires_ms = now_ms + SNAPSHOT_MS;
-    TAILQ_INSERT_TAIL(&s->list, x, entry);
-    s->n++;
+    for (x = TAILQ_FIRST(&s->list); x != NULL; x = next) {
+        next = TAILQ_NEXT(x, entry);
+        if (x->expires_ms <= now_ms)
+            drop(s, x);
+    }
 }
 
-struct store_list *
-snapshots_take(struct snapshots *s, uint64_t revision, const char *scope,
-               const char *position)
+static struct snapshot *
+find(const struct snapshots *s, uint64_t revision, const char *scope)
 {
     struct snapshot *x;
 
     TAILQ_FOREACH (x, &s->list, entry) {
-        if (x->revision == revision && streq(x->scope, scope) &&
-            streq(x->position, position))
-            return drop(s, x);
+        if (store_list_revision(x->list) == revision && streq(x->scope, scope))
+            return x;
     }
     return NULL;
 }
 
 void
-snapshots_expire(struct snapshots *s, int64_t now_ms)
+snapshots_keep(struct snapshots *s, const struct store_list *l, const char *scope,
+               bool done, int64_t now_ms)
 {
-    while (!TAILQ_EMPTY(&s->list) && TAILQ_FIRST(&s->list)->expires_ms <= now_ms)
-        store_list_free(drop(s, TAILQ_FIRST(&s->list)));
+    struct snapshot *x = find(s, store_list_revision(l), scope);
+
+    if (x != NULL) {
+        TAILQ_REMOVE(&s->list, x, entry);
+    } else if (done) {
+        return;
+    } else {
+        expire(s, now_ms);
+        if (s->n == SNAPSHOTS_MAX)
+            drop(s, TAILQ_FIRST(&s->list));
+        x = xnew(struct snapshot);
+        x->list = store_list_copy(l);
+        x->scope = xstrdup(scope);
+        s->n++;
+    }
+    x->expires_ms = now_ms + (done ? SNAPSHOT_DONE_MS : SNAPSHOT_MS);
+    TAILQ_INSERT_TAIL(&s->list, x, entry);
+}
+
+struct store_list *
+snapshots_find(struct snapshots *s, uint64_t revision, const char *scope, int64_t now_ms)
+{
+    expire(s, now_ms);
+    const struct snapshot *x = find(s, revision, scope);
+
+    return x == NULL ? NULL : store_list_copy(x->list);
 }

@@ -343,6 +343,26 @@ store_list(struct store *s, const char *resource, const char *ns, const char *st
     return l;
 }
 
+struct store_list *
+store_list_copy(const struct store_list *l)
+{
+    struct store_list *copy = xnew(struct store_list);
+
+    copy->revision = l->revision;
+    store_range_copy(&l->range, &copy->range);
+    return copy;
+}
+
+void
+store_list_seek(struct store_list *l, const char *start_after)
+{
+    const char *slash = strchr(start_after, '/');
+    size_t n = slash == NULL ? 0 : (size_t)(slash - start_after);
+    autofree char *ns = xstrndup(start_after, n);
+
+    store_range_seek(&l->range, ns, slash == NULL ? start_after : slash + 1);
+}
+
 uint64_t
 store_list_revision(const struct store_list *l)
 {

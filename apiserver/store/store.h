@@ -142,6 +142,10 @@ void store_flush(struct store *s);
  * ("ns/name") NULL: from the beginning. */
 struct store_list *store_list(struct store *s, const char *resource, const char *ns,
                               const char *start_after);
+/* Another list of the same snapshot, at the same place. O(leaves). */
+struct store_list *store_list_copy(const struct store_list *l);
+/* Goes on past start_after ("ns/name"), never backwards. O(leaves). */
+void store_list_seek(struct store_list *l, const char *start_after);
 uint64_t store_list_revision(const struct store_list *l);
 struct object *
 store_list_next(struct store_list *l); /* borrowed until list free; NULL: end */

@@ -292,6 +292,44 @@ store_range_init(const struct store_index *x, const char *ns, const char *after_
         ret->left -= x->leaves[to.leaf]->n - to.pos;
 }
 
+void
+store_range_copy(const struct store_range *r, struct store_range *ret)
+{
+    *ret = *r;
+    if (r->n_leaves == 0)
+        return;
+    ret->leaves = xcalloc(r->n_leaves, sizeof(ret->leaves[0]));
+    for (size_t i = 0; i < r->n_leaves; i++) {
+        struct store_leaf *l = r->leaves[i];
+        atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+        ret->leaves[i] = l;
+    }
+}
+
+static bool
+is_past(const struct object *o, const char *ns, const char *name)
+{
+    int c = strcmp(o->ns, ns);
+
+    return c != 0 ? c > 0 : strcmp(o->name, name) > 0;
+}
+
+void
+store_range_seek(struct store_range *r, const char *ns, const char *name)
+{
+    while (r->left > 0) {
+        const struct store_leaf *l = r->leaves[r->leaf];
+        size_t here = l->n - r->pos;
+        if (here >= r->left || is_past(l->items[l->n - 1], ns, name))
+            break;
+        r->left -= here;
+        r->leaf++;
+        r->pos = 0;
+    }
+    while (r->left > 0 && !is_past(r->leaves[r->leaf]->items[r->pos], ns, name))
+        (void)store_range_next(r);
+}
+
 struct object *
 store_range_next(struct store_range *r)
 {

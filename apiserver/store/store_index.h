@@ -45,6 +45,10 @@ struct store_range {
  * after_name). */
 void store_range_init(const struct store_index *x, const char *ns, const char *after_ns,
                       const char *after_name, struct store_range *ret);
+/* At the same place in the same objects. */
+void store_range_copy(const struct store_range *r, struct store_range *ret);
+/* Skips to the first object past (ns, name), never backwards. O(leaves). */
+void store_range_seek(struct store_range *r, const char *ns, const char *name);
 /* Borrowed until store_range_done; NULL: end. */
 struct object *store_range_next(struct store_range *r);
 void store_range_done(struct store_range *r);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/id.h"
+
 #define TABLE "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 #define PARTIAL                                                                          \
     "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
@@ -108,13 +110,62 @@ pages_show_one_state(void **state)
     assert_int_equal(n_items(f), 2);
     assert_string_equal(api_text(f, "items.1.metadata.name"), "run09");
     assert_string_equal(api_text(f, "metadata.continue"), "");
-    /* A page is given out once; the 410 says how to go on. */
-    api_ok(f, 410, "GET", second, NULL, NULL);
+    /* A page may be asked for again, and the whole list of that revision. */
+    api_ok(f, 200, "GET", second, NULL, NULL);
+    assert_int_equal(n_items(f), 4);
+    assert_string_equal(api_text(f, "items.1.metadata.name"), "run05");
+    autofree char *exact =
+        xasprintf(RUNS "?resourceVersion=%s&resourceVersionMatch=Exact", revision);
+    api_ok(f, 200, "GET", exact, NULL, NULL);
+    assert_int_equal(n_items(f), 10);
+    assert_string_equal(api_text(f, "metadata.resourceVersion"), revision);
+    assert_string_equal(api_text(f, "items.5.metadata.name"), "run05");
+    /* So does a limit without a match; NotOlderThan shows the latest. */
+    autofree char *legacy = xasprintf(RUNS "?resourceVersion=%s&limit=2", revision);
+    api_ok(f, 200, "GET", legacy, NULL, NULL);
+    assert_string_equal(api_text(f, "metadata.resourceVersion"), revision);
+    autofree char *newer = xasprintf(
+        RUNS "?resourceVersion=%s&resourceVersionMatch=NotOlderThan&limit=6", revision);
+    api_ok(f, 200, "GET", newer, NULL, NULL);
+    assert_string_equal(api_text(f, "items.5.metadata.name"), "run055");
+    /* Another namespace has no snapshot of that revision. */
+    autofree char *elsewhere =
+        xasprintf("/apis/drover.dev/v1/runs?resourceVersion=%s&limit=2", revision);
+    api_ok(f, 410, "GET", elsewhere, NULL, NULL);
+}
+
+/* {"v":"meta.k8s.io/v1","rv":<rv>,"start":"default/run03\0"} */
+static char *
+token(long long rv)
+{
+    autofree char *json = xasprintf(
+        "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"start\":\"default/run03\\u0000\"}", rv);
+    struct str out = STR_INIT(1024);
+
+    id_base64url(json, strlen(json), &out);
+    return str_detach(&out);
+}
+
+/* The 410 of a page whose snapshot is gone says how to go on at the latest state. */
+static void
+expired_pages_go_on(void **state)
+{
+    struct api_fixture *f = *state;
+
+    make_runs(f, 10);
+    autofree char *gone = token(1);
+    autofree char *path = xasprintf(RUNS "?limit=4&continue=%s", gone);
+    api_ok(f, 410, "GET", path, NULL, NULL);
     assert_string_equal(api_text(f, "reason"), "Expired");
     autofree char *resumed = next_path(f);
+    api_ok(f, 200, "DELETE", RUNS "/run05", NULL, NULL);
     api_ok(f, 200, "GET", resumed, NULL, NULL);
     assert_string_equal(api_text(f, "items.0.metadata.name"), "run04");
-    assert_string_equal(api_text(f, "items.1.metadata.name"), "run055");
+    assert_string_equal(api_text(f, "items.1.metadata.name"), "run06");
+    assert_int_equal(api_int(f, "metadata.remainingItemCount"), 1);
+    autofree char *last = next_path(f);
+    api_ok(f, 200, "GET", last, NULL, NULL);
+    assert_int_equal(n_items(f), 1);
     api_ok(f, 400, "GET", RUNS "?limit=4&continue=nonsense", NULL, NULL);
 }
 
@@ -196,6 +247,7 @@ main(void)
         CASE(lists_are_ordered_and_complete),
         CASE(selectors_choose),
         CASE(pages_show_one_state),
+        CASE(expired_pages_go_on),
         CASE(revisions_are_honoured),
         CASE(tables_have_cells),
         CASE(metadata_lists),
