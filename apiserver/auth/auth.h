@@ -8,8 +8,10 @@
  *   join tokens  drj_..., hashes in Secrets of type drover.dev/join-token
  *
  * The parts: authn.c (token -> user), token.c (signed tokens), join.c (join tokens),
- * enroll.c (endpoints that hand out tokens), authz.c (rules; the seam for RBAC),
- * reviews.c (the review kinds). Loop thread only.
+ * enroll.c (endpoints that hand out tokens), authz.c (the chain of authorizers), rbac*.c
+ * (roles and bindings), node*.c (agents), bootstrap.c (what every server has),
+ * aggregate.c, escalate.c (who may write roles), reviews.c (the review kinds). Loop
+ * thread only.
  */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
@@ -27,6 +29,12 @@ struct auth_opts {
 /* Makes the admin token and the signing key when they are missing (0600). */
 int auth_new(const struct auth_opts *o, struct auth **ret, struct error *e) WARN_UNUSED;
 void auth_free(struct auth *a);
+/* Lets go of the store; before store_close. Called through the hooks. */
+void auth_stop(void *auth);
+/* Creates or completes the roles and bindings that every server has. done comes once,
+ * with NULL on success. */
+void auth_bootstrap(struct auth *a, void (*done)(void *arg, const struct error *e),
+                    void *arg);
 /* The plain admin token, for the kubeconfig; wiped by auth_forget_admin. */
 const char *auth_admin_token(const struct auth *a);
 void auth_forget_admin(struct auth *a);

@@ -4,6 +4,7 @@
 #define AUTH_AUTH_INTERNAL_H
 
 #include "apiserver/auth/auth.h"
+#include "apiserver/auth/rbac.h"
 
 #define JOIN_PREFIX "drj_"
 #define JOIN_TYPE "drover.dev/join-token"
@@ -16,6 +17,8 @@
 enum { AGENT_TOKEN_S = 24 * 3600 };
 
 struct signer;
+struct node_index;
+struct aggregation;
 
 struct part_token {
     char hash[65];
@@ -29,6 +32,9 @@ struct auth {
     vec(struct part_token) parts;
     struct signer *signer;
     char *ca_hash;
+    struct node_index *nodes; /* these three until auth_stop */
+    struct rbac *rbac;
+    struct aggregation *aggregation;
 };
 
 /* --- token.c: JWT, alg EdDSA */
@@ -60,6 +66,25 @@ void renew_token(struct auth *a, struct api_call *c); /* .../instances/<name>/to
 
 /* --- reviews.c: false when the route is none of them */
 bool reviews_serve(struct auth *a, struct api_call *c);
+
+/* --- node.c, node_index.c */
+bool node_allow(struct auth *a, const struct authz_attributes *t, struct str *reason);
+int node_index_new(struct loop *l, struct store *s, struct node_index **ret,
+                   struct error *e) WARN_UNUSED;
+void node_index_free(struct node_index *n); /* NULL ok */
+/* Whether an unfinished job that the Instance has claimed refers to the Secret. */
+bool node_index_reads(struct node_index *n, const char *uid, const char *ns,
+                      const char *secret);
+/* "<ns>/<name>" of the Instance with this uid; NULL when there is none. */
+const char *node_index_instance(struct node_index *n, const char *uid);
+
+/* --- aggregate.c: writes the rules of ClusterRoles with an aggregationRule */
+struct aggregation *aggregation_new(struct auth *a);
+void aggregation_free(struct aggregation *g); /* NULL ok */
+void aggregation_wake(void *aggregation);
+
+/* --- escalate.c: who may write roles and bindings */
+int auth_admit(void *auth, const struct admit_request *r, struct problem *p);
 
 /* --- authz.c */
 /* True; or the call was answered with 403. */

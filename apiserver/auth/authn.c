@@ -98,6 +98,19 @@ load(struct auth *a, const struct auth_opts *o, struct error *e)
     return o->parts_tokens == NULL ? 0 : load_parts(a, o->parts_tokens, e);
 }
 
+static int
+start_indexes(struct auth *a, struct error *e)
+{
+    struct loop *l = api_server_loop(a->server);
+    struct store *s = api_server_store(a->server);
+
+    a->aggregation = aggregation_new(a);
+    if (node_index_new(l, s, &a->nodes, e) < 0 ||
+        rbac_new(l, s, aggregation_wake, a->aggregation, &a->rbac, e) < 0)
+        return -(int)e->code;
+    return 0;
+}
+
 int
 auth_new(const struct auth_opts *o, struct auth **ret, struct error *e)
 {
@@ -107,12 +120,27 @@ auth_new(const struct auth_opts *o, struct auth **ret, struct error *e)
     a->ca_hash = xstrdup(o->ca_hash == NULL ? "" : o->ca_hash);
     a->admin = user_new("admin", "system:masters,system:authenticated");
     int rc = load(a, o, e);
+    if (rc == 0)
+        rc = start_indexes(a, e);
     if (rc < 0) {
         auth_free(a);
         return rc;
     }
     *ret = a;
     return 0;
+}
+
+void
+auth_stop(void *auth)
+{
+    struct auth *a = auth;
+
+    aggregation_free(a->aggregation);
+    rbac_free(a->rbac);
+    node_index_free(a->nodes);
+    a->aggregation = NULL;
+    a->rbac = NULL;
+    a->nodes = NULL;
 }
 
 void
@@ -130,6 +158,7 @@ auth_free(struct auth *a)
 {
     if (a == NULL)
         return;
+    auth_stop(a);
     auth_forget_admin(a);
     user_unref(a->admin);
     vec_foreach (p, &a->parts)
@@ -229,21 +258,17 @@ bool
 auth_resolve_agent(struct auth *a, struct api_user *u)
 {
     static const char prefix[] = "system:agent:";
-    struct store_list *list;
-    const struct object *o;
-    bool found = false;
 
     if (!str_starts(u->name, prefix))
         return true;
-    list = store_list(api_server_store(a->server), "instances.drover.dev", NULL, NULL);
-    while (!found && (o = store_list_next(list)) != NULL) {
-        if (!streq(o->uid, u->name + sizeof(prefix) - 1))
-            continue;
-        set_text(&u->instance_ns, o->ns);
-        set_text(&u->instance_name, o->name);
-        set_text(&u->instance_uid, o->uid);
-        found = true;
-    }
-    store_list_free(list);
-    return found;
+    const char *uid = u->name + sizeof(prefix) - 1;
+    const char *found = a->nodes == NULL ? NULL : node_index_instance(a->nodes, uid);
+    if (found == NULL)
+        return false;
+    const char *slash = strchr(found, '/');
+    free(u->instance_ns);
+    u->instance_ns = xstrndup(found, (size_t)(slash - found));
+    set_text(&u->instance_name, slash + 1);
+    set_text(&u->instance_uid, uid);
+    return true;
 }

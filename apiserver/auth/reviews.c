@@ -91,7 +91,7 @@ access_status(struct auth *a, const struct api_user *u, const json_t *spec)
     const json_t *resource = json_object_get(spec, "resourceAttributes");
     const json_t *other = json_object_get(spec, "nonResourceAttributes");
     auto_str reason = STR_INIT(256);
-    struct authz_attributes t = {.user = u};
+    struct authz_attributes t = {.user = u, .explain = true};
 
     if (json_is_object(resource)) {
         t.verb = body_text(resource, "verb");
@@ -217,5 +217,9 @@ auth_serve(void *auth, struct api_call *c)
 struct api_hooks
 auth_hooks(struct auth *a)
 {
-    return (struct api_hooks){auth_authorize, auth_serve, a};
+    return (struct api_hooks){.authorize = auth_authorize,
+                              .serve = auth_serve,
+                              .admit = auth_admit,
+                              .stop = auth_stop,
+                              .arg = a};
 }

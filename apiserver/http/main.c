@@ -307,7 +307,7 @@ start_listeners(struct program *p, struct error *e)
 }
 
 static void
-on_bootstrapped(void *arg, const struct error *e)
+on_roles(void *arg, const struct error *e)
 {
     struct program *p = arg;
 
@@ -318,6 +318,17 @@ on_bootstrapped(void *arg, const struct error *e)
         return;
     }
     loop_quit(p->loop, 1);
+}
+
+static void
+on_bootstrapped(void *arg, const struct error *e)
+{
+    struct program *p = arg;
+
+    if (e != NULL)
+        on_roles(p, e);
+    else
+        auth_bootstrap(p->auth, on_roles, p);
 }
 
 static int

@@ -205,6 +205,21 @@ call_forbidden(struct api_call *c, const char *reason)
     call_problem(c, &p);
 }
 
+/* "metadata.name=x" alone asks for one object: rules by name see it. */
+static bool
+selects_name(const char *selector, char out[ROUTE_SEGMENT_MAX])
+{
+    static const char prefix[] = "metadata.name=";
+
+    if (selector == NULL || !str_starts(selector, prefix))
+        return false;
+    const char *name = selector + sizeof(prefix) - 1;
+    name += *name == '=';
+    if (*name == '\0' || strpbrk(name, ",!=\\") != NULL)
+        return false;
+    return snprintf(out, ROUTE_SEGMENT_MAX, "%s", name) < ROUTE_SEGMENT_MAX;
+}
+
 static bool
 authorized(struct api_call *c, struct str *reason)
 {
@@ -216,6 +231,7 @@ authorized(struct api_call *c, struct str *reason)
     if (h->authorize == NULL)
         return true;
     struct authz_attributes a = {.user = c->user, .verb = c->verb};
+    char selected[ROUTE_SEGMENT_MAX];
     if (r->resource) {
         a.group = r->group;
         a.resource = r->plural;
@@ -224,6 +240,8 @@ authorized(struct api_call *c, struct str *reason)
         a.name = r->name;
         a.label_selector = call_query(c, "labelSelector");
         a.field_selector = call_query(c, "fieldSelector");
+        if (*r->name == '\0' && selects_name(a.field_selector, selected))
+            a.name = selected;
         if (streq(c->verb, "create") && *c->user->instance_uid != '\0') {
             name = body_name(c->req.body, NULL);
             a.body_name = name;
@@ -236,14 +254,16 @@ authorized(struct api_call *c, struct str *reason)
     return h->authorize(h->arg, &a, reason);
 }
 
-/* Only these verbs exist for the CRD objects: they say what is served. And the past
- * cannot be written. */
+/* CRD objects only say what is served; there are no Services. And the past cannot be
+ * written. */
 static bool
 read_only(const struct route *r, const char *verb)
 {
+    bool services = *r->group == '\0' && streq(r->plural, "services");
+
     if (streq(r->kind->resource, HISTORY_RESOURCE))
         return streq(verb, "create") || streq(verb, "update") || streq(verb, "patch");
-    return streq(r->group, "apiextensions.k8s.io") && !streq(verb, "get") &&
+    return (services || streq(r->group, "apiextensions.k8s.io")) && !streq(verb, "get") &&
            !streq(verb, "list") && !streq(verb, "watch");
 }
 

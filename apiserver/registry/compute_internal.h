@@ -25,6 +25,9 @@ int compute_meta_update(struct compute *c);
 int compute_meta_check(struct compute *c);
 /* kind_rules.c: what schemas cannot say about built-in kinds. */
 int kind_rules_apply(struct compute *c);
+/* rbac_rules.c */
+int role_rules(struct compute *c);
+int binding_rules(struct compute *c);
 
 static inline struct problem *
 compute_problem(struct compute *c)

@@ -281,11 +281,38 @@ check_owners(struct compute *c)
                        "only one reference can have controller set to true");
 }
 
+/* Roles are called "system:basic-user": anything that is one segment of a path. */
+static void
+check_path_name(struct compute *c, struct span name)
+{
+    struct violations *v = &compute_problem(c)->v;
+    const char *why = NULL;
+
+    if (span_eq(name, ".") || span_eq(name, ".."))
+        why = "may not be '.' or '..'";
+    for (size_t i = 0; i < name.len && why == NULL; i++) {
+        if (name.ptr[i] == '/' || name.ptr[i] == '%')
+            why = "may not contain '/' or '%'";
+        else if ((unsigned char)name.ptr[i] < 0x20 || name.ptr[i] == '\\')
+            why = "may not contain control characters or backslashes";
+    }
+    if (name.len == 0 || name.len > 253)
+        why = "must have 1 to 253 bytes";
+    if (why != NULL)
+        violations_add(v, VIOLATION_INVALID, "metadata.name", NULL, "\"%.*s\": %s",
+                       (int)(name.len < 80 ? name.len : 80), name.ptr, why);
+}
+
 static void
 check_name(struct compute *c)
 {
     struct violations *v = &compute_problem(c)->v;
     struct span name = c->doc.meta.name;
+
+    if (streq(c->in->kind->group, "rbac.authorization.k8s.io")) {
+        check_path_name(c, name);
+        return;
+    }
     bool label = streq(c->in->kind->resource, "namespaces");
     bool ok = label ? value_is_dns_label(name.ptr, name.len)
                     : value_is_dns_subdomain(name.ptr, name.len);

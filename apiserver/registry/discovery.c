@@ -37,11 +37,19 @@ static const struct review {
      "SelfSubjectAccessReview", false},
     {"authorization.k8s.io", "subjectaccessreviews", "subjectaccessreview",
      "SubjectAccessReview", false},
+    {"authorization.k8s.io", "localsubjectaccessreviews", "localsubjectaccessreview",
+     "LocalSubjectAccessReview", true},
+    {"authorization.k8s.io", "selfsubjectrulesreviews", "selfsubjectrulesreview",
+     "SelfSubjectRulesReview", false},
 };
 /* Groups in discovery order; the core group is served under /api. */
-static const char *const groups[] = {"drover.dev",           "streams.drover.dev",
-                                     "apiextensions.k8s.io", "authentication.k8s.io",
-                                     "authorization.k8s.io", "coordination.k8s.io"};
+static const char *const groups[] = {"drover.dev",
+                                     "streams.drover.dev",
+                                     "apiextensions.k8s.io",
+                                     "authentication.k8s.io",
+                                     "authorization.k8s.io",
+                                     "coordination.k8s.io",
+                                     "rbac.authorization.k8s.io"};
 
 static void
 document_free(void *p)
@@ -83,7 +91,9 @@ string_array(struct str *out, const char *key, char *const *list)
 static const char *
 verbs_of(const struct kind *k)
 {
-    return streq(k->group, "apiextensions.k8s.io") ? VERBS_READ : VERBS_ALL;
+    bool services = *k->group == '\0' && streq(k->plural, "services");
+
+    return services || streq(k->group, "apiextensions.k8s.io") ? VERBS_READ : VERBS_ALL;
 }
 
 static void

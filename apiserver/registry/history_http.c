@@ -166,7 +166,7 @@ restore(struct api_call *c)
         call_forbidden(c, reason.ptr);
         return;
     }
-    w.user = c->user->name;
+    w.user = c->user;
     if (!w.kind->namespaced)
         w.ns = "";
     registry_write(c->server, &w, on_restored, c);

@@ -141,6 +141,10 @@ static const struct kind_rule {
     {"secrets", secret_rules},
     {"configmaps", configmap_rules},
     {"namespaces", namespace_rules},
+    {"roles.rbac.authorization.k8s.io", role_rules},
+    {"clusterroles.rbac.authorization.k8s.io", role_rules},
+    {"rolebindings.rbac.authorization.k8s.io", binding_rules},
+    {"clusterrolebindings.rbac.authorization.k8s.io", binding_rules},
 };
 
 int

@@ -22,7 +22,8 @@ problem_done(struct problem *p)
     violations_done(&p->v);
     managed_conflicts_done(&p->conflicts);
     free(p->cont);
-    p->cont = NULL;
+    free(p->text);
+    p->cont = p->text = NULL;
 }
 
 int
@@ -34,6 +35,17 @@ problem_set(struct problem *p, enum err_code code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    free(p->text);
+    p->text = NULL;
+    p->form = PROBLEM_PLAIN;
+    return error_set(&p->e, code, "%s", text);
+}
+
+int
+problem_text(struct problem *p, enum err_code code, const char *text)
+{
+    free(p->text);
+    p->text = xstrdup(text);
     p->form = PROBLEM_PLAIN;
     return error_set(&p->e, code, "%s", text);
 }
@@ -107,7 +119,7 @@ message_write(const struct problem *p, struct str *out)
     case PROBLEM_PLAIN:
         if (error_http_status(p->e.code) == 500)
             str_adds(out, "Internal error occurred: ");
-        str_adds(out, p->e.msg);
+        str_adds(out, p->text != NULL ? p->text : p->e.msg);
         break;
     }
 }

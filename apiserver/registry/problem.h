@@ -27,6 +27,7 @@ struct problem {
     const char *cause_reason, *cause_message; /* one more cause; static strings or NULL */
     char *cont;                               /* metadata.continue of an expired list */
     const char *reason;                       /* instead of the code's; static or NULL */
+    char *text; /* the message when it may be longer than e.msg; or NULL */
 };
 
 void problem_init(struct problem *p, const struct kind *kind, const char *name);
@@ -41,6 +42,8 @@ problem_done_ptr(struct problem *p)
 /* These return -code, to be returned in turn. */
 int problem_set(struct problem *p, enum err_code code, const char *fmt, ...)
     PRINTF_LIKE(3, 4);
+int problem_text(struct problem *p, enum err_code code,
+                 const char *text); /* any length */
 int problem_not_found(struct problem *p);
 int problem_exists(struct problem *p);
 int problem_modified(struct problem *p); /* the conflict text clients look for */

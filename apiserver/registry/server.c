@@ -50,6 +50,9 @@ api_server_prepare_close(struct api_server *s)
 {
     if (s == NULL)
         return;
+    if (s->hooks.stop != NULL)
+        s->hooks.stop(s->hooks.arg);
+    s->hooks.stop = NULL;
     loops_stop(s);
     history_free(s->history);
     s->history = NULL;
@@ -76,6 +79,8 @@ api_server_free(struct api_server *s)
 void
 api_server_set_hooks(struct api_server *s, const struct api_hooks *h)
 {
+    if (s->hooks.stop != NULL)
+        s->hooks.stop(s->hooks.arg);
     s->hooks = *h;
 }
 

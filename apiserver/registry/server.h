@@ -31,6 +31,16 @@ struct authz_attributes {
     const char *body_name;
     /* others */
     const char *path; /* NULL for resource requests */
+    bool explain;     /* say in reason why it is allowed */
+};
+
+/* A write that has been computed and not been committed. */
+struct admit_request {
+    struct api_user *user; /* NULL: the server itself */
+    const struct kind *kind;
+    enum write_type type;
+    const char *sub;
+    const struct object *live, *next; /* live NULL: created */
 };
 
 /* Installed by auth/; NULL members: everything is allowed, nothing is served. */
@@ -39,6 +49,11 @@ struct api_hooks {
     /* Requests that are not the generic verbs (reviews, enrolment, tokens, streams,
      * health): true when it took the call. Called before the route is resolved. */
     bool (*serve)(void *arg, struct api_call *c);
+    /* What a user may not write although the verb is allowed; dry runs too. Not asked for
+     * internal writes. Less than 0 with p filled refuses. */
+    int (*admit)(void *arg, const struct admit_request *r, struct problem *p);
+    /* Called by api_server_prepare_close, and when other hooks take over. */
+    void (*stop)(void *arg);
     void *arg;
 };
 
@@ -82,8 +97,10 @@ struct write_req {
     const char *ns, *name, *sub; /* "" when not given; copied */
     struct span body;            /* copied */
     struct write_options opt;
-    const char *user; /* who is told as the author in the history; NULL: the server */
-    bool internal;    /* the server's own: read-only kinds too, no namespace check */
+    bool internal; /* the server's own: read-only kinds too, no namespace check */
+    /* Who asks: for admit, and told as the author in the history. A reference is taken.
+     * NULL: the server. */
+    struct api_user *user;
 };
 struct write_result {
     struct object *obj; /* borrowed; NULL on failure */

@@ -203,7 +203,7 @@ verb_write(struct api_call *c)
                           .name = r->name,
                           .sub = r->sub,
                           .body = c->req.body,
-                          .user = c->user->name};
+                          .user = c->user};
 
     problem_init(&p, NULL, NULL);
     if (parse_write(c, &w, &accept, &converted, &p) < 0) {

@@ -37,11 +37,12 @@ struct write {
     const struct kind *kind;
     enum write_type type;
     bool internal, is_delete;
-    char *ns, *name, *sub, *user;
+    char *ns, *name, *sub, *author;
     struct str body;
     struct write_options opt;
     struct delete_options del;
-    char *generate_base; /* metadata.generateName when there is no name */
+    struct api_user *user; /* a reference, or NULL */
+    char *generate_base;   /* metadata.generateName when there is no name */
     unsigned tries, late_tries;
     bool fresh;          /* the view is newer than this request */
     struct object *live; /* a reference; NULL: absent */
@@ -68,7 +69,8 @@ write_free(struct write *w)
     object_unref(w->revision);
     problem_done(&w->out.problem);
     str_done(&w->body);
-    free(w->user);
+    free(w->author);
+    user_unref(w->user);
     free(w->generate_base);
     free(w->ns);
     free(w->name);
@@ -271,13 +273,30 @@ finish_dry(struct write *w)
     conclude(w, w->out.obj);
 }
 
+/* What only the loop can judge: the user's own rights. */
+static int
+admit(struct write *w)
+{
+    const struct api_hooks *h = &w->s->hooks;
+    struct admit_request r = {.user = w->user,
+                              .kind = w->kind,
+                              .type = w->type,
+                              .sub = w->sub,
+                              .live = w->live,
+                              .next = w->out.obj};
+
+    if (h->admit == NULL || w->internal || w->is_delete || !w->out.changed)
+        return 0;
+    return h->admit(h->arg, &r, &w->out.problem);
+}
+
 /* The computation is over (on the loop). */
 static void
 computed(void *arg)
 {
     struct write *w = arg;
 
-    if (w->out.problem.e.code != ERR_OK) {
+    if (w->out.problem.e.code != ERR_OK || admit(w) < 0) {
         conclude(w, NULL);
         return;
     }
@@ -304,7 +323,7 @@ keep_history(struct write *w)
                              .live = w->live,
                              .next = w->out.gone ? NULL : w->out.obj,
                              .previous = w->previous,
-                             .user = w->user,
+                             .user = w->author,
                              .manager = w->opt.manager,
                              .now_ns = w->in.now_ns};
     if (revision_make(&in, &w->revision, &e) < 0)
@@ -464,8 +483,9 @@ registry_write(struct api_server *s, const struct write_req *r, write_done_fn *d
     w->ns = xstrdup(r->ns);
     w->name = xstrdup(r->name);
     w->sub = xstrdup(r->sub);
-    w->user = xstrdup(r->user == NULL ? HISTORY_USER_INTERNAL : r->user);
+    w->author = xstrdup(r->user == NULL ? HISTORY_USER_INTERNAL : r->user->name);
     w->opt = r->opt;
+    w->user = r->user == NULL ? NULL : user_ref(r->user);
     w->done = done;
     w->arg = arg;
     str_init(&w->body, 2 * OBJECT_MAX_BYTES);
@@ -491,7 +511,7 @@ registry_delete(struct api_server *s, const struct delete_req *r, write_done_fn 
     w->ns = xstrdup(r->ns);
     w->name = xstrdup(r->name);
     w->sub = xstrdup("");
-    w->user = xstrdup(r->user == NULL ? HISTORY_USER_INTERNAL : r->user);
+    w->author = xstrdup(r->user == NULL ? HISTORY_USER_INTERNAL : r->user);
     w->del = r->opt;
     w->done = done;
     w->arg = arg;

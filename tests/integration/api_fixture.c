@@ -60,6 +60,11 @@ open_server(struct api_fixture *f)
     for (int i = 0; i < 100 && !done; i++)
         store_flush(f->store);
     assert_true(done);
+    done = false;
+    auth_bootstrap(f->auth, on_bootstrapped, &done);
+    for (int i = 0; i < 100 && !done; i++)
+        store_flush(f->store);
+    assert_true(done);
 }
 
 static void

@@ -1,0 +1,5 @@
+foreach(t rbac)
+  drover_test(test_apiserver_${t}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_apiserver_${t}.c ${CMAKE_CURRENT_SOURCE_DIR}/api_fixture.c
+    DEPS apiserver_core LABELS integration)
+endforeach()
