@@ -92,23 +92,19 @@ tracks_managers(const struct compute *c)
 }
 
 static int
-track_managers(struct compute *c, struct str *bytes)
+track_by_tree(struct compute *c, const struct managed_opts *o, struct str *bytes)
 {
     const struct compute_in *in = c->in;
     struct error *e = &compute_problem(c)->e;
-    char now[CLOCK_RFC3339_LEN];
     json_t *result = NULL;
 
-    clock_format(in->now_ns, now);
     json_t *live = in->live == NULL ? NULL : object_json(in->live);
     json_t *next = json_loadb(bytes->ptr, bytes->len, JSON_ALLOW_NUL, NULL);
     bug_if(next == NULL);
     if (span_eq(c->doc.meta.managed_fields, "[]")) /* empty lists are not written */
         json_object_set_new(json_object_get(next, "metadata"), "managedFields",
                             json_array());
-    struct managed_opts o = {
-        .kind = in->kind, .manager = in->opt.manager, .subresource = in->sub, .now = now};
-    int rc = managed_update(&o, live, next, &result, e);
+    int rc = managed_update(o, live, next, &result, e);
     if (rc == 0) {
         str_reset(bytes);
         rc = dump_canonical(result, bytes, e);
@@ -127,6 +123,28 @@ track_managers(struct compute *c, struct str *bytes)
         doc_write(&c->doc, bytes);
     }
     return rc;
+}
+
+static int
+track_managers(struct compute *c, struct str *bytes)
+{
+    const struct compute_in *in = c->in;
+    char now[CLOCK_RFC3339_LEN];
+    struct managed_opts o = {
+        .kind = in->kind, .manager = in->opt.manager, .subresource = in->sub, .now = now};
+    struct managed_bytes b = {.next = {bytes->ptr, bytes->len},
+                              .live_fields = c->live_doc.meta.managed_fields,
+                              .next_fields = c->doc.meta.managed_fields};
+
+    clock_format(in->now_ns, now);
+    if (in->live != NULL)
+        b.live = (struct span){in->live->bytes, in->live->len};
+    if (!managed_update_fast(&o, &b, &c->managed))
+        return track_by_tree(c, &o, bytes);
+    c->doc.meta.managed_fields = (struct span){c->managed.ptr, c->managed.len};
+    str_reset(bytes);
+    doc_write(&c->doc, bytes);
+    return 0;
 }
 
 static bool
@@ -213,11 +231,13 @@ compute_write(const struct compute_in *in, struct compute_out *out)
 
     str_init(&c.next, 2 * OBJECT_MAX_BYTES);
     str_init(&c.decoded, 2 * OBJECT_MAX_BYTES);
+    str_init(&c.managed, OBJECT_MAX_BYTES);
     for (size_t i = 0; i < ARRAY_LEN(c.scratch); i++)
         str_init(&c.scratch[i], OBJECT_MAX_BYTES);
     int rc = run(&c);
     str_done(&c.next);
     str_done(&c.decoded);
+    str_done(&c.managed);
     for (size_t i = 0; i < ARRAY_LEN(c.scratch); i++)
         str_done(&c.scratch[i]);
     bug_if(rc < 0 && out->problem.e.code == ERR_OK);

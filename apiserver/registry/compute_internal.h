@@ -12,6 +12,7 @@ struct compute {
     struct str next;          /* JSON before decoding */
     struct str decoded;       /* canonical; doc borrows from it */
     struct str scratch[4];    /* what rules build; doc borrows from them */
+    struct str managed;       /* metadata.managedFields; doc borrows from it */
     struct doc live_doc, doc; /* doc: the next state */
     char created[CLOCK_RFC3339_LEN];
     bool apply_changed; /* what managed_apply said */

@@ -49,4 +49,15 @@ int managed_apply(const struct managed_opts *o, const json_t *live, const json_t
 int managed_update(const struct managed_opts *o, const json_t *live, const json_t *next,
                    json_t **ret, struct error *e) WARN_UNUSED;
 
+/* Canonical bytes of the object before (len 0: created) and after, and the raw values of
+ * their metadata.managedFields (len 0: none). */
+struct managed_bytes {
+    struct span live, next, live_fields, next_fields;
+};
+/* managed_update() without trees where that is possible, some 2 us for 2 KB: true, and
+ * the new value of metadata.managedFields is appended to out. False: out may hold
+ * anything, and managed_update() has to do it. */
+bool managed_update_fast(const struct managed_opts *o, const struct managed_bytes *b,
+                         struct str *out) WARN_UNUSED;
+
 #endif
