@@ -58,6 +58,7 @@ struct store_opts {
     const char *dir;                    /* data directory; log/ and snapshot/ below it */
     bool read_only; /* changes no file: no new segment, torn tails stay; only for tools */
     bool inline_sync; /* no writer thread: commits complete in store_flush (sim, tests) */
+    uint32_t segment_bytes;  /* of the log; 0: 16 MiB; tests have smaller ones */
     size_t ring_events;      /* retained for watches; 0: 100 000 */
     size_t ring_bytes;       /* 0: 64 MiB */
     uint64_t snapshot_after; /* bytes of log since the last snapshot; 0: 64 MiB */
@@ -214,12 +215,17 @@ void store_snapshot(struct store *s, store_done_fn *done, void *arg);
 int store_compact(struct store *s, uint64_t revision, store_done_fn *done, void *arg,
                   struct error *e) WARN_UNUSED;
 
-/* File operations of the log and snapshots, so that tests can fail the Nth one. */
+/* File operations of the log and snapshots, so that tests can fail the Nth one. A NULL
+ * member: the real one. */
 struct store_fs_ops {
+    int (*open)(void *arg, const char *path, int flags, mode_t mode);
+    ssize_t (*pread)(void *arg, int fd, void *buf, size_t n, off_t off);
     ssize_t (*write)(void *arg, int fd, const void *buf, size_t n);
     int (*fdatasync)(void *arg, int fd);
-    int (*rename)(void *arg, const char *from, const char *to);
     int (*fallocate)(void *arg, int fd, off_t off, off_t len);
+    int (*ftruncate)(void *arg, int fd, off_t len);
+    int (*rename)(void *arg, const char *from, const char *to);
+    int (*unlink)(void *arg, const char *path);
     void *arg;
 };
 

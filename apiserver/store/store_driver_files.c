@@ -54,8 +54,10 @@ files_open(struct store *s, struct error *e)
     struct log_head at = {0};
     struct store_log *log = NULL;
 
-    if (s->opts.fs == NULL)
-        s->opts.fs = &store_fs_real;
+    store_fs_fill(s->opts.fs, &f->fs);
+    s->opts.fs = &f->fs;
+    if (s->opts.segment_bytes == 0 || s->opts.segment_bytes > LOG_SEGMENT_BYTES)
+        s->opts.segment_bytes = LOG_SEGMENT_BYTES;
     if (s->opts.snapshot_after == 0)
         s->opts.snapshot_after = 64u << 20;
     if (s->opts.retain_s == 0)
@@ -77,7 +79,7 @@ files_open(struct store *s, struct error *e)
         return 0;
     }
     if (rc == 0)
-        rc = store_log_open(f->log_dir, s->opts.fs, &at, &log, e);
+        rc = store_log_open(f->log_dir, s->opts.fs, s->opts.segment_bytes, &at, &log, e);
     if (rc < 0)
         return rc;
     f->last = s->start_floor = at.first - 1;

@@ -62,18 +62,29 @@ each_entry(const char *dir, void (*fn)(void *arg, int dirfd, const char *name), 
     return sys == 0 ? 0 : error_errno(e, sys, "read %s", dir);
 }
 
+struct cleaning {
+    const char *dir;
+    const struct store_fs_ops *fs;
+};
+
 static void
 remove_tmp(void *arg, int fd, const char *name)
 {
-    UNUSED(arg);
-    if (str_ends(name, ".tmp"))
-        unlinkat(fd, name, 0);
+    const struct cleaning *c = arg;
+
+    UNUSED(fd);
+    if (!str_ends(name, ".tmp"))
+        return;
+    autofree char *path = fs_join(c->dir, name);
+    c->fs->unlink(c->fs->arg, path); /* it is written anew when it is needed */
 }
 
 int
-store_files_clean(const char *dir, struct error *e)
+store_files_clean(const char *dir, const struct store_fs_ops *fs, struct error *e)
 {
-    return each_entry(dir, remove_tmp, NULL, e);
+    struct cleaning c = {dir, fs};
+
+    return each_entry(dir, remove_tmp, &c, e);
 }
 
 struct listing {
@@ -112,7 +123,7 @@ store_files_list(const char *dir, const char *suffix, store_revisions *ret,
 int
 store_files_sync_dir(const char *dir, const struct store_fs_ops *fs, struct error *e)
 {
-    autoclose int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    autoclose int fd = fs->open(fs->arg, dir, O_RDONLY | O_DIRECTORY, 0);
 
     if (fd < 0)
         return error_errno(e, errno, "open %s", dir);
@@ -139,6 +150,20 @@ store_files_write(const struct store_fs_ops *fs, int fd, const char *p, size_t n
 
 /* --- the real operations --- */
 
+static int
+real_open(void *arg, const char *path, int flags, mode_t mode)
+{
+    UNUSED(arg);
+    return open(path, flags | O_CLOEXEC, mode);
+}
+
+static ssize_t
+real_pread(void *arg, int fd, void *buf, size_t n, off_t off)
+{
+    UNUSED(arg);
+    return pread(fd, buf, n, off);
+}
+
 static ssize_t
 real_write(void *arg, int fd, const void *buf, size_t n)
 {
@@ -154,6 +179,20 @@ real_fdatasync(void *arg, int fd)
 }
 
 static int
+real_fallocate(void *arg, int fd, off_t off, off_t len)
+{
+    UNUSED(arg);
+    return fallocate(fd, 0, off, len);
+}
+
+static int
+real_ftruncate(void *arg, int fd, off_t len)
+{
+    UNUSED(arg);
+    return ftruncate(fd, len);
+}
+
+static int
 real_rename(void *arg, const char *from, const char *to)
 {
     UNUSED(arg);
@@ -161,15 +200,35 @@ real_rename(void *arg, const char *from, const char *to)
 }
 
 static int
-real_fallocate(void *arg, int fd, off_t off, off_t len)
+real_unlink(void *arg, const char *path)
 {
     UNUSED(arg);
-    return fallocate(fd, 0, off, len);
+    return unlink(path);
 }
 
 const struct store_fs_ops store_fs_real = {
+    .open = real_open,
+    .pread = real_pread,
     .write = real_write,
     .fdatasync = real_fdatasync,
-    .rename = real_rename,
     .fallocate = real_fallocate,
+    .ftruncate = real_ftruncate,
+    .rename = real_rename,
+    .unlink = real_unlink,
 };
+
+void
+store_fs_fill(const struct store_fs_ops *some, struct store_fs_ops *ret)
+{
+    *ret = some == NULL ? store_fs_real : *some;
+#define FILL(op) ret->op = ret->op == NULL ? store_fs_real.op : ret->op
+    FILL(open);
+    FILL(pread);
+    FILL(write);
+    FILL(fdatasync);
+    FILL(fallocate);
+    FILL(ftruncate);
+    FILL(rename);
+    FILL(unlink);
+#undef FILL
+}

@@ -97,6 +97,7 @@ extern const struct store_driver store_driver_files;
 /* The part of the files driver. */
 struct store_files {
     char *dir, *log_dir, *snapshot_dir;
+    struct store_fs_ops fs;
     int lock_fd;
     uint64_t last;        /* the greatest revision handed out */
     uint64_t floor;       /* durable: revisions up to here may be used */
@@ -208,7 +209,10 @@ void store_snapshot_release(struct store *s);
 extern const struct store_fs_ops store_fs_real;
 enum { STORE_NAME_DIGITS = 20 };
 /* Removes what an interrupted start left behind. Before anybody writes. */
-int store_files_clean(const char *dir, struct error *e) WARN_UNUSED;
+int store_files_clean(const char *dir, const struct store_fs_ops *fs,
+                      struct error *e) WARN_UNUSED;
+/* The operations of `some`, which may be NULL, with the real ones where it has none. */
+void store_fs_fill(const struct store_fs_ops *some, struct store_fs_ops *ret);
 /* Revisions of the files <20 digits><suffix> in dir, ascending; others are ignored. */
 typedef vec(uint64_t) store_revisions;
 int store_files_list(const char *dir, const char *suffix, store_revisions *ret,

@@ -101,6 +101,7 @@ enum log_state { LOG_CLEAN, LOG_DIRTY, LOG_BROKEN };
 struct store_log {
     enum log_state state;
     const struct store_fs_ops *fs;
+    uint32_t segment_bytes, reserve; /* size of a segment; what is kept for deletes */
     char *dir;
     int fd;
     struct log_head head;
@@ -290,7 +291,7 @@ preallocate(const struct store_log *log, int fd, off_t from, struct error *e)
     int rc;
 
     do
-        rc = log->fs->fallocate(log->fs->arg, fd, from, LOG_SEGMENT_BYTES - from);
+        rc = log->fs->fallocate(log->fs->arg, fd, from, log->segment_bytes - from);
     while (rc < 0 && errno == EINTR);
     if (rc == 0 || errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
         return 0;
@@ -328,7 +329,7 @@ new_segment(struct store_log *log, struct log_head h, bool must_preallocate,
 {
     autofree char *tmp = xasprintf("%s/segment.tmp", log->dir);
     autofree char *path = store_files_path(log->dir, h.first, ".log");
-    autoclose int fd = open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    autoclose int fd = log->fs->open(log->fs->arg, tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
 
     if (fd < 0)
         return error_errno(e, errno, "create %s", tmp);
@@ -338,12 +339,12 @@ new_segment(struct store_log *log, struct log_head h, bool must_preallocate,
     if (rc == 0 || !must_preallocate)
         rc = make_segment(log, &h, fd, tmp, path, e);
     if (rc < 0) {
-        unlink(tmp);
+        log->fs->unlink(log->fs->arg, tmp);
         return error_prepend(e, "new log segment %s", path);
     }
     if (log->fd >= 0) {
         /* Only to give room back: zeros after the last record are legal. */
-        if (ftruncate(log->fd, (off_t)log->end) < 0)
+        if (log->fs->ftruncate(log->fs->arg, log->fd, (off_t)log->end) < 0)
             log_debug("cannot trim segment", "first=%llu",
                       (unsigned long long)log->head.first);
         close(log->fd);
@@ -357,12 +358,15 @@ new_segment(struct store_log *log, struct log_head h, bool must_preallocate,
 }
 
 int
-store_log_open(const char *dir, const struct store_fs_ops *fs,
+store_log_open(const char *dir, const struct store_fs_ops *fs, uint32_t segment_bytes,
                const struct log_head *start, struct store_log **ret, struct error *e)
 {
     struct store_log *log = xnew(struct store_log);
 
     log->fs = fs;
+    log->segment_bytes = segment_bytes;
+    log->reserve =
+        segment_bytes == LOG_SEGMENT_BYTES ? LOG_RESERVE_BYTES : segment_bytes / 8;
     log->dir = xstrdup(dir);
     log->fd = -1;
     log->floor = start->floor;
@@ -444,7 +448,7 @@ undo(struct store_log *log, struct error *e)
     struct error why = *e;
     struct error ignored = ERROR_INIT;
 
-    if (ftruncate(log->fd, (off_t)log->end) < 0 ||
+    if (log->fs->ftruncate(log->fs->arg, log->fd, (off_t)log->end) < 0 ||
         lseek(log->fd, (off_t)log->end, SEEK_SET) < 0) {
         error_errno(e, errno, "undo");
         return broken(log, e, "truncate");
@@ -512,7 +516,7 @@ finish_group(struct store_log *log, struct log_batch *from, const struct log_bat
 static bool
 fits(const struct store_log *log, const struct log_batch *b, bool use_reserve)
 {
-    uint64_t limit = LOG_SEGMENT_BYTES - (use_reserve ? 0 : LOG_RESERVE_BYTES);
+    uint64_t limit = log->segment_bytes - (use_reserve ? 0 : log->reserve);
 
     return log->end + log->buf.len + b->size <= limit;
 }
@@ -568,7 +572,7 @@ bool
 store_log_wants_seal(const struct store_log *log)
 {
     return log->unsealed && log->state == LOG_CLEAN &&
-           log->end + LOG_RECORD_HEAD <= LOG_SEGMENT_BYTES - LOG_RESERVE_BYTES;
+           log->end + LOG_RECORD_HEAD <= log->segment_bytes - log->reserve;
 }
 
 int

@@ -113,7 +113,7 @@ struct log_counters {
 struct store_log;
 /* Starts a new segment after the one that `prev` names, with room reserved up to floor.
  * dir is copied; fs is borrowed. ERR_FULL, ERR_IO. */
-int store_log_open(const char *dir, const struct store_fs_ops *fs,
+int store_log_open(const char *dir, const struct store_fs_ops *fs, uint32_t segment_bytes,
                    const struct log_head *start, struct store_log **ret,
                    struct error *e) WARN_UNUSED;
 /* Makes what was written but not waited for durable, unless the log is broken. */

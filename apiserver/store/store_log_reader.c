@@ -70,7 +70,7 @@ open_reader(const struct log_back *b, uint64_t first, struct log_reader *r,
             struct error *e)
 {
     autofree char *path = store_files_path(b->dir, first, ".log");
-    int rc = log_reader_open(r, path, LOG_MAGIC, e);
+    int rc = log_reader_open(r, &store_fs_real, path, LOG_MAGIC, e);
 
     if (rc == -ERR_NOT_FOUND)
         return expired(b->from, first, e);

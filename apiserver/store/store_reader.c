@@ -37,8 +37,8 @@ view(struct log_reader *r, uint64_t off, size_t n, struct error *e)
     r->window_at = off;
     r->window_len = 0;
     while (r->window_len < want) {
-        ssize_t got = pread(r->fd, r->window + r->window_len, want - r->window_len,
-                            (off_t)(off + r->window_len));
+        ssize_t got = r->fs->pread(r->fs->arg, r->fd, r->window + r->window_len,
+                                   want - r->window_len, (off_t)(off + r->window_len));
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0) {
@@ -81,12 +81,12 @@ read_head(struct log_reader *r, const char magic[8], struct error *e)
 }
 
 int
-log_reader_init(struct log_reader *r, int fd, const char *path, const char magic[8],
-                struct error *e)
+log_reader_init(struct log_reader *r, const struct store_fs_ops *fs, int fd,
+                const char *path, const char magic[8], struct error *e)
 {
     struct stat st;
 
-    *r = (struct log_reader){.fd = fd, .path = xstrdup(path)};
+    *r = (struct log_reader){.fs = fs, .fd = fd, .path = xstrdup(path)};
     int rc = 0;
     if (fstat(fd, &st) < 0)
         rc = error_errno(e, errno, "stat %s", path);
@@ -100,14 +100,14 @@ log_reader_init(struct log_reader *r, int fd, const char *path, const char magic
 }
 
 int
-log_reader_open(struct log_reader *r, const char *path, const char magic[8],
-                struct error *e)
+log_reader_open(struct log_reader *r, const struct store_fs_ops *fs, const char *path,
+                const char magic[8], struct error *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = fs->open(fs->arg, path, O_RDONLY, 0);
 
     if (fd < 0)
         return error_errno(e, errno, "open %s", path);
-    return log_reader_init(r, fd, path, magic, e);
+    return log_reader_init(r, fs, fd, path, magic, e);
 }
 
 void

@@ -11,6 +11,7 @@
 #include "apiserver/store/store_log.h"
 
 struct log_reader {
+    const struct store_fs_ops *fs;
     int fd;
     char *path;
     uint64_t size;
@@ -30,12 +31,16 @@ struct log_record {
     size_t body_len;
 };
 
-/* Takes fd over, also on failure. ERR_CORRUPT: the head is not what magic asks for. */
-int log_reader_init(struct log_reader *r, int fd, const char *path, const char magic[8],
-                    struct error *e) WARN_UNUSED;
-int log_reader_open(struct log_reader *r, const char *path, const char magic[8],
-                    struct error *e) WARN_UNUSED;
+/* fs is borrowed; store_fs_real. Takes fd over, also on failure. ERR_CORRUPT: the head is
+ * not what magic asks for. */
+int log_reader_init(struct log_reader *r, const struct store_fs_ops *fs, int fd,
+                    const char *path, const char magic[8], struct error *e) WARN_UNUSED;
+int log_reader_open(struct log_reader *r, const struct store_fs_ops *fs, const char *path,
+                    const char magic[8], struct error *e) WARN_UNUSED;
 void log_reader_done(struct log_reader *r);
+
+/* The real file operations. */
+extern const struct store_fs_ops store_fs_real;
 
 enum log_read { LOG_READ_RECORD, LOG_READ_END, LOG_READ_BAD };
 /* END: nothing but zeros from pos on. BAD: no valid record at pos, and not the end. */

@@ -9,6 +9,7 @@
  * object that is not the one its key says. A damaged snapshot is passed over with a
  * warning only when an older one, or the beginning, and all segments since are there.
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <unistd.h>
 
@@ -169,7 +170,7 @@ load_snapshot(struct replay *rp, uint64_t revision, struct error *e)
 {
     autofree char *path = store_files_path(rp->s->files->snapshot_dir, revision, ".snap");
     struct log_reader r;
-    int rc = log_reader_open(&r, path, LOG_SNAP_MAGIC, e);
+    int rc = log_reader_open(&r, rp->s->opts.fs, path, LOG_SNAP_MAGIC, e);
 
     if (rc < 0)
         return rc;
@@ -329,10 +330,11 @@ cut_tail(const struct replay *rp, struct log_reader *r, bool last, struct error 
         return 0;
     log_warn("cutting a torn tail: a write that was not acknowledged",
              "file=%s offset=%" PRIu64, r->path, r->pos);
-    if (truncate(r->path, (off_t)r->pos) < 0)
-        return error_errno(e, errno, "truncate %s", r->path);
     const struct store_fs_ops *fs = rp->s->opts.fs;
-    if (fs->fdatasync(fs->arg, r->fd) < 0)
+    autoclose int fd = fs->open(fs->arg, r->path, O_WRONLY, 0);
+    if (fd < 0 || fs->ftruncate(fs->arg, fd, (off_t)r->pos) < 0)
+        return error_errno(e, errno, "truncate %s", r->path);
+    if (fs->fdatasync(fs->arg, fd) < 0)
         return error_errno(e, errno, "sync %s", r->path);
     return 0;
 }
@@ -389,7 +391,7 @@ replay_segment(struct replay *rp, uint64_t name, bool is_first, bool is_last,
 {
     autofree char *path = store_files_path(rp->s->files->log_dir, name, ".log");
     struct log_reader r;
-    int rc = log_reader_open(&r, path, LOG_MAGIC, e);
+    int rc = log_reader_open(&r, rp->s->opts.fs, path, LOG_MAGIC, e);
 
     if (rc < 0)
         return rc;
@@ -463,10 +465,10 @@ store_replay(struct store *s, struct log_head *ret_start, struct error *e)
     struct replay rp = {.s = s, .scratch = STR_INIT(OBJECT_MAX_BYTES + 1)};
     store_revisions snaps = {0};
     store_revisions segs = {0};
-    int rc = s->opts.read_only ? 0 : store_files_clean(s->files->log_dir, e);
+    int rc = s->opts.read_only ? 0 : store_files_clean(s->files->log_dir, s->opts.fs, e);
 
     if (rc == 0 && !s->opts.read_only)
-        rc = store_files_clean(s->files->snapshot_dir, e);
+        rc = store_files_clean(s->files->snapshot_dir, s->opts.fs, e);
     if (rc == 0)
         rc = store_files_list(s->files->snapshot_dir, ".snap", &snaps, e);
     if (rc == 0)

@@ -120,7 +120,8 @@ write_snapshot(const struct snapshot_job *job, struct error *e)
 {
     autofree char *tmp = xasprintf("%s/snapshot.tmp", job->dir);
     autofree char *path = store_files_path(job->dir, job->head.first, ".snap");
-    autoclose int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    autoclose int fd =
+        job->fs->open(job->fs->arg, tmp, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
     if (fd < 0)
         return error_errno(e, errno, "create %s", tmp);
@@ -130,18 +131,19 @@ write_snapshot(const struct snapshot_job *job, struct error *e)
     if (rc == 0 && job->fs->rename(job->fs->arg, tmp, path) < 0)
         rc = error_errno(e, errno, "rename");
     if (rc < 0) {
-        unlink(tmp);
+        job->fs->unlink(job->fs->arg, tmp);
         return error_prepend(e, "write %s", path);
     }
     return store_files_sync_dir(job->dir, job->fs, e);
 }
 
 static void
-remove_file(const char *dir, uint64_t revision, const char *suffix)
+remove_file(const struct store_fs_ops *fs, const char *dir, uint64_t revision,
+            const char *suffix)
 {
     autofree char *path = store_files_path(dir, revision, suffix);
 
-    if (unlink(path) < 0)
+    if (fs->unlink(fs->arg, path) < 0)
         log_warn("cannot remove", "file=%s errno=%d", path, errno);
 }
 
@@ -192,7 +194,7 @@ remove_segments(struct snapshot_job *job, struct error *e)
         replaced++;
     size_t n = rc < 0 ? 0 : count_useless(job, &segs, replaced);
     for (size_t i = 0; i < n; i++)
-        remove_file(job->log_dir, segs.items[i], ".log");
+        remove_file(job->fs, job->log_dir, segs.items[i], ".log");
     if (rc == 0 && segs.len > 0)
         job->retained = segs.items[n] - 1;
     vec_done(&segs);
@@ -209,7 +211,7 @@ remove_replaced(struct snapshot_job *job)
 
     if (store_files_list(job->dir, ".snap", &files, &e) == 0) {
         for (size_t i = 0; i < files.len && files.items[i] < job->head.first; i++)
-            remove_file(job->dir, files.items[i], ".snap");
+            remove_file(job->fs, job->dir, files.items[i], ".snap");
     }
     vec_done(&files);
     if (e.code != ERR_OK || remove_segments(job, &e) < 0)

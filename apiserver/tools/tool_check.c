@@ -85,7 +85,7 @@ check_segment(struct totals *t, const char *path, bool last, struct error *e)
     struct log_reader r;
     enum log_read what = LOG_READ_END;
     bool attested = true;
-    int rc = log_reader_open(&r, path, LOG_MAGIC, e);
+    int rc = log_reader_open(&r, &store_fs_real, path, LOG_MAGIC, e);
 
     if (rc < 0)
         return rc;
@@ -109,7 +109,7 @@ tool_verify_snapshot(const char *path, struct snapshot_facts *ret, struct error 
     struct totals t = {.scratch = STR_INIT(OBJECT_MAX_BYTES + 1)};
     struct log_reader r;
     enum log_read what = LOG_READ_END;
-    int rc = log_reader_open(&r, path, LOG_SNAP_MAGIC, e);
+    int rc = log_reader_open(&r, &store_fs_real, path, LOG_SNAP_MAGIC, e);
 
     if (rc < 0)
         return rc;

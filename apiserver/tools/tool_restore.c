@@ -59,7 +59,7 @@ write_log(const char *log_dir, const struct snapshot_facts *f, struct error *e)
 {
     struct log_head h = {.first = f->revision + 1, .floor = f->floor + RESTORE_BUMP};
     struct store_log *log = NULL;
-    int rc = store_log_open(log_dir, &store_fs_real, &h, &log, e);
+    int rc = store_log_open(log_dir, &store_fs_real, LOG_SEGMENT_BYTES, &h, &log, e);
 
     if (rc == 0)
         store_log_close(log);

@@ -1,12 +1,12 @@
 set(store_fixture ${CMAKE_CURRENT_SOURCE_DIR}/store_fixture.c)
-# The sweeps over every byte (log) and every failing call (fault) would take minutes under
+# The sweeps over every byte (log) and every failing call (fault, sweep) would take minutes under
 # ThreadSanitizer; commit, watch, snapshot and readback run the same writer thread.
 foreach(t commit watch snapshot readback)
   drover_test(test_store_${t}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_store_${t}.c ${store_fixture}
     DEPS store api io base LABELS unit threads)
 endforeach()
-foreach(t index log fault)
+foreach(t index log fault sweep)
   drover_test(test_store_${t}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_store_${t}.c ${store_fixture}
     DEPS store api io base LABELS unit TIMEOUT 120)

@@ -394,7 +394,7 @@ fx_count_files(const char *dir, const char *sub, const char *suffix)
 static bool
 count(struct fx_fault *x, enum fx_op op)
 {
-    if (x->before != NULL)
+    if (x->before != NULL && op < FX_OPEN)
         x->before(x->arg);
     unsigned n = ++x->calls[op];
     if (n < x->fail_from[op] || n - x->fail_from[op] >= x->fail_count[op])
@@ -443,6 +443,35 @@ fault_alloc(void *arg, int fd, off_t off, off_t len)
     return count(arg, FX_ALLOC) ? -1 : fallocate(fd, 0, off, len);
 }
 
+static int
+fault_truncate(void *arg, int fd, off_t len)
+{
+    return count(arg, FX_TRUNCATE) ? -1 : ftruncate(fd, len);
+}
+
+static int
+fault_unlink(void *arg, const char *path)
+{
+    return count(arg, FX_UNLINK) ? -1 : unlink(path);
+}
+
+static int
+fault_open(void *arg, const char *path, int flags, mode_t mode)
+{
+    return count(arg, FX_OPEN) ? -1 : open(path, flags | O_CLOEXEC, mode);
+}
+
+/* A read that fails, or that gives half of what was asked for. */
+static ssize_t
+fault_read(void *arg, int fd, void *buf, size_t n, off_t off)
+{
+    const struct fx_fault *x = arg;
+
+    if (!count(arg, FX_READ))
+        return pread(fd, buf, n, off);
+    return x->error[FX_READ] == 0 ? pread(fd, buf, n / 2 + 1, off) : -1;
+}
+
 struct store_fs_ops
 fx_fault_ops(struct fx_fault *fault)
 {
@@ -450,6 +479,10 @@ fx_fault_ops(struct fx_fault *fault)
                                  .fdatasync = fault_sync,
                                  .rename = fault_rename,
                                  .fallocate = fault_alloc,
+                                 .ftruncate = fault_truncate,
+                                 .unlink = fault_unlink,
+                                 .open = fault_open,
+                                 .pread = fault_read,
                                  .arg = fault};
 }
 

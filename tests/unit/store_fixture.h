@@ -89,8 +89,19 @@ char *fx_dump_dir(struct fixture *f, const char *dir, uint64_t *ret_revision);
 char *fx_newest(const char *dir, const char *sub, const char *suffix);
 size_t fx_count_files(const char *dir, const char *sub, const char *suffix);
 
-/* File operations that count, fail the Nth call, and call back before each. */
-enum fx_op { FX_WRITE, FX_SYNC, FX_RENAME, FX_ALLOC, FX_OPS };
+/* File operations that count, fail the Nth call, and call back before each that changes
+ * something. */
+enum fx_op {
+    FX_WRITE,
+    FX_SYNC,
+    FX_RENAME,
+    FX_ALLOC,
+    FX_TRUNCATE,
+    FX_UNLINK,
+    FX_OPEN,
+    FX_READ,
+    FX_OPS
+};
 struct fx_fault {
     unsigned calls[FX_OPS];
     unsigned fail_from[FX_OPS];  /* this call (from 1) ... */

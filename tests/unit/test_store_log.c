@@ -82,7 +82,7 @@ places(const char *path, place_vec *ret)
     enum log_read what;
     struct error e = ERROR_INIT;
 
-    assert_int_equal(log_reader_open(&r, path, LOG_MAGIC, &e), 0);
+    assert_int_equal(log_reader_open(&r, &store_fs_real, path, LOG_MAGIC, &e), 0);
     for (;;) {
         assert_int_equal(log_reader_next(&r, &rec, &what, &e), 0);
         if (what != LOG_READ_RECORD)
