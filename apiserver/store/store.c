@@ -74,8 +74,8 @@ store_run_finished(struct store *s, size_t limit)
     }
 }
 
-static void
-bury(struct store *s, struct object *o)
+void
+store_bury(struct store *s, struct object *o)
 {
     if (o != NULL)
         vec_push(&s->graveyard, o);
@@ -252,7 +252,7 @@ store_apply(struct store *s, uint64_t revision, const struct store_change *ch)
     /* Only a replay can delete what is not there: a lazy commit that was lost. */
     if (ch->type == STORE_PUT || old != NULL)
         hub_publish(&s->hub, &ev);
-    bury(s, old);
+    store_bury(s, old);
 }
 
 struct object *
@@ -406,7 +406,7 @@ store_refresh(struct store *s, const char *resource, struct error *e)
         auto_object *fresh = NULL;
         rc = object_new(k, o->bytes, o->len, o->revision, &fresh, e);
         if (rc == 0)
-            bury(s, store_index_put(&r->index, fresh));
+            store_bury(s, store_index_put(&r->index, fresh));
     }
     store_range_done(&range);
     return rc < 0 ? error_prepend(e, "facts of %s", resource) : 0;
@@ -502,14 +502,15 @@ store_open(struct loop *l, const struct store_opts *opts, struct store **ret,
     s->magic = STORE_MAGIC;
     s->loop = l;
     s->opts = *opts;
-    s->driver = &store_driver_files;
+    s->driver = opts->etcd != NULL ? &store_driver_etcd : &store_driver_files;
     s->resources = map_new(resource_free);
     TAILQ_INIT(&s->waits);
     hub_init(&s->hub, opts->ring_events, opts->ring_bytes);
     int rc = start(s, e);
     if (rc < 0) {
         free_parts(s);
-        return error_prepend(e, "open store %s", opts->dir);
+        return error_prepend(e, "open store %s",
+                             opts->etcd != NULL ? "on etcd" : opts->dir);
     }
     log_debug("opened", "driver=%s revision=%" PRIu64 " objects=%zu", s->driver->name,
               s->visible, s->n_objects);

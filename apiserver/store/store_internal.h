@@ -92,7 +92,7 @@ struct store_driver {
                    struct error *e);
     void (*stats)(const struct store *s, struct store_stats *ret);
 };
-extern const struct store_driver store_driver_files;
+extern const struct store_driver store_driver_files, store_driver_etcd;
 
 /* The part of the files driver. */
 struct store_files {
@@ -164,6 +164,8 @@ void store_set_visible(struct store *s, uint64_t revision);
  * before, and all watchers that are there get ERR_EXPIRED. The index is the caller's to
  * bring up to date. */
 void store_reset(struct store *s, uint64_t revision);
+/* Keeps a replaced object (takes the reference) until nobody can look at it any more. */
+void store_bury(struct store *s, struct object *o);
 /* There is work for the end of the turn: makes sure that the turn ends soon. */
 void store_kick(struct store *s);
 void store_finish_later(struct store *s, store_done_fn *done, void *arg,

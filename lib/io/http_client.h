@@ -54,7 +54,8 @@ http_reply_done_ptr(struct http_reply *r)
 #define auto_http_reply CLEANUP(http_reply_done_ptr) struct http_reply
 
 /* Blocking. An error is a failure to get a reply at all; a reply of any status is
- * success. */
+ * success. In both faces e->sys is ECONNREFUSED when there was no connection, so that
+ * certainly nothing was sent. */
 struct http_conn;
 struct http_conn *http_conn_new(const struct http_target *t); /* copies the target */
 void http_conn_free(struct http_conn *c);

@@ -2,6 +2,7 @@
 /* Set-up of a curl easy handle from our request, and our reply from its callbacks. */
 #include "io/http_exchange.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -366,8 +367,11 @@ http_exchange_result(const struct http_exchange *x, const char *method, CURLcode
                          method, x->url, x->reply->body.max);
     if (code == CURLE_OK)
         return 0;
-    return error_set(e, classify(code), "%s %s: %s", method, x->url,
-                     x->text[0] != '\0' ? x->text : curl_easy_strerror(code));
+    error_set(e, classify(code), "%s %s: %s", method, x->url,
+              x->text[0] != '\0' ? x->text : curl_easy_strerror(code));
+    if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
+        e->sys = ECONNREFUSED;
+    return -(int)e->code;
 }
 
 void
