@@ -163,6 +163,8 @@ void etcd_commit_stop(struct store_etcd *x);
 
 /* --- etcd_sync.c */
 bool etcd_sync(struct store *s, store_done_fn *done, void *arg);
+int etcd_compact(struct store *s, uint64_t revision, store_done_fn *done, void *arg,
+                 struct error *e) WARN_UNUSED;
 void etcd_sync_visible(struct store_etcd *x);
 void etcd_sync_start(struct store_etcd *x);
 void etcd_sync_stop(struct store_etcd *x);

@@ -157,5 +157,6 @@ const struct store_driver store_driver_etcd = {
     .commit = etcd_commit,
     .sync = etcd_sync,
     .collect = driver_collect,
+    .compact = etcd_compact,
     .stats = driver_stats,
 };

@@ -182,6 +182,50 @@ on_compacted(void *arg, enum etcd_outcome outcome, struct span reply,
         log_warn_rl("cannot compact etcd", "error=\"%s\"", e->msg);
 }
 
+/* --- on demand --- */
+
+struct compaction {
+    struct store_etcd *x;
+    uint64_t revision;
+    store_done_fn *done;
+    void *arg;
+};
+
+static void
+on_demanded(void *arg, enum etcd_outcome outcome, struct span reply,
+            const struct error *e)
+{
+    struct compaction *c = arg;
+    struct store *s = c->x->s;
+
+    UNUSED(reply);
+    if (outcome == ETCD_OK)
+        hub_compact(&s->hub, c->revision);
+    store_finish_later(s, c->done, c->arg, c->revision, e);
+    store_kick(s);
+    free(c);
+}
+
+int
+etcd_compact(struct store *s, uint64_t revision, store_done_fn *done, void *arg,
+             struct error *e)
+{
+    struct store_etcd *x = s->etcd;
+    struct compaction *c = xnew(struct compaction);
+    struct str body = STR_INIT(4096);
+
+    UNUSED(e);
+    *c = (struct compaction){x, revision, done, arg};
+    str_addc(&body, '{');
+    etcd_put_number(&body, "revision", revision);
+    str_addc(&body, '}');
+    etcd_call(x, "/v3/kv/compaction", &body, true, REPLY_MAX,
+              loop_now_ms(s->loop) + x->opts.deadline_ms, on_demanded, c);
+    return 0;
+}
+
+/* --- by time --- */
+
 static void
 on_compact_txn(void *arg, enum etcd_outcome outcome, struct span reply,
                const struct error *e)
