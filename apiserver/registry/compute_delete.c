@@ -41,6 +41,32 @@ parse_dry_run(const json_t *list, struct delete_options *o, struct problem *p)
     return 0;
 }
 
+/* The types of the members that are read, and of those that are not. */
+static int
+check_types(const json_t *options, struct problem *p)
+{
+    static const struct {
+        const char *key;
+        json_type type;
+    } members[] = {
+        {"kind", JSON_STRING},          {"apiVersion", JSON_STRING},
+        {"preconditions", JSON_OBJECT}, {"propagationPolicy", JSON_STRING},
+        {"dryRun", JSON_ARRAY},         {"gracePeriodSeconds", JSON_INTEGER},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        const json_t *v = json_object_get(options, members[i].key);
+        if (v != NULL && !json_is_null(v) && json_typeof(v) != members[i].type)
+            return problem_set(p, ERR_BAD_REQUEST, "DeleteOptions: %s has the wrong type",
+                               members[i].key);
+    }
+    const char *kind = json_string_value(json_object_get(options, "kind"));
+    if (kind != NULL && *kind != '\0' && !streq(kind, "DeleteOptions"))
+        return problem_set(p, ERR_BAD_REQUEST,
+                           "the body must be DeleteOptions, not \"%.60s\"", kind);
+    return 0;
+}
+
 static int
 parse_body(struct span body, struct delete_options *o, struct problem *p)
 {
@@ -54,6 +80,10 @@ parse_body(struct span body, struct delete_options *o, struct problem *p)
     if (!json_is_object(options)) {
         json_decref(options);
         return problem_set(p, ERR_BAD_REQUEST, "DeleteOptions must be an object");
+    }
+    if ((rc = check_types(options, p)) < 0) {
+        json_decref(options);
+        return rc;
     }
     const json_t *pre = json_object_get(options, "preconditions");
     uid = json_string_value(json_object_get(pre, "uid"));

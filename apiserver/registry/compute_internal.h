@@ -24,6 +24,9 @@ int compute_next(struct compute *c);
 int compute_meta_create(struct compute *c);
 int compute_meta_update(struct compute *c);
 int compute_meta_check(struct compute *c);
+/* compute_names.c: violations of the rules for names, and for what metadata holds */
+void meta_check_name(struct compute *c);
+void meta_check_maps(struct compute *c);
 /* kind_rules.c: what schemas cannot say about built-in kinds. */
 int kind_rules_apply(struct compute *c);
 /* rbac_rules.c */

@@ -9,8 +9,6 @@
 #include "api/values.h"
 #include "apiserver/registry/compute_internal.h"
 
-enum { ANNOTATIONS_MAX = 256 * 1024 };
-
 static int
 check_scope(struct compute *c)
 {
@@ -118,7 +116,7 @@ check_preconditions(struct compute *c)
         if (!span_eq(m->resource_version, rv))
             return problem_modified(p);
     } else if (in->type == WRITE_UPDATE && !in->kind->builtin) {
-        return problem_field(p, VIOLATION_INVALID, "metadata.resourceVersion", "\"\"",
+        return problem_field(p, VIOLATION_INVALID, "metadata.resourceVersion", "0x0",
                              "must be specified for an update");
     }
     return 0;
@@ -197,136 +195,6 @@ compute_meta_update(struct compute *c)
 /* --- rules
  * ------------------------------------------------------------------------------- */
 
-static void
-check_labels(struct compute *c)
-{
-    struct violations *v = &compute_problem(c)->v;
-    struct span key, value;
-    const char *cursor = NULL;
-
-    while (c->doc.meta.labels.len > 0 &&
-           jscan_next_member(c->doc.meta.labels, &cursor, &key, &value)) {
-        struct span text = {value.ptr + 1, value.len - 2};
-        if (!value_is_label_key(key.ptr, key.len))
-            violations_add(v, VIOLATION_INVALID, "metadata.labels", NULL,
-                           "\"%.*s\": a label key is [prefix/]name: name of at most 63 "
-                           "letters, digits, '-', '_' or '.', prefix a DNS subdomain",
-                           SPAN_ARG(key));
-        if (!value_is_label_value(text.ptr, text.len))
-            violations_add(v, VIOLATION_INVALID, "metadata.labels", NULL,
-                           "\"%.*s\": a label value is empty or at most 63 letters, "
-                           "digits, '-', '_' or '.', and starts and ends with a letter "
-                           "or digit",
-                           SPAN_ARG(text));
-    }
-}
-
-static void
-check_annotations(struct compute *c)
-{
-    struct violations *v = &compute_problem(c)->v;
-    struct span key, value;
-    const char *cursor = NULL;
-
-    if (c->doc.meta.annotations.len > ANNOTATIONS_MAX)
-        violations_add(v, VIOLATION_TOO_LONG, "metadata.annotations", NULL,
-                       "may not be more than %d bytes", ANNOTATIONS_MAX);
-    while (c->doc.meta.annotations.len > 0 &&
-           jscan_next_member(c->doc.meta.annotations, &cursor, &key, &value)) {
-        if (!value_is_qualified_name(key.ptr, key.len))
-            violations_add(v, VIOLATION_INVALID, "metadata.annotations", NULL,
-                           "\"%.*s\": an annotation key is [prefix/]name", SPAN_ARG(key));
-    }
-}
-
-static void
-check_finalizers(struct compute *c)
-{
-    struct violations *v = &compute_problem(c)->v;
-    const char *cursor = NULL;
-    struct span raw;
-
-    while (c->doc.meta.finalizers.len > 0 &&
-           jscan_next_item(c->doc.meta.finalizers, &cursor, &raw)) {
-        if (!value_is_qualified_name(raw.ptr + 1, raw.len - 2))
-            violations_add(v, VIOLATION_INVALID, "metadata.finalizers", NULL,
-                           "%.*s: a finalizer is [domain/]name", SPAN_ARG(raw));
-    }
-}
-
-static void
-check_owners(struct compute *c)
-{
-    static const char *const required[] = {"apiVersion", "kind", "name", "uid"};
-    struct violations *v = &compute_problem(c)->v;
-    const char *cursor = NULL;
-    struct span owner, value;
-    size_t controllers = 0, i = 0;
-
-    while (c->doc.meta.owners.len > 0 &&
-           jscan_next_item(c->doc.meta.owners, &cursor, &owner)) {
-        for (size_t k = 0; k < ARRAY_LEN(required); k++) {
-            if (jscan_member(owner, required[k], &value) && value.len > 2)
-                continue;
-            autofree char *path =
-                xasprintf("metadata.ownerReferences[%zu].%s", i, required[k]);
-            violations_add(v, VIOLATION_REQUIRED, path, NULL, "must not be empty");
-        }
-        if (jscan_member(owner, "controller", &value) && jscan_bool(value))
-            controllers++;
-        i++;
-    }
-    if (controllers > 1)
-        violations_add(v, VIOLATION_INVALID, "metadata.ownerReferences", NULL,
-                       "only one reference can have controller set to true");
-}
-
-/* Roles are called "system:basic-user": anything that is one segment of a path. */
-static void
-check_path_name(struct compute *c, struct span name)
-{
-    struct violations *v = &compute_problem(c)->v;
-    const char *why = NULL;
-
-    if (span_eq(name, ".") || span_eq(name, ".."))
-        why = "may not be '.' or '..'";
-    for (size_t i = 0; i < name.len && why == NULL; i++) {
-        if (name.ptr[i] == '/' || name.ptr[i] == '%')
-            why = "may not contain '/' or '%'";
-        else if ((unsigned char)name.ptr[i] < 0x20 || name.ptr[i] == '\\')
-            why = "may not contain control characters or backslashes";
-    }
-    if (name.len == 0 || name.len > 253)
-        why = "must have 1 to 253 bytes";
-    if (why != NULL)
-        violations_add(v, VIOLATION_INVALID, "metadata.name", NULL, "\"%.*s\": %s",
-                       (int)(name.len < 80 ? name.len : 80), name.ptr, why);
-}
-
-static void
-check_name(struct compute *c)
-{
-    struct violations *v = &compute_problem(c)->v;
-    struct span name = c->doc.meta.name;
-
-    if (streq(c->in->kind->group, "rbac.authorization.k8s.io")) {
-        check_path_name(c, name);
-        return;
-    }
-    bool label = streq(c->in->kind->resource, "namespaces");
-    bool ok = label ? value_is_dns_label(name.ptr, name.len)
-                    : value_is_dns_subdomain(name.ptr, name.len);
-
-    if (ok)
-        return;
-    violations_add(
-        v, VIOLATION_INVALID, "metadata.name", NULL,
-        "\"%.*s\": a name is at most %d lower case letters, digits, '-'%s, and "
-        "starts and ends with a letter or digit",
-        (int)(name.len < 80 ? name.len : 80), name.ptr, label ? 63 : 253,
-        label ? "" : " or '.'");
-}
-
 int
 compute_meta_check(struct compute *c)
 {
@@ -335,10 +203,7 @@ compute_meta_check(struct compute *c)
     if (*c->in->sub != '\0')
         return 0;
     if (c->in->live == NULL)
-        check_name(c);
-    check_labels(c);
-    check_annotations(c);
-    check_finalizers(c);
-    check_owners(c);
+        meta_check_name(c);
+    meta_check_maps(c);
     return violations_errors(&p->v) > 0 ? problem_invalid(p) : 0;
 }

@@ -7,6 +7,8 @@ import subprocess
 
 import pytest
 
+from http_api import Api
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
@@ -110,3 +112,11 @@ kind: Namespace
 metadata: {{name: {k.namespace}}}
 """)
     return k
+
+
+@pytest.fixture
+def api(server):
+    """Plain HTTP in a namespace of its own."""
+    a = Api(server.kubeconfig, f"t{next(NAMESPACES)}")
+    a("POST", "/api/v1/namespaces", want=201, body={"metadata": {"name": a.namespace}})
+    return a
