@@ -11,6 +11,7 @@ static const struct named_resource table[] = {
     {&resource_instances, "instance", {"inst"}},
     {&resource_namespaces, "namespace", {"ns", "project", "projects"}},
     {&resource_secrets, "secret", {NULL}},
+    {&resource_configmaps, "configmap", {"cm"}},
     {&resource_events, "event", {"ev"}},
     {&resource_leases, "lease", {NULL}},
     {&resource_crds, "customresourcedefinition", {"crd", "crds"}},
@@ -26,6 +27,16 @@ cli_resource(const char *word)
             if (table[i].aliases[a] != NULL && streq(word, table[i].aliases[a]))
                 return &table[i];
         }
+    }
+    return NULL;
+}
+
+const struct named_resource *
+cli_resource_of_kind(const char *kind)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (streq(kind, table[i].resource->kind))
+            return &table[i];
     }
     return NULL;
 }

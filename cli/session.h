@@ -68,6 +68,8 @@ struct named_resource {
 };
 /* "run", "runs", "job", "instance" ...; NULL: unknown. */
 const struct named_resource *cli_resource(const char *word);
+/* By kind, "Run"; NULL: unknown. */
+const struct named_resource *cli_resource_of_kind(const char *kind);
 /* Lists what exists, for messages: "runs, jobs, ...". */
 void cli_resource_names(struct str *out);
 /* "run/hello" or "run" "hello": fills resource and name (NULL when absent). */

@@ -13,6 +13,7 @@ const struct resource resource_fleets = {DROVER_GROUP, "v1", "fleets", "Fleet", 
 const struct resource resource_instances = {DROVER_GROUP, "v1", "instances", "Instance",
                                             true};
 const struct resource resource_secrets = {"", "v1", "secrets", "Secret", true};
+const struct resource resource_configmaps = {"", "v1", "configmaps", "ConfigMap", true};
 const struct resource resource_events = {"", "v1", "events", "Event", true};
 const struct resource resource_leases = {"coordination.k8s.io", "v1", "leases", "Lease",
                                          true};

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The generations of one object, oldest first: the Revisions that the server keeps and,
+ * while it exists, the object itself as the last. For history, diff, rollback, restore.
+ */
+#ifndef CLI_PAST_H
+#define CLI_PAST_H
+
+#include <jansson.h>
+
+#include "base/vec.h"
+#include "cli/session.h"
+
+extern const struct resource resource_revisions;
+
+struct generation {
+    int64_t number;
+    /* borrowed from the past; "" when not known */
+    const char *user, *manager, *time, *changed, *revision;
+    const char *name;     /* of the Revision; NULL: the object itself */
+    bool deleted;         /* the last state of an object that is gone */
+    const json_t *object; /* apiVersion, kind, metadata.{name,labels,..}, spec, ... */
+};
+struct past {
+    json_t *live;     /* as the server has it; NULL: it does not exist */
+    json_t *declared; /* of it, what a person declares */
+    json_t *list;     /* RevisionList of the name */
+    const char *uid;
+    size_t others; /* other objects had the name before */
+    vec(struct generation) all;
+};
+
+/* uid NULL: the object that has the name now, else the one that had it last.
+ * ERR_NOT_FOUND when nothing is known of it. */
+int past_load(struct session *s, const struct named_resource *r, const char *name,
+              const char *uid, struct past *ret, struct error *e) WARN_UNUSED;
+void past_done(struct past *p);
+const struct generation *past_find(const struct past *p, int64_t number,
+                                   struct error *e); /* NULL: ERR_NOT_FOUND, says which */
+/* "admin (kubectl-edit)" */
+void generation_who(const struct generation *g, char *out, size_t size);
+/* Parses a positive number. */
+int past_number(const char *option, const char *text, int64_t *ret,
+                struct error *e) WARN_UNUSED;
+/* KIND/NAME or KIND NAME from the words behind the options. */
+int past_target(int argc, char **argv, const struct named_resource **ret,
+                const char **ret_name, struct error *e) WARN_UNUSED;
+/* Where Revisions of the kind are: the session's namespace, or drover-system. */
+const char *past_ns(const struct session *s, const struct named_resource *r);
+/* ?fieldSelector=of.resource%3D... */
+void past_query(const struct named_resource *r, const char *name, const char *more,
+                struct str *path);
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * drover rollback: writes what an earlier generation declared, as a new generation and a
+ * write like any other: the server admits it or says why not, and nobody's newer change
+ * is overwritten (resourceVersion).
+ */
+#include <getopt.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "cli/jdiff.h"
+#include "cli/past.h"
+
+struct rollback {
+    struct session s;
+    const char *to;
+    bool dry_run;
+};
+
+/* Everything but metadata. */
+static json_t *
+content(const json_t *object)
+{
+    json_t *o = json_copy((json_t *)(uintptr_t)object);
+
+    json_object_del(o, "metadata");
+    return o;
+}
+
+/* Where the server says which field is wrong, that, else its sentence. */
+static int
+explain(struct rollback *b, const struct named_resource *r, const char *name,
+        struct error *e)
+{
+    const json_t *causes = js_get(client_last_status(b->s.client), "details.causes");
+    size_t i;
+    const json_t *c;
+
+    json_array_foreach (causes, i, c)
+        if (js(c, "field")[0] != '\0')
+            fprintf(stderr, "drover rollback: %s: %s\n", js(c, "field"),
+                    js(c, "message"));
+    if (e->code == ERR_CONFLICT)
+        return error_prepend(e, "%s/%s was changed meanwhile, nothing was written",
+                             r->singular, name);
+    return error_prepend(e, "%s/%s stays as it is", r->singular, name);
+}
+
+static int
+write_back(struct rollback *b, const struct named_resource *r, const char *name,
+           const struct past *p, const struct generation *g, struct error *e)
+{
+    json_t *now = content(p->declared), *then = content(g->object);
+    json_t *patch = jdiff_merge_patch(now, then);
+    auto_str fields = STR_INIT(64 * 1024);
+    struct client_patch_opts o = {
+        .type = CLIENT_PATCH_MERGE, .manager = "drover-rollback", .dry_run = b->dry_run};
+    struct object *done = NULL;
+    size_t n = jdiff_paths(now, then, &fields);
+    int rc = 0;
+
+    if (n == 0) {
+        printf("%s/%s is as it was at generation %lld already\n", r->singular, name,
+               (long long)g->number);
+    } else {
+        json_object_set_new(patch, "metadata",
+                            json_pack("{s:s,s:s}", "resourceVersion",
+                                      js(p->live, "metadata.resourceVersion"), "uid",
+                                      p->uid));
+        rc = client_patch(b->s.client, r->resource, b->s.ns, name, &o, patch, &done, e);
+    }
+    if (rc < 0)
+        rc = explain(b, r, name, e);
+    else if (n > 0)
+        printf("%s/%s rolled back to generation %lld%s: %s\n", r->singular, name,
+               (long long)g->number, b->dry_run ? " (dry run)" : "", fields.ptr);
+    object_unref(done);
+    json_decref(patch);
+    json_decref(now);
+    json_decref(then);
+    return rc;
+}
+
+static int
+roll_back(struct rollback *b, const struct named_resource *r, const char *name,
+          struct error *e)
+{
+    const struct generation *g = NULL;
+    struct past p = {0};
+    int64_t to = 0;
+    int rc = 0;
+
+    if (b->to != NULL && past_number("to", b->to, &to, e) < 0)
+        return -(int)e->code;
+    if (past_load(&b->s, r, name, NULL, &p, e) < 0)
+        return -(int)e->code;
+    if (p.live == NULL)
+        rc = error_set(e, ERR_NOT_FOUND,
+                       "%s/%s was deleted; drover restore brings it back", r->singular,
+                       name);
+    else if (to > 0)
+        rc = (g = past_find(&p, to, e)) == NULL ? -(int)e->code : 0;
+    else if (p.all.len < 2)
+        rc = error_set(e, ERR_NOT_FOUND, "%s/%s has no earlier generation", r->singular,
+                       name);
+    else
+        g = &p.all.items[p.all.len - 2];
+    if (rc == 0)
+        rc = write_back(b, r, name, &p, g, e);
+    past_done(&p);
+    return rc;
+}
+
+static int
+run(int argc, char **argv)
+{
+    static const struct option longs[] = {
+        SESSION_OPTIONS,
+        {"to", required_argument, NULL, 't'},
+        {"dry-run", no_argument, NULL, 'D'},
+        {0},
+    };
+    struct rollback b = {.s.verb = &verb_rollback};
+    const struct named_resource *r = NULL;
+    const char *name = NULL;
+    struct error e = ERROR_INIT;
+    int c;
+
+    while ((c = getopt_long(argc, argv, SESSION_SHORT, longs, NULL)) != -1) {
+        if (session_option(&b.s, c, optarg))
+            continue;
+        if (c == 't') {
+            b.to = optarg;
+        } else if (c == 'D') {
+            b.dry_run = true;
+        } else if (c == 'h') {
+            cli_usage(&verb_rollback);
+            return 0;
+        } else {
+            return cli_misuse(&verb_rollback, "see drover rollback --help");
+        }
+    }
+    int rc = past_target(argc - optind, argv + optind, &r, &name, &e);
+    if (rc == 0)
+        rc = session_open(&b.s, &e);
+    if (rc == 0)
+        rc = roll_back(&b, r, name, &e);
+    session_close(&b.s);
+    return rc < 0 ? cli_fail(&verb_rollback, &e) : 0;
+}
+
+const struct cli_verb verb_rollback = {
+    .name = "rollback",
+    .args = "KIND/NAME [--to N] [--dry-run]",
+    .summary = "write what an earlier generation declared, as a new generation",
+    .help = "      --to N                generation (default: the one before the last)\n"
+            "      --dry-run             check only\n" SESSION_HELP
+            "\nLabels and annotations stay. drover history lists the generations.\n",
+    .run = run,
+};
