@@ -85,11 +85,16 @@ diff_generations(struct diff *d, const struct named_resource *r, const char *nam
 
     if (past_load(&d->s, r, name, d->uid, &p, e) < 0)
         return -(int)e->code;
+    const json_t *before = NULL, *after = NULL;
     int rc = choose(d, &p, &from, &to, e);
+    if (rc == 0)
+        rc = past_open(&d->s, r, &p, from, &before, e);
+    if (rc == 0)
+        rc = past_open(&d->s, r, &p, to, &after, e);
     if (rc == 0) {
         autofree char *a = title(r, name, from);
         autofree char *b = title(r, name, to);
-        print_diff(d, from->object, to->object, is_secret(r), a, b);
+        print_diff(d, before, after, is_secret(r), a, b);
     }
     past_done(&p);
     return rc;
@@ -97,19 +102,17 @@ diff_generations(struct diff *d, const struct named_resource *r, const char *nam
 
 /* --- what apply would change --- */
 
+/* {} for none. Takes the object. */
 static json_t *
 declared(struct object *o)
 {
-    json_t *tree = o == NULL ? json_object() : object_json(o);
-    json_t *meta = json_object_get(tree, "metadata");
-    static const char *const dropped[] = {"creationTimestamp", "generation",
-                                          "managedFields", "resourceVersion", "uid"};
-
-    json_object_del(tree, "status");
-    for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
-        json_object_del(meta, dropped[i]);
+    if (o == NULL)
+        return json_object();
+    json_t *tree = object_json(o);
+    json_t *few = past_declared(tree);
+    json_decref(tree);
     object_unref(o);
-    return tree;
+    return few;
 }
 
 static int

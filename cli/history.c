@@ -61,19 +61,39 @@ print_value(const char *format, const json_t *value, struct error *e)
 }
 
 static int
-print_all(const struct history *h, const struct past *p, struct error *e)
+print_all(struct history *h, const struct named_resource *r, struct past *p,
+          struct error *e)
 {
     json_t *items = json_array();
+    int rc = 0;
 
-    vec_foreach (g, &p->all)
-        json_array_append_new(
-            items, json_pack("{s:I,s:s,s:s,s:s,s:s,s:b,s:O}", "generation",
-                             (json_int_t)g->number, "user", g->user, "manager",
-                             g->manager, "time", g->time, "changed", g->changed,
-                             "deleted", g->deleted, "object", g->object));
-    int rc = print_value(h->output, items, e);
+    for (size_t i = 0; rc == 0 && i < p->all.len; i++) {
+        const struct generation *g = &p->all.items[i];
+        const json_t *object = NULL;
+        rc = past_open(&h->s, r, p, g, &object, e);
+        if (rc == 0)
+            json_array_append_new(
+                items, json_pack("{s:I,s:s,s:s,s:s,s:s,s:b,s:O}", "generation",
+                                 (json_int_t)g->number, "user", g->user, "manager",
+                                 g->manager, "time", g->time, "changed", g->changed,
+                                 "deleted", g->deleted, "object", object));
+    }
+    if (rc == 0)
+        rc = print_value(h->output, items, e);
     json_decref(items);
     return rc;
+}
+
+static int
+print_generation(struct history *h, const struct named_resource *r, struct past *p,
+                 int64_t number, struct error *e)
+{
+    const struct generation *g = past_find(p, number, e);
+    const json_t *object = NULL;
+
+    if (g == NULL || past_open(&h->s, r, p, g, &object, e) < 0)
+        return -(int)e->code;
+    return print_value(h->output == NULL ? "yaml" : h->output, object, e);
 }
 
 static int
@@ -89,12 +109,9 @@ show_object(struct history *h, const struct named_resource *r, const char *name,
     if (past_load(&h->s, r, name, h->uid, &p, e) < 0)
         return -(int)e->code;
     if (number > 0) {
-        const struct generation *g = past_find(&p, number, e);
-        rc = g == NULL
-                 ? -(int)e->code
-                 : print_value(h->output == NULL ? "yaml" : h->output, g->object, e);
+        rc = print_generation(h, r, &p, number, e);
     } else if (h->output != NULL) {
-        rc = print_all(h, &p, e);
+        rc = print_all(h, r, &p, e);
     } else {
         print_generations(&p);
         if (p.others > 0)
@@ -111,10 +128,10 @@ show_object(struct history *h, const struct named_resource *r, const char *name,
 static int
 by_end(const void *a, const void *b)
 {
-    const json_t *const *x = a, *const *y = b;
+    uint64_t x = past_version(*(const json_t *const *)a);
+    uint64_t y = past_version(*(const json_t *const *)b);
 
-    return strcmp(js(*x, "metadata.creationTimestamp"),
-                  js(*y, "metadata.creationTimestamp"));
+    return (x > y) - (x < y);
 }
 
 static void

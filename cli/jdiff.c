@@ -2,6 +2,7 @@
 /* One walk over both values; what it finds goes to a callback. */
 #include "cli/jdiff.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 

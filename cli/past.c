@@ -66,9 +66,8 @@ get_revisions(struct session *s, const struct named_resource *r, const char *nam
     return rc;
 }
 
-/* What a person declares of an object. */
-static json_t *
-declared_of(const json_t *live)
+json_t *
+past_declared(const json_t *live)
 {
     static const char *const kept[] = {"name", "namespace", "labels", "annotations"};
     json_t *o = json_deep_copy(live);
@@ -83,17 +82,24 @@ declared_of(const json_t *live)
     return o;
 }
 
+uint64_t
+past_version(const json_t *o)
+{
+    return strtoull(js(o, "metadata.resourceVersion"), NULL, 10);
+}
+
 /* The object that was deleted last. */
 static const char *
 latest_uid(const json_t *list)
 {
-    const char *time = "", *uid = NULL;
+    uint64_t latest = 0;
+    const char *uid = NULL;
     size_t i;
     const json_t *o;
 
     json_array_foreach (json_object_get(list, "items"), i, o) {
-        if (strcmp(js(o, "metadata.creationTimestamp"), time) >= 0) {
-            time = js(o, "metadata.creationTimestamp");
+        if (past_version(o) >= latest) {
+            latest = past_version(o);
             uid = js(o, "of.uid");
         }
     }
@@ -211,7 +217,7 @@ past_load(struct session *s, const struct named_resource *r, const char *name,
     if (p.uid != NULL)
         add_revisions(&p);
     if (p.live != NULL && streq(js(p.live, "metadata.uid"), p.uid)) {
-        p.declared = declared_of(p.live);
+        p.declared = past_declared(p.live);
         add_live(&p);
     }
     if (p.all.len == 0) {
@@ -233,6 +239,7 @@ past_done(struct past *p)
     vec_done(&p->all);
     json_decref(p->declared);
     json_decref(p->live);
+    json_decref(p->opened);
     json_decref(p->list);
     *p = (struct past){0};
 }
@@ -249,6 +256,29 @@ past_find(const struct past *p, int64_t number, struct error *e)
     error_set(e, ERR_NOT_FOUND, "generation %lld is not kept; there are %.300s",
               (long long)number, known.ptr);
     return NULL;
+}
+
+int
+past_open(struct session *s, const struct named_resource *r, struct past *p,
+          const struct generation *g, const json_t **ret, struct error *e)
+{
+    auto_str path = STR_INIT(PATH_BYTES);
+    json_t *object = NULL;
+
+    if (g->name == NULL ||
+        json_object_get(revision_named(p, g->name), "sealed") == NULL) {
+        *ret = g->object;
+        return 0;
+    }
+    client_path(&path, &resource_revisions, past_ns(s, r), g->name, "object");
+    int rc = session_get_json(s, path.ptr, NULL, &object, e);
+    if (rc < 0)
+        return error_prepend(e, "open generation %lld", (long long)g->number);
+    if (p->opened == NULL)
+        p->opened = json_array();
+    json_array_append_new(p->opened, object);
+    *ret = object;
+    return 0;
 }
 
 void

@@ -17,14 +17,16 @@ struct generation {
     int64_t number;
     /* borrowed from the past; "" when not known */
     const char *user, *manager, *time, *changed, *revision;
-    const char *name;     /* of the Revision; NULL: the object itself */
-    bool deleted;         /* the last state of an object that is gone */
-    const json_t *object; /* apiVersion, kind, metadata.{name,labels,..}, spec, ... */
+    const char *name; /* of the Revision; NULL: the object itself */
+    bool deleted;     /* the last state of an object that is gone */
+    /* apiVersion, kind, metadata.{name,labels,..}, spec, ...; see past_open */
+    const json_t *object;
 };
 struct past {
     json_t *live;     /* as the server has it; NULL: it does not exist */
     json_t *declared; /* of it, what a person declares */
     json_t *list;     /* RevisionList of the name */
+    json_t *opened;   /* by past_open */
     const char *uid;
     size_t others; /* other objects had the name before */
     vec(struct generation) all;
@@ -37,8 +39,18 @@ int past_load(struct session *s, const struct named_resource *r, const char *nam
 void past_done(struct past *p);
 const struct generation *past_find(const struct past *p, int64_t number,
                                    struct error *e); /* NULL: ERR_NOT_FOUND, says which */
+/* The object of a generation, as long as p lives; that of a Secret is sealed in the list
+ * and fetched here. */
+int past_open(struct session *s, const struct named_resource *r, struct past *p,
+              const struct generation *g, const json_t **ret,
+              struct error *e) WARN_UNUSED;
+/* What a person declares of an object: no status, and of metadata the name, labels and
+ * annotations. A new reference. */
+json_t *past_declared(const json_t *live);
 /* "admin (kubectl-edit)" */
 void generation_who(const struct generation *g, char *out, size_t size);
+/* resourceVersion: the order in which Revisions were made. */
+uint64_t past_version(const json_t *o);
 /* Parses a positive number. */
 int past_number(const char *option, const char *text, int64_t *ret,
                 struct error *e) WARN_UNUSED;

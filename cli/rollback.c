@@ -11,6 +11,8 @@
 #include "cli/jdiff.h"
 #include "cli/past.h"
 
+enum { TRIES = 10 };
+
 struct rollback {
     struct session s;
     const char *to;
@@ -46,35 +48,69 @@ explain(struct rollback *b, const struct named_resource *r, const char *name,
     return error_prepend(e, "%s/%s stays as it is", r->singular, name);
 }
 
-static int
-write_back(struct rollback *b, const struct named_resource *r, const char *name,
-           const struct past *p, const struct generation *g, struct error *e)
+/* A status that moved is no reason to give up; what was declared meanwhile is. */
+static bool
+still_declared(struct rollback *b, const struct named_resource *r, const char *name,
+               struct past *p)
 {
-    json_t *now = content(p->declared), *then = content(g->object);
-    json_t *patch = jdiff_merge_patch(now, then);
+    struct past now = {0};
+    struct error e = ERROR_INIT;
     auto_str fields = STR_INIT(64 * 1024);
+
+    if (past_load(&b->s, r, name, NULL, &now, &e) < 0)
+        return false;
+    bool same = now.live != NULL && streq(now.uid, p->uid) &&
+                jdiff_paths(p->declared, now.declared, &fields) == 0;
+    if (same) {
+        json_decref(p->live);
+        p->live = json_incref(now.live);
+        p->uid = js(p->live, "metadata.uid");
+    }
+    past_done(&now);
+    return same;
+}
+
+static int
+patch_once(struct rollback *b, const struct named_resource *r, const char *name,
+           const struct past *p, json_t *patch, struct error *e)
+{
     struct client_patch_opts o = {
         .type = CLIENT_PATCH_MERGE, .manager = "drover-rollback", .dry_run = b->dry_run};
-    struct object *done = NULL;
+
+    json_object_set_new(patch, "metadata",
+                        json_pack("{s:s,s:s}", "resourceVersion",
+                                  js(p->live, "metadata.resourceVersion"), "uid",
+                                  p->uid));
+    return client_patch(b->s.client, r->resource, b->s.ns, name, &o, patch, NULL, e);
+}
+
+static int
+write_back(struct rollback *b, const struct named_resource *r, const char *name,
+           struct past *p, const struct generation *g, struct error *e)
+{
+    const json_t *object = NULL;
+    if (past_open(&b->s, r, p, g, &object, e) < 0)
+        return -(int)e->code;
+    json_t *now = content(p->declared), *then = content(object);
+    json_t *patch = jdiff_merge_patch(now, then);
+    auto_str fields = STR_INIT(64 * 1024);
     size_t n = jdiff_paths(now, then, &fields);
     int rc = 0;
 
-    if (n == 0) {
-        printf("%s/%s is as it was at generation %lld already\n", r->singular, name,
-               (long long)g->number);
-    } else {
-        json_object_set_new(patch, "metadata",
-                            json_pack("{s:s,s:s}", "resourceVersion",
-                                      js(p->live, "metadata.resourceVersion"), "uid",
-                                      p->uid));
-        rc = client_patch(b->s.client, r->resource, b->s.ns, name, &o, patch, &done, e);
+    for (int i = 0; n > 0 && i < TRIES; i++) {
+        *e = ERROR_INIT;
+        rc = patch_once(b, r, name, p, patch, e);
+        if (rc == 0 || e->code != ERR_CONFLICT || !still_declared(b, r, name, p))
+            break;
     }
     if (rc < 0)
         rc = explain(b, r, name, e);
-    else if (n > 0)
+    else if (n == 0)
+        printf("%s/%s is as it was at generation %lld already\n", r->singular, name,
+               (long long)g->number);
+    else
         printf("%s/%s rolled back to generation %lld%s: %s\n", r->singular, name,
                (long long)g->number, b->dry_run ? " (dry run)" : "", fields.ptr);
-    object_unref(done);
     json_decref(patch);
     json_decref(now);
     json_decref(then);

@@ -216,8 +216,9 @@ start_core(struct program *p, struct error *e)
 {
     const struct options *o = &p->o;
     autofree char *keys = fs_join(o->data_dir, "keys");
+    autofree char *history_key = fs_join(keys, "history.key");
 
-    if (fs_mkdirs(o->data_dir, 0700, e) < 0 || kinds_load(&p->kinds, e) < 0)
+    if (fs_mkdirs(keys, 0700, e) < 0 || kinds_load(&p->kinds, e) < 0)
         return -(int)e->code;
     struct store_opts so = {.dir = o->data_dir,
                             .on_fatal = on_store_fatal,
@@ -233,7 +234,8 @@ start_core(struct program *p, struct error *e)
                                  .pool = p->pool,
                                  .advertise_address = o->listen,
                                  .streams_address = o->streams_address,
-                                 .history = o->history};
+                                 .history = o->history,
+                                 .history_key_file = history_key};
     if (api_server_new(&ao, &p->server, e) < 0)
         return -(int)e->code;
     struct auth_opts au = {.server = p->server,

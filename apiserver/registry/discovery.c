@@ -14,6 +14,7 @@ enum { DOCUMENT_MAX = 4 << 20 };
     "[\"create\",\"delete\",\"deletecollection\",\"get\",\"list\",\"patch\",\"update\"," \
     "\"watch\"]"
 #define VERBS_READ "[\"get\",\"list\",\"watch\"]"
+#define VERBS_PAST "[\"delete\",\"deletecollection\",\"get\",\"list\",\"watch\"]"
 #define VERBS_STATUS "[\"get\",\"patch\",\"update\"]"
 #define VERBS_CREATE "[\"create\"]"
 
@@ -43,13 +44,10 @@ static const struct review {
      "SelfSubjectRulesReview", false},
 };
 /* Groups in discovery order; the core group is served under /api. */
-static const char *const groups[] = {"drover.dev",
-                                     "streams.drover.dev",
-                                     "apiextensions.k8s.io",
-                                     "authentication.k8s.io",
-                                     "authorization.k8s.io",
-                                     "coordination.k8s.io",
-                                     "rbac.authorization.k8s.io"};
+static const char *const groups[] = {"drover.dev",           "streams.drover.dev",
+                                     "apiextensions.k8s.io", "authentication.k8s.io",
+                                     "authorization.k8s.io", "coordination.k8s.io",
+                                     "history.drover.dev",   "rbac.authorization.k8s.io"};
 
 static void
 document_free(void *p)
@@ -93,6 +91,8 @@ verbs_of(const struct kind *k)
 {
     bool services = *k->group == '\0' && streq(k->plural, "services");
 
+    if (streq(k->resource, HISTORY_RESOURCE))
+        return VERBS_PAST;
     return services || streq(k->group, "apiextensions.k8s.io") ? VERBS_READ : VERBS_ALL;
 }
 
@@ -136,6 +136,12 @@ legacy_extras(const char *group, struct str *out)
     if (streq(group, "streams.drover.dev"))
         str_adds(out, "{\"name\":\"jobs/log\",\"singularName\":\"\",\"namespaced\":true,"
                       "\"kind\":\"JobLog\",\"verbs\":[\"create\",\"get\"]}");
+    if (streq(group, "history.drover.dev"))
+        str_adds(out,
+                 ",{\"name\":\"revisions/object\",\"singularName\":\"\","
+                 "\"namespaced\":true,\"kind\":\"Revision\",\"verbs\":[\"get\"]}"
+                 ",{\"name\":\"revisions/restore\",\"singularName\":\"\","
+                 "\"namespaced\":true,\"kind\":\"Revision\",\"verbs\":" VERBS_CREATE "}");
     for (size_t i = 0; i < ARRAY_LEN(reviews); i++) {
         const struct review *r = &reviews[i];
         if (!streq(r->group, group))

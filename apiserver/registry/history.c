@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "apiserver/registry/loops.h"
+#include "apiserver/registry/seal.h"
 #include "base/clock.h"
 #include "base/heap.h"
 #include "base/log.h"
@@ -45,6 +46,7 @@ struct history {
     uint64_t bytes;
     struct map *over; /* uids of objects with too many */
     struct loop_timer *timer;
+    struct seal_ring *ring;
 };
 
 static const struct kind *
@@ -284,12 +286,24 @@ history_previous(struct history *h, const struct object *live)
     return found == NULL ? NULL : object_ref(found);
 }
 
-struct history *
-history_new(struct api_server *s, const struct history_limits *limits)
+const struct seal_ring *
+history_ring(const struct history *h)
 {
-    struct history *h = xnew(struct history);
+    return h->ring;
+}
 
+int
+history_new(struct api_server *s, const struct history_limits *limits,
+            const char *key_file, struct history **ret, struct error *e)
+{
+    struct seal_ring *ring = NULL;
+    int rc = seal_ring_open(key_file, &ring, e);
+
+    if (rc < 0)
+        return rc;
+    struct history *h = xnew(struct history);
     h->s = s;
+    h->ring = ring;
     h->limits = *limits;
     if (h->limits.per_object == 0)
         h->limits.per_object = PER_OBJECT;
@@ -300,7 +314,8 @@ history_new(struct api_server *s, const struct history_limits *limits)
     h->by_uid = map_new(object_history_free);
     h->over = map_new(NULL);
     h->timer = loop_timer_new(s->loop, "history", on_timer, h);
-    return h;
+    *ret = h;
+    return 0;
 }
 
 void
@@ -312,5 +327,6 @@ history_free(struct history *h)
     map_free(h->over);
     map_free(h->by_uid);
     heap_done(&h->by_time);
+    seal_ring_free(h->ring);
     free(h);
 }

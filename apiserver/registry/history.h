@@ -19,6 +19,7 @@
 
 struct authz_attributes;
 struct history;
+struct seal_ring;
 
 /* What is kept; a zero member is its default. */
 struct history_limits {
@@ -38,6 +39,7 @@ struct revision_in {
     const struct object *live;           /* what is replaced */
     const struct object *next;           /* by what; NULL: the object goes away */
     const struct object *previous;       /* latest Revision of live's uid; NULL: none */
+    const struct seal_ring *ring;        /* for Secrets */
     const char *user, *manager;          /* who does it */
     int64_t now_ns;
 };
@@ -51,13 +53,19 @@ const char *revision_ns(const struct object *of);
 #define REVISION_NAME_MAX 320
 void revision_name(const char *uid, int64_t generation, char out[REVISION_NAME_MAX]);
 int64_t revision_generation(const struct object *revision);
+/* Appends the object as it was declared, unsealed. */
+int revision_object(const struct object *revision, const struct seal_ring *ring,
+                    struct str *out, struct error *e) WARN_UNUSED;
 /* Appends the paths whose values differ between two canonical objects, leaving out
  * apiVersion, kind, metadata and status: "spec.priority, spec.env.A, and 3 more". Nothing
  * when there is no difference. */
 void revision_diff(struct span before, struct span after, struct str *out);
 
 /* --- history.c: what there is, and how long --- */
-struct history *history_new(struct api_server *s, const struct history_limits *limits);
+/* key_file: seals the Secrets in it (seal.h). */
+int history_new(struct api_server *s, const struct history_limits *limits,
+                const char *key_file, struct history **ret, struct error *e) WARN_UNUSED;
+const struct seal_ring *history_ring(const struct history *h);
 void history_free(struct history *h); /* NULL ok */
 /* From the pump: every change of the store. */
 void history_object(struct history *h, const char *resource, const struct object *o,
@@ -83,7 +91,7 @@ struct history_attributes {
 };
 bool history_authz(const struct api_call *c, struct authz_attributes *a,
                    struct history_attributes *buf);
-/* POST .../revisions/<name>/restore: true when it took the call. */
+/* GET .../revisions/<name>/object and POST .../restore: true when it took the call. */
 bool history_serve(struct api_call *c);
 
 #endif

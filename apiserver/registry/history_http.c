@@ -4,6 +4,7 @@
  * restoring. Who may read an object may read its earlier generations, nobody else: the
  * history of a Secret is as secret as the Secret.
  */
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "api/jtok.h"
@@ -118,16 +119,20 @@ on_restored(void *arg, const struct write_result *r)
 
 static int
 prepare(struct api_call *c, const struct object *revision, struct write_req *w,
-        char *resource, size_t size, struct problem *p)
+        struct str *body, struct problem *p)
 {
+    char resource[ROUTE_SEGMENT_MAX] = "";
+
     if (revision == NULL)
         return problem_not_found(p);
-    if (!object_get_string(revision, "of.resource", resource, size) ||
+    if (!object_get_string(revision, "of.resource", resource, sizeof(resource)) ||
         (w->kind = kinds_by_resource(c->server->kinds, resource)) == NULL)
         return problem_set(p, ERR_NOT_FOUND, "the kind \"%s\" is not served any more",
                            resource);
-    if (!object_path(revision, "object", &w->body))
-        return problem_set(p, ERR_INTERNAL, "the revision has no object");
+    int rc = revision_object(revision, history_ring(c->server->history), body, &p->e);
+    if (rc < 0)
+        return rc;
+    w->body = (struct span){body->ptr, body->len};
     return write_options_parse(c, &w->opt, p);
 }
 
@@ -151,36 +156,60 @@ static void
 restore(struct api_call *c)
 {
     const struct object *revision = named(c);
-    char resource[ROUTE_SEGMENT_MAX] = "";
+    auto_str body = STR_INIT(2 * OBJECT_MAX_BYTES);
     struct write_req w = {.type = WRITE_CREATE, .ns = c->route.ns, .name = "", .sub = ""};
     auto_str reason = STR_INIT(256);
     auto_problem p;
 
     problem_init(&p, c->route.kind, c->route.name);
-    if (prepare(c, revision, &w, resource, sizeof(resource), &p) < 0) {
+    int rc = prepare(c, revision, &w, &body, &p);
+    if (rc < 0) {
         call_problem(c, &p);
-        return;
-    }
-    if (!may_create(c, w.kind, &reason)) {
+    } else if (!may_create(c, w.kind, &reason)) {
         c->verb = "create";
         call_forbidden(c, reason.ptr);
+    } else {
+        w.user = c->user;
+        if (!w.kind->namespaced)
+            w.ns = "";
+        registry_write(c->server, &w, on_restored, c);
+    }
+    sodium_memzero(body.ptr, body.len);
+}
+
+/* The object as it was declared, of a Secret too. */
+static void
+show(struct api_call *c)
+{
+    const struct object *revision = named(c);
+    struct str body = STR_INIT(2 * OBJECT_MAX_BYTES);
+    auto_problem p;
+
+    problem_init(&p, c->route.kind, c->route.name);
+    if (revision == NULL)
+        problem_not_found(&p);
+    else if (revision_object(revision, history_ring(c->server->history), &body, &p.e) ==
+             0) {
+        call_json(c, 200, &body);
         return;
     }
-    w.user = c->user;
-    if (!w.kind->namespaced)
-        w.ns = "";
-    registry_write(c->server, &w, on_restored, c);
+    str_done(&body);
+    call_problem(c, &p);
 }
 
 bool
 history_serve(struct api_call *c)
 {
     const struct route *r = &c->route;
+    bool post = streq(c->req.method, "POST");
 
-    if (!is_revisions(r) || !streq(r->sub, "restore"))
+    if (!is_revisions(r) || *r->name == '\0' ||
+        !(streq(r->sub, "restore") || streq(r->sub, "object")))
         return false;
-    if (streq(c->req.method, "POST"))
+    if (streq(r->sub, "restore") && post)
         restore(c);
+    else if (streq(r->sub, "object") && streq(c->req.method, "GET"))
+        show(c);
     else
         call_error(c, ERR_UNSUPPORTED,
                    "the server does not allow this method on the requested resource");

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Makes the Revision of a generation that is being replaced. Pure; may run on the pool.
  */
+#include <sodium.h>
 #include <stdlib.h>
 
 #include "api/jtok.h"
 #include "apiserver/registry/history.h"
+#include "apiserver/registry/seal.h"
 #include "base/clock.h"
 #include "base/id.h"
 
@@ -192,23 +194,30 @@ put_of(const struct revision_in *in, struct str *out)
     str_addc(out, '}');
 }
 
-/* Everything that a person declares: no status, and of metadata the name, labels and
- * annotations. */
+/* {apiversion, kind, metadata}; of a sealed one no more of metadata than who it is:
+ * annotations may hold what was applied. */
 static void
-put_object(const struct doc *d, struct str *out)
+put_identity(const struct doc *d, bool sealed, struct str *out)
 {
-    jput_key(out, "object");
-    str_addc(out, '{');
     str_addf(out,
              "\"apiVersion\":\"%.*s\",\"kind\":\"%.*s\",\"metadata\":{\"name\":\"%.*s\"",
              SPAN_ARG(d->api_version), SPAN_ARG(d->kind), SPAN_ARG(d->meta.name));
     if (d->meta.ns.len > 0)
         str_addf(out, ",\"namespace\":\"%.*s\"", SPAN_ARG(d->meta.ns));
-    if (d->meta.labels.len > 0)
+    if (d->meta.labels.len > 0 && !sealed)
         put_raw(out, "labels", d->meta.labels);
-    if (d->meta.annotations.len > 0)
+    if (d->meta.annotations.len > 0 && !sealed)
         put_raw(out, "annotations", d->meta.annotations);
     str_addc(out, '}');
+}
+
+/* Everything that a person declares: no status, and of metadata the name, labels and
+ * annotations. */
+static void
+put_object(const struct doc *d, struct str *out)
+{
+    str_addc(out, '{');
+    put_identity(d, false, out);
     for (size_t i = 0; i < d->n; i++) {
         if (span_eq(d->members[i].key, "status"))
             continue;
@@ -216,6 +225,61 @@ put_object(const struct doc *d, struct str *out)
         str_add(out, d->members[i].value.ptr, d->members[i].value.len);
     }
     str_addc(out, '}');
+}
+
+/* --- sealing --- */
+
+static bool
+is_sealed(const struct kind *k)
+{
+    return streq(k->resource, "secrets");
+}
+
+static void
+context_of(const char *uid, int64_t generation, struct str *out)
+{
+    str_addf(out, "revision %s %lld object", uid, (long long)generation);
+}
+
+static void
+put_sealed(const struct revision_in *in, const struct doc *d, int64_t generation,
+           struct str *out)
+{
+    auto_str plain = STR_INIT(OBJECT_MAX_BYTES), context = STR_INIT(512);
+    char key[SEAL_KEY_ID];
+
+    put_object(d, &plain);
+    context_of(in->live->uid, generation, &context);
+    jput_key(out, "sealed");
+    str_adds(out, "{\"data\":\"");
+    seal_shut(in->ring, context.ptr, (struct span){plain.ptr, plain.len}, key, out);
+    str_addf(out, "\",\"key\":\"%s\"}", key);
+    sodium_memzero(plain.ptr, plain.len);
+    jput_key(out, "object");
+    str_addc(out, '{');
+    put_identity(d, true, out);
+    str_addc(out, '}');
+}
+
+int
+revision_object(const struct object *revision, const struct seal_ring *ring,
+                struct str *out, struct error *e)
+{
+    auto_str context = STR_INIT(512);
+    char uid[256], key[SEAL_KEY_ID + 1];
+    struct span object, sealed;
+
+    if (!object_path(revision, "sealed.data", &sealed)) {
+        if (!object_path(revision, "object", &object))
+            return error_set(e, ERR_CORRUPT, "the revision has no object");
+        str_add(out, object.ptr, object.len);
+        return 0;
+    }
+    object_get_string(revision, "of.uid", uid, sizeof(uid));
+    object_get_string(revision, "sealed.key", key, sizeof(key));
+    context_of(uid, revision_generation(revision), &context);
+    sealed = (struct span){sealed.ptr + 1, sealed.len - 2};
+    return seal_open(ring, context.ptr, key, sealed, out, e);
 }
 
 int
@@ -242,7 +306,12 @@ revision_make(const struct revision_in *in, struct object **ret, struct error *e
     put_of(in, &json);
     put_author(in, generation, &json);
     put_replaced(in, now, changed.ptr, &json);
-    put_object(&d, &json);
+    if (is_sealed(in->kind)) {
+        put_sealed(in, &d, generation, &json);
+    } else {
+        jput_key(&json, "object");
+        put_object(&d, &json);
+    }
     str_addc(&json, '}');
     if (json.toobig)
         return error_set(e, ERR_TOO_LARGE, "the generation is too large to be kept");

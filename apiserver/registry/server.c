@@ -33,7 +33,11 @@ api_server_new(const struct api_server_opts *o, struct api_server **ret, struct 
         return rc;
     }
     s->openapi = openapi_new(s);
-    s->history = history_new(s, &o->history);
+    if (history_new(s, &o->history, o->history_key_file, &s->history, e) < 0) {
+        int rc = -(int)e->code;
+        api_server_free(s);
+        return rc;
+    }
     *ret = s;
     return 0;
 }

@@ -65,6 +65,7 @@ struct api_server_opts {
     const char *advertise_address; /* "host:port" for discovery; copied */
     const char *streams_address;   /* of drover-streams; NULL: none. Copied */
     struct history_limits history;
+    const char *history_key_file; /* NULL: what is sealed is lost with the process */
 };
 
 int api_server_new(const struct api_server_opts *o, struct api_server **ret,

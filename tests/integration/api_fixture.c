@@ -43,7 +43,9 @@ open_server(struct api_fixture *f)
                             .arg = f->kinds};
     if (store_open(f->loop, &so, &f->store, &e) < 0)
         fail_msg("%s", e.msg);
+    autofree char *history_key = fs_join(f->dir, "history.key");
     struct api_server_opts ao = {.loop = f->loop,
+                                 .history_key_file = history_key,
                                  .store = f->store,
                                  .kinds = f->kinds,
                                  .history = f->history,

@@ -3,7 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <unistd.h>
+
+#include "apiserver/registry/seal.h"
 #include "base/clock.h"
+#include "base/fs.h"
 #include "integration/api_fixture.h"
 
 #define REVISIONS "/apis/history.drover.dev/v1/namespaces/default/revisions"
@@ -264,11 +268,13 @@ reading_needs_the_right_on_the_object(void **state)
     autofree char *run =
         xasprintf("%s/%s", REVISIONS, api_text(f, "items.0.metadata.name"));
     autofree char *restore = xasprintf("%s/restore", run);
+    autofree char *opened = xasprintf("%s/object", secret);
 
     api_server_set_hooks(f->server, &hooks);
     assert_int_equal(count(f, OF_RUNS), 1);
     api_ok(f, 200, "GET", run, NULL, NULL);
     api_ok(f, 403, "GET", secret, NULL, NULL);
+    api_ok(f, 403, "GET", opened, NULL, NULL);
     assert_null(strstr(f->reply.body.ptr, "b2xk"));
     api_ok(f, 403, "GET", REVISIONS "?fieldSelector=of.resource%3Dsecrets", NULL, NULL);
     api_ok(f, 403, "GET", REVISIONS, NULL, NULL);
@@ -291,6 +297,95 @@ agents_do_not_read_the_past(void **state)
     agent->instance_uid = xstrdup("u1");
     assert_int_equal(api_do_as(f, agent, "GET", OF_RUNS, NULL, NULL), 403);
     user_unref(agent);
+}
+
+/* --- Secrets --- */
+
+static void
+secrets_stay_sealed(void **state)
+{
+    struct api_fixture *f = *state;
+
+    api_ok(f, 201, "POST", SECRETS, NULL,
+           "{\"metadata\":{\"name\":\"sa\",\"annotations\":{\"last\":\"b2xkb2xk\"},"
+           "\"labels\":{\"l\":\"m\"}},\"data\":{\"k\":\"b2xkb2xk\"}}");
+    api_ok(f, 200, "PATCH", SECRETS "/sa", MERGE, "{\"data\":{\"k\":\"bmV3\"}}");
+    api_ok(f, 200, "GET", REVISIONS "?fieldSelector=of.resource%3Dsecrets", NULL, NULL);
+    assert_null(strstr(f->reply.body.ptr, "b2xkb2xk"));
+    assert_string_equal(api_text(f, "items.0.replacedBy.changed"), "data.k");
+    assert_string_equal(api_text(f, "items.0.object.metadata.name"), "sa");
+    assert_null(api_at(f, "items.0.object.metadata.labels"));
+    autofree char *name = xstrdup(api_text(f, "items.0.metadata.name"));
+    autofree char *object = xasprintf("%s/%s/object", REVISIONS, name);
+    autofree char *again = xasprintf("%s/%s/restore", REVISIONS, name);
+
+    api_restart(f);
+    api_ok(f, 200, "GET", object, NULL, NULL);
+    assert_string_equal(api_text(f, "data.k"), "b2xkb2xk");
+    assert_string_equal(api_text(f, "metadata.annotations.last"), "b2xkb2xk");
+    api_ok(f, 405, "POST", object, NULL, "{}");
+    api_ok(f, 200, "DELETE", SECRETS "/sa", NULL, NULL);
+    api_ok(f, 201, "POST", again, NULL, NULL);
+    assert_string_equal(api_text(f, "data.k"), "b2xkb2xk");
+    assert_string_equal(api_text(f, "metadata.labels.l"), "m");
+}
+
+static void
+without_its_key_a_secret_stays_shut(void **state)
+{
+    struct api_fixture *f = *state;
+    struct error e = ERROR_INIT;
+    autofree char *key = fs_join(f->dir, "history.key");
+    auto_str old = STR_INIT(4096), both = STR_INIT(4096);
+
+    api_ok(f, 201, "POST", SECRETS, NULL,
+           "{\"metadata\":{\"name\":\"sa\"},\"data\":{\"k\":\"b2xk\"}}");
+    api_ok(f, 200, "DELETE", SECRETS "/sa", NULL, NULL);
+    api_ok(f, 200, "GET", REVISIONS "?fieldSelector=of.resource%3Dsecrets", NULL, NULL);
+    autofree char *object =
+        xasprintf("%s/%s/object", REVISIONS, api_text(f, "items.0.metadata.name"));
+    assert_int_equal(fs_read(key, &old, &e), 0);
+    assert_int_equal(unlink(key), 0);
+    api_restart(f); /* makes another key */
+    api_ok(f, 404, "GET", object, NULL, NULL);
+    assert_non_null(strstr(api_text(f, "message"), "which is not here"));
+    /* a ring of both opens it: the first line seals */
+    assert_int_equal(fs_read(key, &both, &e), 0);
+    assert_string_not_equal(both.ptr, old.ptr);
+    str_add(&both, old.ptr, old.len);
+    assert_int_equal(fs_write_atomic(key, both.ptr, both.len, 0600, &e), 0);
+    api_restart(f);
+    api_ok(f, 200, "GET", object, NULL, NULL);
+    assert_string_equal(api_text(f, "data.k"), "b2xk");
+}
+
+static void
+sealed_bytes_open_in_their_place_only(void **state)
+{
+    struct seal_ring *ring = NULL, *other = NULL;
+    struct error e = ERROR_INIT;
+    char key[SEAL_KEY_ID];
+    auto_str sealed = STR_INIT(4096), plain = STR_INIT(4096);
+
+    UNUSED(state);
+    assert_int_equal(seal_ring_open(NULL, &ring, &e), 0);
+    assert_int_equal(seal_ring_open(NULL, &other, &e), 0);
+    seal_shut(ring, "a", span_of("text"), key, &sealed);
+    struct span s = {sealed.ptr, sealed.len};
+    assert_int_equal(seal_open(ring, "a", key, s, &plain, &e), 0);
+    assert_string_equal(plain.ptr, "text");
+    assert_int_equal(seal_open(ring, "b", key, s, &plain, &e), -ERR_CORRUPT);
+    assert_int_equal(seal_open(other, "a", key, s, &plain, &e), -ERR_NOT_FOUND);
+    for (size_t i = 0; i < sealed.len; i++) { /* every byte matters */
+        char was = sealed.ptr[i];
+        sealed.ptr[i] = was == 'A' ? 'B' : 'A';
+        assert_true(was == '=' || seal_open(ring, "a", key, s, &plain, &e) < 0);
+        sealed.ptr[i] = was;
+    }
+    assert_int_equal(seal_open(ring, "a", key, (struct span){"", 0}, &plain, &e),
+                     -ERR_CORRUPT);
+    seal_ring_free(ring);
+    seal_ring_free(other);
 }
 
 /* --- how long --- */
@@ -411,6 +506,9 @@ main(void)
         TEST(it_outlives_its_namespace),
         TEST(reading_needs_the_right_on_the_object),
         TEST(agents_do_not_read_the_past),
+        TEST(secrets_stay_sealed),
+        TEST(without_its_key_a_secret_stays_shut),
+        cmocka_unit_test(sealed_bytes_open_in_their_place_only),
         BOUNDED(bounded_by_count),
         BOUNDED(bounded_by_bytes),
         BOUNDED(bounded_by_age),

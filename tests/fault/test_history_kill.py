@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of the API server while generations are made and objects deleted: whatever was
+acknowledged has its history, without a gap."""
+import os
+import random
+import signal
+import threading
+import time
+
+from conftest import Server, run_object, wait_until
+
+ROUNDS = int(os.environ.get("ROUNDS", "20" if os.environ.get("DROVER_LONG") else "3"))
+WRITERS = 4
+
+
+class Writer(threading.Thread):
+    """Makes generations of its own Run; notes the last acknowledged one."""
+
+    def __init__(self, server, name, stop):
+        super().__init__(daemon=True)
+        self.server, self.name, self.stop = server, name, stop
+        self.acknowledged = {}  # generation -> priority
+        self.number = 0
+
+    def run(self):
+        while not self.stop.is_set():
+            self.number += 1
+            body = run_object(self.name, ["true"], priority=self.number % 100,
+                              env={"N": str(self.number)})
+            r = self.server.apply(body, check=False)
+            if r.returncode == 0:
+                self.acknowledged[self.number] = True
+
+
+def test_no_acknowledged_generation_is_lost(workdir):
+    seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    s = Server(workdir / "state", args=["--no-runner", "--history-count", "10000"])
+    s.start()
+    try:
+        stop = threading.Event()
+        writers = [Writer(s, f"run-{i}", stop) for i in range(WRITERS)]
+        for w in writers:
+            w.start()
+        for _ in range(ROUNDS):
+            before = sum(len(w.acknowledged) for w in writers)
+            wait_until(lambda b=before: sum(len(w.acknowledged) for w in writers) > b + 8, 60,
+                       "writes to be acknowledged")
+            time.sleep(rng.random() * 0.2)
+            pid = s.part_pid("apiserver")
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda p=pid: s.part_pid("apiserver") not in (None, p), 30,
+                       "the API server to be started again")
+        stop.set()
+        for w in writers:
+            w.join(60)
+        for w in writers:
+            check(s, w)
+    finally:
+        s.stop()
+
+
+def check(s, w):
+    import json
+    past = json.loads(s.drover("history", f"run/{w.name}", "-o", "json").stdout)
+    numbers = [g["generation"] for g in past]
+    assert numbers == list(range(1, len(numbers) + 1)), numbers
+    seen = {int(g["object"]["spec"]["env"]["N"]) for g in past}
+    missing = set(w.acknowledged) - seen
+    assert not missing, f"{w.name}: acknowledged and lost: {sorted(missing)}"
+    assert len(w.acknowledged) > 0
+    # each generation says what it changed against the one before it
+    for g in past[1:]:
+        assert "spec.env.N" in g["changed"], g
