@@ -257,7 +257,7 @@ fire(struct fan *f)
         fprintf(stderr, "watch_fan: %.*s\n", (int)(n > 0 ? n : 0), buf);
         exit(1);
     }
-    while (turn(f, 2)) /* what is left */
+    while (turn(f, 2) || conn_recv(&f->writer, buf, sizeof(buf)) > 0) /* what is left */
         ;
 }
 
