@@ -7,6 +7,7 @@
 
 #include "apiserver/registry/loops.h"
 #include "apiserver/registry/server_internal.h"
+#include "apiserver/registry/watch_piece.h"
 
 #define SERVER_MAGIC 0x61706973u
 
@@ -27,6 +28,7 @@ api_server_new(const struct api_server_opts *o, struct api_server **ret, struct 
     s->lines = map_new(free);
     s->snapshots = snapshots_new();
     s->metrics = metrics_new();
+    s->pieces = watch_pieces_new();
     if (discovery_new(s, &s->discovery, e) < 0) {
         int rc = -(int)e->code;
         api_server_free(s);
@@ -74,6 +76,7 @@ api_server_free(struct api_server *s)
     openapi_free(s->openapi);
     discovery_free(s->discovery);
     metrics_free(s->metrics);
+    watch_pieces_free(s->pieces);
     map_free(s->lines);
     free(s->advertise_address);
     free(s->streams_address);

@@ -15,6 +15,7 @@ struct openapi;
 struct snapshots;
 struct metrics;
 struct watch_stream;
+struct watch_pieces;
 struct gc;
 struct namespaces_loop;
 struct events_loop;
@@ -36,6 +37,7 @@ struct api_server {
     struct snapshots *snapshots;
     struct metrics *metrics;
     struct watch_streams watches;
+    struct watch_pieces *pieces; /* what they send */
     size_t n_watches;
     bool stopping;
     size_t open_calls;

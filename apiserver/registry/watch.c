@@ -9,6 +9,7 @@
 #include "api/jtok.h"
 #include "api/selector.h"
 #include "apiserver/registry/server_internal.h"
+#include "apiserver/registry/watch_piece.h"
 #include "base/clock.h"
 #include "base/id.h"
 
@@ -17,10 +18,10 @@ enum {
     BOOKMARK_MS = 60 * 1000,
     TIMEOUT_MIN_MS = 30 * 60 * 1000,
     TIMEOUT_MAX_S = 24 * 3600,
-    /* An agent's jobs are found by this label; the hub wakes by it. */
 };
-static const char *const indexed_labels[] = {"drover.dev/instance", "drover.dev/run",
-                                             "drover.dev/run-uid"};
+/* The hub wakes by one label: of several, by one that few objects share. */
+static const char *const narrow_labels[] = {"drover.dev/instance", "drover.dev/run",
+                                            "drover.dev/run-uid"};
 
 struct watch_stream {
     TAILQ_ENTRY(watch_stream) entry;
@@ -38,8 +39,9 @@ struct watch_stream {
     bool bookmarks;    /* the client asked for them */
     bool columns_sent; /* Tables: only the first event has the columns */
     bool bookmark_due, closing, done;
+    struct watch_piece *shared; /* what is being sent: one of these, or nothing */
     struct str piece;
-    size_t off;
+    size_t off; /* of it has gone */
     int64_t deadline_ms, bookmark_ms;
     struct loop_timer *timer;
     void *stream;
@@ -61,6 +63,7 @@ watch_free(void *arg)
     object_unref(w->single);
     selector_free(w->labels);
     selector_free(w->fields);
+    watch_piece_unref(w->shared);
     str_done(&w->piece);
     free(w->ns);
     free(w);
@@ -79,14 +82,9 @@ wake(void *arg)
  * ------------------------------------------------------------------------------ */
 
 static void
-put_object(struct watch_stream *w, const struct object *o, struct str *out)
+put_table(struct watch_stream *w, const struct object *o, struct str *out)
 {
     char meta[64];
-
-    if (w->accept.form != ACCEPT_TABLE) {
-        represent_object(o, w->accept.form, w->accept.version, out);
-        return;
-    }
     struct table_opts t = {.kind = w->kind,
                            .version = w->accept.version,
                            .include = w->include,
@@ -102,10 +100,14 @@ put_object(struct watch_stream *w, const struct object *o, struct str *out)
 static void
 event(struct watch_stream *w, const char *type, const struct object *o)
 {
-    str_addf(&w->piece, "{\"type\":\"%s\",\"object\":", type);
-    put_object(w, o, &w->piece);
-    str_adds(&w->piece, "}\n");
     metrics_watch_event(w->s->metrics);
+    if (w->accept.form != ACCEPT_TABLE) {
+        w->shared = watch_pieces_get(w->s->pieces, type, o, &w->accept);
+        return;
+    }
+    str_addf(&w->piece, "{\"type\":\"%s\",\"object\":", type);
+    put_table(w, o, &w->piece);
+    str_adds(&w->piece, "}\n");
 }
 
 static void
@@ -270,6 +272,24 @@ on_timer(void *arg)
     wake(w);
 }
 
+static struct span
+rest(const struct watch_stream *w)
+{
+    if (w->shared != NULL)
+        return (struct span){w->shared->bytes + w->off, w->shared->len - w->off};
+    return (struct span){w->piece.ptr + w->off, w->piece.len - w->off};
+}
+
+/* An idle watcher holds no bytes. */
+static void
+drop_sent(struct watch_stream *w)
+{
+    watch_piece_unref(w->shared);
+    w->shared = NULL;
+    str_done(&w->piece);
+    w->off = 0;
+}
+
 static ssize_t
 watch_fill(void *arg, char *buf, size_t max)
 {
@@ -277,15 +297,14 @@ watch_fill(void *arg, char *buf, size_t max)
     size_t n = 0, skipped = 0;
 
     while (n < max) {
-        if (w->off == w->piece.len) {
-            str_reset(&w->piece);
-            w->off = 0;
+        if (rest(w).len == 0) {
+            drop_sent(w);
             if (w->done || !next_event(w, &skipped))
                 break;
         }
-        size_t left = w->piece.len - w->off;
-        size_t part = left < max - n ? left : max - n;
-        memcpy(buf + n, w->piece.ptr + w->off, part);
+        struct span left = rest(w);
+        size_t part = left.len < max - n ? left.len : max - n;
+        memcpy(buf + n, left.ptr, part);
         w->off += part;
         n += part;
     }
@@ -304,14 +323,14 @@ watch_fill(void *arg, char *buf, size_t max)
 static const char *
 required_label(const struct watch_stream *w, const char **ret_key)
 {
-    for (size_t i = 0; w->labels != NULL && i < ARRAY_LEN(indexed_labels); i++) {
-        const char *value = selector_requires(w->labels, indexed_labels[i]);
+    for (size_t i = 0; w->labels != NULL && i < ARRAY_LEN(narrow_labels); i++) {
+        const char *value = selector_requires(w->labels, narrow_labels[i]);
         if (value != NULL) {
-            *ret_key = indexed_labels[i];
+            *ret_key = narrow_labels[i];
             return value;
         }
     }
-    return NULL;
+    return selector_exact(w->labels, ret_key);
 }
 
 static int

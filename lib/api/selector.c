@@ -446,3 +446,16 @@ selector_requires(const struct selector *s, const char *key)
     }
     return NULL;
 }
+
+const char *
+selector_exact(const struct selector *s, const char **ret_key)
+{
+    for (size_t i = 0; s != NULL && i < s->list.len; i++) {
+        const struct requirement *r = &s->list.items[i];
+        if (r->op == OP_IN && r->values.len == 1) {
+            *ret_key = r->key;
+            return r->values.items[0];
+        }
+    }
+    return NULL;
+}

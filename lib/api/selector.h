@@ -21,5 +21,7 @@ bool selector_match(const struct selector *s, const struct object *o); /* NULL: 
 /* When the selector demands key=value (or metadata.name=value) exactly, that value: the
  * watch hub indexes on it. NULL otherwise. */
 const char *selector_requires(const struct selector *s, const char *key);
+/* The first key=value that is demanded exactly: the value, and its key. NULL: none. */
+const char *selector_exact(const struct selector *s, const char **ret_key);
 
 #endif
