@@ -14,6 +14,7 @@
 
 struct http_conn_state {
     struct http_server *server;
+    struct http_shard *shard;
     struct MHD_Connection *mhd;
     int fd;
     bool is_unix;
@@ -73,24 +74,37 @@ struct http_request {
     char raw[]; /* request target as sent, NUL, then the bytes of path */
 };
 
+/* One MHD daemon with some of the connections (http_shard.c). */
+struct http_shard {
+    struct http_server *server;
+    struct MHD_Daemon *daemon;
+    struct loop_io *mhd_io;
+    struct loop_timer *run_timer;
+    size_t n_conns, n_added; /* n_added: those that it will see in its next run */
+    bool lean;               /* small pools, for watches */
+    bool in_run;
+    bool resuming;                    /* on the server's list of that name */
+    TAILQ_HEAD(, http_request) batch; /* to be resumed together */
+    TAILQ_ENTRY(http_shard) link, resuming_link;
+};
+TAILQ_HEAD(http_shards, http_shard);
+
 struct http_server {
     struct loop *loop;
     struct http_server_opts opts;
     char *unix_path, *cert, *key, *client_ca, *name;
-    struct MHD_Daemon *daemon;
+    struct http_shards shards, resuming;
     int listen_fd;
     uint16_t port;
     dev_t unix_dev; /* identity of our socket file */
     ino_t unix_ino;
-    struct loop_io *accept_io, *mhd_io;
-    struct loop_timer *accept_timer, *run_timer, *resume_timer;
+    struct loop_io *accept_io;
+    struct loop_timer *accept_timer, *resume_timer;
     struct loop_hook *hook;
-    bool closing, accept_paused, in_run;
-    size_t n_conns, n_suspended;
-    int64_t last_resume_ns;
+    bool closing, accept_paused;
+    size_t n_conns;
     LIST_HEAD(, http_conn_state) conns;
     TAILQ_HEAD(, http_conn_state) leaving;
-    TAILQ_HEAD(, http_request) batch; /* to be resumed together */
 };
 
 /* http_listen.c */
@@ -100,9 +114,32 @@ void http_listen_close(struct http_server *s);
 void http_listen_unpause(struct http_server *s);
 
 /* http_server.c */
-void http_server_run(struct http_server *s);
 void http_suspend(struct http_request *r);
+/* MHD's callbacks; cls: the shard. */
+void http_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
+                        enum MHD_ConnectionNotificationCode code);
+void *http_on_target(void *cls, const char *target, struct MHD_Connection *mhd);
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+                                const char *method, const char *version, const char *data,
+                                size_t *size, void **context);
+void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
+                       enum MHD_RequestTerminationCode code);
+
+/* http_shard.c */
+int http_shard_new(struct http_server *s, bool lean, struct error *e) WARN_UNUSED;
+/* Its connections must be finished. */
+void http_shard_free(struct http_shard *sh);
+/* Hands an accepted descriptor to a shard with room; it is closed when that fails. */
+bool http_shard_add(struct http_server *s, bool lean, int fd, const struct sockaddr *sa,
+                    socklen_t len);
+/* Lets the shards see what was added. */
+void http_shards_run_added(struct http_server *s);
+void http_shards_run(struct http_server *s);
 void http_resume_later(struct http_request *r);
+/* It is over: it will not be resumed. */
+void http_resume_never(struct http_request *r);
+/* Resumes what was asked for, `most` at a time; what is left comes in the next turn. */
+void http_resume_some(struct http_server *s, size_t most);
 
 /* http_request.c */
 struct http_request *http_request_new(struct http_conn_state *c, const char *target);

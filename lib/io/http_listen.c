@@ -226,7 +226,7 @@ accept_one(struct http_server *s)
     if (fd < 0) /* none left, or one that went away in the queue */
         return errno == ECONNABORTED || errno == EINTR;
     set_options(s, fd);
-    if (MHD_add_connection(s->daemon, fd, (struct sockaddr *)&sa, len) != MHD_YES)
+    if (!http_shard_add(s, false, fd, (struct sockaddr *)&sa, len))
         log_warn_rl("connection refused", "server=%s connections=%zu", s->name,
                     s->n_conns);
     return true;
@@ -245,7 +245,7 @@ on_accept(void *arg, int fd, uint32_t events)
     while (n < most && s->n_conns + n < s->opts.max_connections && accept_one(s))
         n++;
     if (n > 0)
-        http_server_run(s);
+        http_shards_run_added(s);
     /* A handler that was just called may have stopped the listening. */
     if (s->accept_io != NULL && s->n_conns >= s->opts.max_connections &&
         !s->accept_paused) {

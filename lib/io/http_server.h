@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * HTTP/1.1 server on libmicrohttpd, nested in a loop (external epoll, MHD_run only, never
- * an internal thread; resumes collected and run at most once per millisecond; departed
- * clients of suspended connections noticed through EPOLLRDHUP)..
+ * an internal thread; daemons of at most 127 connections, so that no run takes long;
+ * resumes collected per turn; departed clients of suspended connections noticed through
+ * EPOLLRDHUP).
+ *
+ * Cost: a connection that waits 15 KB (its pool's touched pages and 4 KB of state), with
+ * TLS 10 KB more; waking a stream about 8 us, nearly all of it send().
  *
  * Life of a request: the handler is called on the loop once the whole body (bounded) has
  * arrived. The request object lives until its response is complete or the client is gone;
