@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from conftest import Server, private_dir, run_object, wait_until
+from test_server import small_disk  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -251,4 +252,41 @@ def test_wrong_options_are_refused(workdir):
     with pytest.raises(AssertionError, match="history-age"):
         s.start(20)
     if s.process.poll() is None:
+        s.stop()
+
+
+def test_large_objects_have_history_too(quiet):
+    """Computed on the pool, not on the loop."""
+    def config(char):
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"},
+                "data": {"k": char * 300_000}}
+    quiet.apply(config("a"))
+    quiet.apply(config("b"))
+    quiet.drover("delete", "configmap/large")
+    past = json.loads(quiet.drover("history", "configmap/large", "-o", "json").stdout)
+    assert [g["object"]["data"]["k"][0] for g in past] == ["a", "b"]
+    assert past[1]["deleted"]
+
+
+def test_on_a_full_disk_things_can_be_deleted(small_disk):
+    s = Server(small_disk / "state", args=["--no-runner"]).start()
+    try:
+        with open(small_disk / "filler", "wb") as f:
+            try:
+                while True:
+                    f.write(b"\0" * 65536)
+                    f.flush()
+            except OSError:
+                pass
+        n = 0
+        while n < 60 and s.apply({"apiVersion": "v1", "kind": "ConfigMap",
+                                  "metadata": {"name": f"x{n}"},
+                                  "data": {"a": "y" * 900_000}}, check=False).returncode == 0:
+            n += 1
+        assert 0 < n < 60
+        for i in range(n):
+            s.drover("delete", f"configmap/x{i}")
+            assert s.drover("get", f"configmap/x{i}", check=False).returncode == 3
+        assert b"a generation was not kept" in s.log.read_bytes()
+    finally:
         s.stop()
