@@ -61,13 +61,13 @@ choose(struct diff *d, const struct past *p, const struct generation **ret_from,
 
     if ((d->from != NULL && past_number("from", d->from, &from, e) < 0) ||
         (d->to != NULL && past_number("to", d->to, &to, e) < 0))
-        return -(int)e->code;
+        return -ERR_BAD_REQUEST;
     *ret_to = &all[n - 1];
     if (to > 0 && (*ret_to = past_find(p, to, e)) == NULL)
-        return -(int)e->code;
+        return -ERR_NOT_FOUND;
     if (from > 0) {
         *ret_from = past_find(p, from, e);
-        return *ret_from == NULL ? -(int)e->code : 0;
+        return *ret_from == NULL ? -ERR_NOT_FOUND : 0;
     }
     if (*ret_to == all)
         return error_set(e, ERR_NOT_FOUND, "no generation before %lld is kept",
@@ -87,11 +87,11 @@ diff_generations(struct diff *d, const struct named_resource *r, const char *nam
         return -(int)e->code;
     const json_t *before = NULL, *after = NULL;
     int rc = choose(d, &p, &from, &to, e);
-    if (rc == 0)
+    if (rc == 0 && from != NULL)
         rc = past_open(&d->s, r, &p, from, &before, e);
-    if (rc == 0)
+    if (rc == 0 && to != NULL)
         rc = past_open(&d->s, r, &p, to, &after, e);
-    if (rc == 0) {
+    if (rc == 0 && from != NULL && to != NULL) {
         autofree char *a = title(r, name, from);
         autofree char *b = title(r, name, to);
         print_diff(d, before, after, is_secret(r), a, b);
@@ -166,6 +166,23 @@ diff_files(struct diff *d)
 
 /* --- the command line --- */
 
+static const char **
+text_option(struct diff *d, int c)
+{
+    switch (c) {
+    case 'a':
+        return &d->from;
+    case 'b':
+        return &d->to;
+    case 'u':
+        return &d->uid;
+    case 'm':
+        return &d->manager;
+    default:
+        return NULL;
+    }
+}
+
 static int
 parse(struct diff *d, int argc, char **argv)
 {
@@ -183,11 +200,7 @@ parse(struct diff *d, int argc, char **argv)
     int c;
 
     while ((c = getopt_long(argc, argv, SESSION_SHORT "f:", longs, NULL)) != -1) {
-        const char **text = c == 'a'   ? &d->from
-                            : c == 'b' ? &d->to
-                            : c == 'u' ? &d->uid
-                            : c == 'm' ? &d->manager
-                                       : NULL;
+        const char **text = text_option(d, c);
         if (session_option(&d->s, c, optarg))
             continue;
         if (text != NULL) {
@@ -226,7 +239,7 @@ run(int argc, char **argv)
         rc = session_open(&d.s, &e);
     if (code == 0 && rc == 0 && d.given)
         code = diff_files(&d);
-    else if (code == 0 && rc == 0)
+    else if (code == 0 && rc == 0 && r != NULL)
         rc = diff_generations(&d, r, name, &e);
     manifests_done(&d.files);
     session_close(&d.s);

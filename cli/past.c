@@ -177,10 +177,11 @@ guess_author(struct generation *g, const json_t *live)
 static void
 add_live(struct past *p)
 {
-    const struct generation *last =
-        p->all.len == 0 ? NULL : &p->all.items[p->all.len - 1];
+    const struct generation *last = NULL;
     struct generation g = {.user = "", .manager = "", .changed = "", .revision = ""};
 
+    vec_foreach (each, &p->all)
+        last = each;
     g.number = js_int(p->live, "metadata.generation", 0);
     if (g.number == 0) /* a kind without generations: counted */
         g.number = last == NULL ? 1 : last->number + 1;
@@ -195,6 +196,7 @@ add_live(struct past *p)
     } else {
         guess_author(&g, p->live);
     }
+    bug_if(p->all.items == NULL); /* past_load has made room */
     vec_push(&p->all, g);
 }
 
@@ -214,9 +216,10 @@ past_load(struct session *s, const struct named_resource *r, const char *name,
     p.uid = uid != NULL      ? uid
             : p.live != NULL ? js(p.live, "metadata.uid")
                              : latest_uid(p.list);
+    vec_reserve(&p.all, json_array_size(json_object_get(p.list, "items")) + 1);
     if (p.uid != NULL)
         add_revisions(&p);
-    if (p.live != NULL && streq(js(p.live, "metadata.uid"), p.uid)) {
+    if (p.live != NULL && p.uid != NULL && streq(js(p.live, "metadata.uid"), p.uid)) {
         p.declared = past_declared(p.live);
         add_live(&p);
     }

@@ -27,9 +27,9 @@ choose(struct restore *x, const struct named_resource *r, const char *name,
     if (x->to == NULL)
         return 0;
     if (past_number("to", x->to, &to, e) < 0)
-        return -(int)e->code;
+        return -ERR_BAD_REQUEST;
     *ret = past_find(p, to, e);
-    return *ret == NULL ? -(int)e->code : 0;
+    return *ret == NULL ? -ERR_NOT_FOUND : 0;
 }
 
 static int
@@ -56,9 +56,9 @@ restore(struct restore *x, const struct named_resource *r, const char *name,
     if (past_load(&x->s, r, name, x->uid, &p, e) < 0)
         return -(int)e->code;
     int rc = choose(x, r, name, &p, &g, e);
-    if (rc == 0)
+    if (rc == 0 && g != NULL)
         rc = post(x, r, g, &body, e);
-    if (rc == 0) {
+    if (rc == 0 && g != NULL) {
         json_t *made = json_loadb(body.ptr, body.len, 0, NULL);
         printf("%s/%s restored from generation %lld of %s%s; its uid is %s\n",
                r->singular, name, (long long)g->number, p.uid,

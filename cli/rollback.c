@@ -127,7 +127,7 @@ roll_back(struct rollback *b, const struct named_resource *r, const char *name,
     int rc = 0;
 
     if (b->to != NULL && past_number("to", b->to, &to, e) < 0)
-        return -(int)e->code;
+        return -ERR_BAD_REQUEST;
     if (past_load(&b->s, r, name, NULL, &p, e) < 0)
         return -(int)e->code;
     if (p.live == NULL)
@@ -135,13 +135,13 @@ roll_back(struct rollback *b, const struct named_resource *r, const char *name,
                        "%s/%s was deleted; drover restore brings it back", r->singular,
                        name);
     else if (to > 0)
-        rc = (g = past_find(&p, to, e)) == NULL ? -(int)e->code : 0;
+        rc = (g = past_find(&p, to, e)) == NULL ? -ERR_NOT_FOUND : 0;
     else if (p.all.len < 2)
         rc = error_set(e, ERR_NOT_FOUND, "%s/%s has no earlier generation", r->singular,
                        name);
     else
         g = &p.all.items[p.all.len - 2];
-    if (rc == 0)
+    if (rc == 0 && g != NULL)
         rc = write_back(b, r, name, &p, g, e);
     past_done(&p);
     return rc;

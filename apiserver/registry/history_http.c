@@ -163,7 +163,7 @@ restore(struct api_call *c)
 
     problem_init(&p, c->route.kind, c->route.name);
     int rc = prepare(c, revision, &w, &body, &p);
-    if (rc < 0) {
+    if (rc < 0 || w.kind == NULL) {
         call_problem(c, &p);
     } else if (!may_create(c, w.kind, &reason)) {
         c->verb = "create";

@@ -127,11 +127,11 @@ walk_arrays(struct walk *w, struct span a, struct span b, unsigned depth)
 static void
 walk_values(struct walk *w, struct span a, struct span b, unsigned depth)
 {
-    if (a.len == 0 || b.len == 0 || a.ptr[0] != b.ptr[0] || depth >= DEPTH_MAX)
-        report(w);
-    else if (a.ptr[0] == '{')
+    bool alike = a.len > 0 && b.len > 0 && a.ptr[0] == b.ptr[0] && depth < DEPTH_MAX;
+
+    if (alike && a.ptr[0] == '{')
         walk_objects(w, a, b, depth);
-    else if (a.ptr[0] == '[')
+    else if (alike && a.ptr[0] == '[')
         walk_arrays(w, a, b, depth);
     else
         report(w);
