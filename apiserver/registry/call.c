@@ -286,7 +286,10 @@ run_resource(struct api_call *c)
     }
     if (history_serve(c))
         return;
-    bool status = streq(r->sub, "status") && r->kind != NULL && r->kind->has_status;
+    bool finalize = streq(r->sub, "finalize") && r->kind != NULL &&
+                    streq(r->kind->resource, "namespaces");
+    bool status =
+        finalize || (streq(r->sub, "status") && r->kind != NULL && r->kind->has_status);
     bool ns_wrong = r->kind != NULL && *r->ns != '\0' && !r->kind->namespaced;
     if (r->kind == NULL || ns_wrong || (*r->sub != '\0' && !status)) {
         call_error(c, ERR_NOT_FOUND, "the server could not find the requested resource");
@@ -305,7 +308,8 @@ run_resource(struct api_call *c)
                    verb.name, r->kind->resource);
         return;
     }
-    if (status && (verb.run == verb_delete || verb.run == verb_list)) {
+    if ((finalize && !streq(verb.name, "update")) ||
+        (status && (verb.run == verb_delete || verb.run == verb_list))) {
         call_error(c, ERR_UNSUPPORTED,
                    "the server does not allow this method on the requested resource");
         return;

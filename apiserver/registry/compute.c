@@ -83,8 +83,8 @@ tracks_managers(const struct compute *c)
 {
     const struct compute_in *in = c->in;
 
-    if (in->type == WRITE_APPLY)
-        return false; /* managed_apply has done it */
+    if (in->type == WRITE_APPLY || streq(in->sub, "finalize"))
+        return false; /* managed_apply has done it; the other says nothing of wishes */
     if (!in->kind->managed_on_apply)
         return true;
     return in->live != NULL && (c->live_doc.meta.managed_fields.len > 0 ||
@@ -147,10 +147,22 @@ track_managers(struct compute *c, struct str *bytes)
     return 0;
 }
 
+/* A deleted object that nothing holds any more. A Namespace is held by its spec too. */
+static bool
+is_released(const struct compute *c)
+{
+    struct span spec = doc_get(&c->doc, "spec"), held;
+
+    if (c->doc.meta.deleted.len == 0 || c->doc.meta.finalizers.len > 2)
+        return false;
+    return !streq(c->in->kind->resource, "namespaces") || spec.len == 0 ||
+           !jscan_member(spec, "finalizers", &held) || held.len <= 2;
+}
+
 static bool
 is_noop(const struct compute *c)
 {
-    if (c->in->live == NULL || !same_but_managed(c))
+    if (c->in->live == NULL || !same_but_managed(c) || is_released(c))
         return false;
     if (c->in->type == WRITE_APPLY)
         return !c->apply_changed ||
@@ -201,9 +213,7 @@ finish(struct compute *c)
         return rc;
     c->out->changed = true;
     c->out->created = c->in->live == NULL;
-    c->out->gone = c->out->obj->facts.deleting_s != 0 &&
-                   c->out->obj->facts.n_finalizers == 0 &&
-                   !streq(c->in->kind->resource, "namespaces");
+    c->out->gone = is_released(c);
     return 0;
 }
 

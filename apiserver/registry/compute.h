@@ -44,7 +44,13 @@ struct compute_out {
 /* out must be zero with an initialised problem. */
 int compute_write(const struct compute_in *in, struct compute_out *out);
 
-enum delete_policy { DELETE_BACKGROUND, DELETE_FOREGROUND, DELETE_ORPHAN };
+/* DELETE_DEFAULT: not asked for; what an earlier deletion asked for stays. */
+enum delete_policy {
+    DELETE_BACKGROUND,
+    DELETE_FOREGROUND,
+    DELETE_ORPHAN,
+    DELETE_DEFAULT,
+};
 struct delete_options {
     enum delete_policy policy;
     char uid[64], rv[24]; /* preconditions, or "" */

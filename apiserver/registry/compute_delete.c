@@ -11,7 +11,9 @@ static const char *const gc_finalizers[] = {"\"foregroundDeletion\"", "\"orphan\
 static int
 parse_policy(const char *text, struct delete_options *o, struct problem *p)
 {
-    if (text == NULL || streq(text, "Background") || *text == '\0')
+    if (text == NULL || *text == '\0')
+        o->policy = DELETE_DEFAULT;
+    else if (streq(text, "Background"))
         o->policy = DELETE_BACKGROUND;
     else if (streq(text, "Foreground"))
         o->policy = DELETE_FOREGROUND;
@@ -164,12 +166,13 @@ final_list(struct span old, enum delete_policy policy, struct str *out)
 
     str_addc(out, '[');
     while (old.len > 0 && jscan_next_item(old, &cursor, &item)) {
-        if (span_eq(item, gc_finalizers[0]) || span_eq(item, gc_finalizers[1]))
+        if (policy != DELETE_DEFAULT &&
+            (span_eq(item, gc_finalizers[0]) || span_eq(item, gc_finalizers[1])))
             continue;
         jput_item(out);
         str_add(out, item.ptr, item.len);
     }
-    if (policy != DELETE_BACKGROUND) {
+    if (policy == DELETE_FOREGROUND || policy == DELETE_ORPHAN) {
         jput_item(out);
         str_adds(out, gc_finalizers[policy == DELETE_ORPHAN ? 1 : 0]);
     }

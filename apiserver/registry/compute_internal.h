@@ -30,6 +30,9 @@ void meta_check_maps(struct compute *c);
 /* kind_rules.c: what schemas cannot say about built-in kinds. */
 int kind_rules_apply(struct compute *c);
 /* rbac_rules.c */
+/* secret_rules.c */
+int secret_rules(struct compute *c);
+int configmap_rules(struct compute *c);
 int role_rules(struct compute *c);
 int binding_rules(struct compute *c);
 

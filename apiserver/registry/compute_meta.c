@@ -167,6 +167,11 @@ compute_meta_update(struct compute *c)
 
     if ((rc = check_scope(c)) < 0 || (rc = check_preconditions(c)) < 0)
         return rc;
+    if (streq(in->sub, "finalize")) { /* of a Namespace: nothing but its finalizers */
+        struct span spec = doc_get(&c->doc, "spec");
+        c->doc = c->live_doc;
+        return doc_set(&c->doc, "spec", spec, &p->e);
+    }
     if (*in->sub != '\0') { /* status: everything else stays */
         struct span status = doc_get(&c->doc, "status");
         struct span managed = m->managed_fields;

@@ -257,9 +257,20 @@ check_config(struct compute *c, json_t *config)
     if (json_array_size(json_object_get(meta, "managedFields")) > 0)
         return problem_set(p, ERR_BAD_REQUEST, "metadata.managedFields must be nil");
     json_object_del(meta, "managedFields");
-    if (json_object_get(meta, "name") == NULL)
+    const char *name = member_text(meta, "name"), *ns = member_text(meta, "namespace");
+    if (*name != '\0' && !streq(name, in->name))
+        return problem_set(p, ERR_BAD_REQUEST,
+                           "the name of the object (%.253s) does not match the name on "
+                           "the URL (%s)",
+                           name, in->name);
+    if (*ns != '\0' && !streq(ns, in->ns))
+        return problem_set(p, ERR_BAD_REQUEST,
+                           "the namespace of the object (%.253s) does not match the "
+                           "namespace on the request (%s)",
+                           ns, in->ns);
+    if (*name == '\0')
         json_object_set_new(meta, "name", json_string(in->name));
-    if (k->namespaced && json_object_get(meta, "namespace") == NULL)
+    if (k->namespaced && *ns == '\0')
         json_object_set_new(meta, "namespace", json_string(in->ns));
     return 0;
 }
@@ -337,6 +348,11 @@ config_preconditions(struct compute *c, const json_t *config)
             return problem_not_found(p);
         return 0;
     }
+    if (*uid != '\0' && !streq(uid, live->uid))
+        return problem_set(p, ERR_CONFLICT,
+                           "Operation cannot be fulfilled on %s \"%s\": Precondition "
+                           "failed: UID in precondition: %.60s, UID in object meta: %s",
+                           c->in->kind->resource, p->name, uid, live->uid);
     if (*rv != '\0' && strtoull(rv, NULL, 10) != live->revision)
         return problem_modified(p);
     return 0;

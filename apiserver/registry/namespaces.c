@@ -5,8 +5,9 @@
  */
 #include <stdlib.h>
 
+#include "api/jtok.h"
 #include "apiserver/registry/loops.h"
-#include "base/clock.h"
+#include "apiserver/registry/namespace_status.h"
 #include "base/log.h"
 
 LOG_MODULE(namespaces);
@@ -14,7 +15,8 @@ LOG_MODULE(namespaces);
 enum { SLICE = 200, RETRY_MS = 1000 };
 
 struct termination {
-    bool again; /* something in it changed while it was looked at */
+    bool again;        /* something in it changed while it was looked at */
+    char failure[480]; /* of a deletion in it, since it was last looked at */
 };
 struct namespaces_loop {
     struct api_server *s;
@@ -44,68 +46,148 @@ namespace_check(const struct api_server *s, const char *ns, struct problem *p)
         p->kind->resource, p->name, ns);
 }
 
+/* A deletion in a terminating namespace. */
+struct deletion {
+    struct namespaces_loop *n;
+    char ns[];
+};
+
 static void
 on_deleted(void *arg, const struct write_result *r)
 {
-    UNUSED(arg);
-    if (r->obj == NULL && r->problem->e.code != ERR_NOT_FOUND)
-        log_warn_rl("delete failed", "error=\"%s\"", r->problem->e.msg);
-}
+    autofree struct deletion *d = arg;
 
-/* Asks for the deletion of up to SLICE objects of the kind; true when there are any. */
-static bool
-empty_kind(struct namespaces_loop *n, const struct kind *k, const char *ns)
-{
-    struct store_list *list = store_list(n->s->store, k->resource, ns, NULL);
-    const struct object *o;
-    bool any = false;
-    size_t asked = 0;
-
-    while (asked < SLICE && (o = store_list_next(list)) != NULL) {
-        any = true;
-        if (o->facts.deleting_s != 0)
-            continue;
-        struct delete_req d = {.kind = k, .ns = o->ns, .name = o->name, .internal = true};
-        registry_delete(n->s, &d, on_deleted, NULL);
-        asked++;
-    }
-    store_list_free(list);
-    return any;
+    if (r->obj != NULL || r->problem->e.code == ERR_NOT_FOUND)
+        return;
+    log_warn_rl("delete failed", "error=\"%s\"", r->problem->e.msg);
+    /* The loops are gone before the last answers come. */
+    if (d->n->s->namespaces != d->n)
+        return;
+    struct termination *t = map_get(d->n->terminating, d->ns);
+    if (t != NULL)
+        snprintf(t->failure, sizeof(t->failure), "%s", r->problem->e.msg);
 }
 
 static void
-remove_namespace(struct namespaces_loop *n, const char *name)
+count_finalizers(const struct object *o, struct namespace_remains *left)
 {
-    const struct kind *k = kinds_by_resource(n->s->kinds, "namespaces");
-    struct store_key key = {"namespaces", "", name};
-    struct object *live = store_peek(n->s->store, &key);
-    struct error e = ERROR_INIT;
+    const char *cursor = NULL;
+    struct span list, raw;
 
-    if (live == NULL || live->facts.deleting_s == 0 || live->facts.n_finalizers > 0)
+    if (o->facts.n_finalizers == 0 || !object_path(o, "metadata.finalizers", &list))
         return;
-    if (registry_replace(n->s, k, live, NULL, true, &e) < 0)
-        log_warn("cannot remove namespace", "name=%s error=\"%s\"", name, e.msg);
-    else
-        log_info("namespace removed", "name=%s", name);
+    while (jscan_next_item(list, &cursor, &raw))
+        namespace_tally_add(&left->finalizers, raw.ptr + 1, raw.len - 2, 1);
 }
 
-/* One look at a terminating namespace. True when it is empty. */
-static bool
-work(struct namespaces_loop *n, const char *name)
+/* Asks for the deletion of up to SLICE objects of the kind, and counts what is there. */
+static void
+empty_kind(struct namespaces_loop *n, const struct kind *k, const char *ns,
+           struct namespace_remains *left)
 {
-    bool any = false;
+    struct store_list *list = store_list(n->s->store, k->resource, ns, NULL);
+    size_t there = store_list_remaining(list), asked = 0;
+    const struct object *o;
 
+    if (there > 0)
+        namespace_tally_add(&left->resources, k->resource, strlen(k->resource), there);
+    while (asked < SLICE && (o = store_list_next(list)) != NULL) {
+        count_finalizers(o, left);
+        if (o->facts.deleting_s != 0)
+            continue;
+        struct delete_req d = {.kind = k, .ns = o->ns, .name = o->name, .internal = true};
+        size_t size = sizeof(struct deletion) + strlen(ns) + 1;
+        struct deletion *deletion = xmalloc(size);
+        deletion->n = n;
+        memcpy(deletion->ns, ns, strlen(ns) + 1);
+        registry_delete(n->s, &d, on_deleted, deletion);
+        asked++;
+    }
+    store_list_free(list);
+}
+
+static void
+on_written(void *arg, const struct write_result *r)
+{
+    UNUSED(arg);
+    if (r->obj == NULL && r->problem->e.code != ERR_NOT_FOUND)
+        log_warn_rl("cannot write a terminating namespace", "error=\"%s\"",
+                    r->problem->e.msg);
+    else if (r->gone)
+        log_info("namespace removed", "name=%s", r->obj->name);
+}
+
+static void
+write_part(struct namespaces_loop *n, const char *name, const char *sub,
+           const struct str *patch)
+{
+    struct write_req w = {.kind = kinds_by_resource(n->s->kinds, "namespaces"),
+                          .type = WRITE_MERGE,
+                          .ns = "",
+                          .name = name,
+                          .sub = sub,
+                          .body = {patch->ptr, patch->len},
+                          .internal = true};
+
+    snprintf(w.opt.manager, sizeof(w.opt.manager), "drover-apiserver");
+    registry_write(n->s, &w, on_written, NULL);
+}
+
+/* Nothing is in it any more: the server's own finalizer goes. With the last one of spec
+ * and of metadata the namespace goes too. */
+static void
+finalize(struct namespaces_loop *n, const struct object *live)
+{
+    auto_str patch = STR_INIT(16 * 1024);
+    const char *cursor = NULL;
+    struct span list, raw;
+
+    str_adds(&patch, "{\"spec\":{\"finalizers\":[");
+    while (object_path(live, "spec.finalizers", &list) &&
+           jscan_next_item(list, &cursor, &raw)) {
+        if (span_eq(raw, "\"kubernetes\""))
+            continue;
+        jput_item(&patch);
+        str_add(&patch, raw.ptr, raw.len);
+    }
+    str_adds(&patch, "]}}");
+    write_part(n, live->name, "finalize", &patch);
+}
+
+static void
+tell(struct namespaces_loop *n, const struct object *live, struct namespace_remains *left)
+{
+    auto_str patch = STR_INIT(64 * 1024);
+
+    namespace_status_patch(live, left, &patch);
+    write_part(n, live->name, "status", &patch);
+}
+
+/* One look at a terminating namespace. */
+static void
+work(struct namespaces_loop *n, const char *name, struct termination *t)
+{
+    struct store_key key = {"namespaces", "", name};
+    struct object *live = store_peek(n->s->store, &key);
+    struct namespace_remains left = {0};
+
+    if (live == NULL || live->facts.deleting_s == 0)
+        return;
+    auto_object *held = object_ref(live);
+    memcpy(left.failure, t->failure, sizeof(left.failure));
+    t->failure[0] = '\0';
     for (size_t i = 0; i < kinds_len(n->s->kinds); i++) {
         const struct kind *k = kinds_at(n->s->kinds, i)->kind;
         /* What was in it can be restored for as long as history is kept. */
-        if (streq(k->resource, HISTORY_RESOURCE))
-            continue;
-        if (k->namespaced && empty_kind(n, k, name))
-            any = true;
+        if (k->namespaced && !streq(k->resource, HISTORY_RESOURCE))
+            empty_kind(n, k, name, &left);
     }
-    if (!any)
-        remove_namespace(n, name);
-    return !any;
+    if (left.resources.list.len > 0)
+        tell(n, held, &left);
+    else
+        finalize(n, held);
+    namespace_tally_done(&left.resources);
+    namespace_tally_done(&left.finalizers);
 }
 
 /* Objects with finalizers take their time, and deletions may fail: look again. */
@@ -121,7 +203,7 @@ on_timer(void *arg)
         struct termination *t = value;
         if (t->again) {
             t->again = false;
-            work(n, name);
+            work(n, name, t);
         }
     }
 }

@@ -247,9 +247,20 @@ selector_parse_labels(const char *text, struct selector **ret, struct error *e)
     return 0;
 }
 
+/* Labels of the field's own that are no paths: "source" of an Event. */
+static const char *
+path_of(const struct kind *k, const char *key)
+{
+    bool event = k != NULL && streq(k->resource, "events");
+
+    return event && streq(key, "source") ? "source.component" : key;
+}
+
 static int
 find_field(const struct kind *k, struct requirement *r, struct error *e)
 {
+    const char *path = path_of(k, r->key);
+
     if (streq(r->key, "metadata.name")) {
         r->source = FROM_NAME;
         return 0;
@@ -260,7 +271,7 @@ find_field(const struct kind *k, struct requirement *r, struct error *e)
     }
     r->source = FROM_FIELD;
     for (r->field = 0; k != NULL && r->field < k->n_selectable; r->field++)
-        if (streq(k->selectable[r->field], r->key))
+        if (streq(k->selectable[r->field], path))
             return 0;
     return error_set(e, ERR_BAD_REQUEST, "field label not supported: %.200s", r->key);
 }
