@@ -3,16 +3,15 @@
  * list: one consistent snapshot, collected in slices (references only), then written by
  * the content reader: JSON with its exact length, Tables and metadata lists as a stream.
  */
-#include <jansson.h>
 #include <stdlib.h>
 
 #include "api/jtok.h"
 #include "api/selector.h"
+#include "apiserver/registry/list_token.h"
 #include "apiserver/registry/server_internal.h"
 #include "base/clock.h"
-#include "base/id.h"
 
-enum { SLICE = 2000, POSITION_MAX = 520, TOKEN_MAX = 2048 };
+enum { SLICE = 2000 };
 
 /* The items of one answer and how far they have been written. */
 struct list_body {
@@ -35,10 +34,10 @@ struct list_op {
     struct selector *labels, *fields;
     struct store_list *whole; /* with a limit: the list at its beginning */
     struct store_list *list;
-    const struct object *last;   /* seen; lives as long as list */
-    char *cont;                  /* the token of the page before; NULL: first page */
-    char *scope;                 /* for snapshots: resource and namespace */
-    char position[POSITION_MAX]; /* "ns/name" of the last object seen */
+    const struct object *last;        /* seen; lives as long as list */
+    char *cont;                       /* the token of the page before; NULL: first page */
+    char *scope;                      /* for snapshots: resource and namespace */
+    char position[LIST_POSITION_MAX]; /* "ns/name" of the last object seen */
     uint64_t revision;
     struct list_body *body;
 };
@@ -69,50 +68,6 @@ op_free(struct list_op *op)
     free(op->cont);
     free(op->scope);
     free(op);
-}
-
-/* --- continue tokens
- * --------------------------------------------------------------------- */
-
-static void
-token_write(int64_t revision, const char *position, struct str *out)
-{
-    auto_str json = STR_INIT(TOKEN_MAX);
-
-    str_addf(&json,
-             "{\"v\":\"meta.k8s.io/v1\",\"rv\":%lld,\"start\":", (long long)revision);
-    jput_stringz(&json, position);
-    str_truncate(&json, json.len - 1);
-    str_adds(&json, "\\u0000\"}");
-    id_base64url(json.ptr, json.len, out);
-}
-
-static int
-token_read(const char *token, int64_t *ret_revision, char position[POSITION_MAX],
-           struct problem *p)
-{
-    auto_str json = STR_INIT(TOKEN_MAX);
-    struct error e = ERROR_INIT;
-    int rc = -1;
-
-    if (id_base64_decode(token, strlen(token), true, &json, &e) == 0) {
-        json_t *t = json_loadb(json.ptr, json.len, JSON_ALLOW_NUL, NULL);
-        const json_t *rv = json_object_get(t, "rv");
-        const char *start = json_string_value(json_object_get(t, "start"));
-        if (json_is_integer(rv) && start != NULL && strlen(start) < POSITION_MAX &&
-            strchr(start, '/') != NULL) {
-            *ret_revision = json_integer_value(rv);
-            snprintf(position, POSITION_MAX, "%s", start);
-            rc = 0;
-        }
-        json_decref(t);
-    }
-    if (rc < 0)
-        return problem_set(p, ERR_BAD_REQUEST,
-                           "continue key is not valid: \"%.60s\" was not made by this "
-                           "server",
-                           token);
-    return 0;
 }
 
 /* --- writing
@@ -180,7 +135,7 @@ metadata_of(struct list_op *op, struct str *out)
     if (op->o.limit == 0 || remaining == 0)
         return;
     str_adds(out, ",\"continue\":\"");
-    token_write((int64_t)op->revision, op->position, out);
+    list_token_write((int64_t)op->revision, op->position, out);
     str_addc(out, '"');
     if (op->labels == NULL && op->fields == NULL)
         str_addf(out, ",\"remainingItemCount\":%zu", remaining);
@@ -190,7 +145,7 @@ static void
 frame(struct list_op *op, struct list_body *b)
 {
     const struct kind *k = op->call->route.kind;
-    auto_str metadata = STR_INIT(TOKEN_MAX * 2);
+    auto_str metadata = STR_INIT(LIST_TOKEN_MAX * 2);
 
     metadata_of(op, &metadata);
     b->form = op->accept.form == ACCEPT_PARTIAL_LIST ? ACCEPT_PARTIAL : op->accept.form;
@@ -280,9 +235,9 @@ collect(void *arg)
 static int
 expired(struct list_op *op, struct problem *p)
 {
-    auto_str token = STR_INIT(TOKEN_MAX);
+    auto_str token = STR_INIT(LIST_TOKEN_MAX);
 
-    token_write(-1, op->position, &token);
+    list_token_write(-1, op->position, &token);
     p->cont = str_detach(&token);
     return problem_set(
         p, ERR_EXPIRED,
@@ -318,7 +273,7 @@ continue_list(struct list_op *op, struct problem *p)
 {
     int64_t revision = -1;
 
-    int rc = token_read(op->cont, &revision, op->position, p);
+    int rc = list_token_read(op->cont, &revision, op->position, p);
     if (rc < 0)
         return rc;
     /* A negative one goes on at the latest state, in the answer to an expired one. */

@@ -1,4 +1,4 @@
-foreach(name request strategic)
+foreach(name request strategic query)
   drover_fuzz(${name}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/fuzz_${name}.c
     DEPS apiserver_core)
