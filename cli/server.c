@@ -39,7 +39,7 @@ enum {
 struct server {
     const char *listen, *streams_listen, *log_level, *fake_gpus;
     const char *history_count, *history_age, *history_size;
-    bool no_runner;
+    bool no_runner, no_mirror;
     char *dir;    /* absolute */
     char *bindir; /* where our sibling programs are */
     int lock_fd;
@@ -243,6 +243,8 @@ add_apiserver(struct server *s)
     arg_option(&a, "--history-age", s->history_age);
     arg_option(&a, "--history-size", s->history_size);
     arg_path(&a, "--control-socket", in_dir(s, "run/apiserver.ctl"));
+    if (s->no_mirror)
+        arg(&a, "--no-mirror");
     return add_part(s, "drover-apiserver", &a);
 }
 
@@ -534,6 +536,7 @@ run(int argc, char **argv)
         {"log-level", required_argument, NULL, 'v'},
         {"fake-gpus", required_argument, NULL, 'g'},
         {"no-runner", no_argument, NULL, 'R'},
+        {"no-mirror", no_argument, NULL, 'M'},
         {"history-count", required_argument, NULL, 'H'},
         {"history-age", required_argument, NULL, 'A'},
         {"history-size", required_argument, NULL, 'S'},
@@ -578,6 +581,9 @@ run(int argc, char **argv)
         case 'R':
             s.no_runner = true;
             break;
+        case 'M':
+            s.no_mirror = true;
+            break;
         case 'h':
             cli_usage(&verb_server);
             return 0;
@@ -607,6 +613,8 @@ const struct cli_verb verb_server = {
             "  --listen ADDRESS:PORT     of the API (default 127.0.0.1:6440)\n"
             "  --streams-listen A:P      of logs (default 127.0.0.1:6441)\n"
             "  --no-runner               do not run jobs on this machine\n"
+            "  --no-mirror               no files in <data-dir>/desired, and no edits "
+            "from there\n"
             "  --fake-gpus FILE          pretend to have the GPUs that FILE lists\n"
             "  --history-count N         earlier generations kept of an object (50; 0: "
             "none)\n"

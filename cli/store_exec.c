@@ -42,5 +42,7 @@ const struct store_verb store_verb_compact = {
     "compact", "forget old revisions and give their room back", store_exec};
 const struct store_verb store_verb_backup = {
     "backup", "save all objects at one revision, also of a running server", store_exec};
+const struct store_verb store_verb_rebuild = {
+    "rebuild", "make a new store from the files in desired/ alone", store_exec};
 const struct store_verb store_verb_restore = {
     "restore", "make an empty data directory from a backup", store_exec};

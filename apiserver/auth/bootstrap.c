@@ -88,7 +88,7 @@ static const struct boot_rule {
     {"system:drover:streams", "core", "events", "create patch update get"},
     {"system:drover:streams", "core", "namespaces", READ},
     {"system:files", "drover.dev", "*", ALL},
-    {"system:files", "core", "namespaces configmaps secrets", ALL},
+    {"system:files", "core", "namespaces configmaps secrets resourcequotas", ALL},
     {"system:files", "core", "events", "create patch update get"},
     {"system:files", "apiextensions.k8s.io", "customresourcedefinitions", ALL},
 };

@@ -43,7 +43,17 @@ struct control {
     struct loop_io *io;
     struct sessions sessions;
     size_t n;
+    void (*mirror)(void *arg, const char *command, struct str *out); /* NULL: none */
+    void *mirror_arg;
 };
+
+void
+control_set_mirror(struct control *c,
+                   void (*fn)(void *arg, const char *command, struct str *out), void *arg)
+{
+    c->mirror = fn;
+    c->mirror_arg = arg;
+}
 
 static void
 session_free(struct session *s)
@@ -123,8 +133,14 @@ run_command(struct control *c, const char *line, struct str *out)
         loop_dump(c->loop, out);
     else if (str_starts(line, "log "))
         str_adds(out, log_set_spec(line + 4) ? "ok\n" : "unknown level or module\n");
+    else if (str_starts(line, "mirror ") && c->mirror != NULL)
+        c->mirror(c->mirror_arg, line + strlen("mirror "), out);
+    else if (str_starts(line, "mirror "))
+        str_adds(out, "error: this server runs without the mirror (--no-mirror)\n");
     else if (out->len == 0)
-        str_adds(out, "commands: stats, loop, log SPEC, snapshot, compact REVISION\n");
+        str_adds(out,
+                 "commands: stats, loop, log SPEC, snapshot, compact REVISION, mirror "
+                 "COMMAND\n");
 }
 
 static void

@@ -3,7 +3,8 @@
  * The control socket: a unix socket, 0600, one command per connection and line, the
  * answer as text until the end. For operators and tests. Commands: help, stats, loop, log
  * SPEC; snapshot (answers the revision of the snapshot that is then on the disk), compact
- * REVISION (0: the current one). A failure is answered as "error: <text>".
+ * REVISION (0: the current one); mirror
+ * COMMAND. A failure is answered as "error: <text>".
  */
 #ifndef HTTP_CONTROL_H
 #define HTTP_CONTROL_H
@@ -14,6 +15,10 @@
 struct control;
 int control_start(struct loop *l, const char *path, struct api_server *s,
                   struct control **ret, struct error *e) WARN_UNUSED;
+/* Who answers "mirror COMMAND"; fn appends the answer. */
+void control_set_mirror(struct control *c,
+                        void (*fn)(void *arg, const char *command, struct str *out),
+                        void *arg);
 void control_free(struct control *c); /* NULL ok */
 
 #endif

@@ -11,6 +11,8 @@
 #include "apiserver/http/control.h"
 #include "apiserver/http/front.h"
 #include "apiserver/http/tls.h"
+#include "apiserver/mirror/mirror.h"
+#include "apiserver/mirror/rebuild.h"
 #include "apiserver/tools/tool.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -26,7 +28,7 @@ struct options {
         *streams_socket, *control_socket;
     const char *history_count, *history_age, *history_size;
     struct history_limits history;
-    bool insecure;
+    bool insecure, no_mirror;
     char address[64];
     uint16_t port;
 };
@@ -43,6 +45,7 @@ struct program {
     struct front *front;
     struct http_server *tcp, *local;
     struct control *control;
+    struct mirror *mirror;
     struct loop_signal *term, *intr;
     struct loop_timer *drain;
     struct tls_files tls;
@@ -55,7 +58,7 @@ static const char usage[] =
     "PATH]\n"
     "    [--parts-tokens-file FILE] [--streams-address HOST:PORT] [--streams-socket "
     "PATH]\n"
-    "    [--control-socket PATH] [--insecure-listen] [--log-level SPEC]\n"
+    "    [--control-socket PATH] [--insecure-listen] [--no-mirror] [--log-level SPEC]\n"
     "    [--history-count N] [--history-age DURATION] [--history-size SIZE]\n"
     "Serves the API over HTTPS on --listen (127.0.0.1:6440) and over HTTP on the unix\n"
     "socket. Makes keys/, admin.token and kubeconfig in the data directory. Normally\n"
@@ -78,6 +81,7 @@ enum option_id {
     OPT_HISTORY_AGE,
     OPT_HISTORY_SIZE,
     OPT_INSECURE,
+    OPT_NO_MIRROR,
     OPT_LOG,
     OPT_HELP
 };
@@ -94,6 +98,7 @@ static const struct option long_options[] = {
     {"history-age", required_argument, NULL, OPT_HISTORY_AGE},
     {"history-size", required_argument, NULL, OPT_HISTORY_SIZE},
     {"insecure-listen", no_argument, NULL, OPT_INSECURE},
+    {"no-mirror", no_argument, NULL, OPT_NO_MIRROR},
     {"log-level", required_argument, NULL, OPT_LOG},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
@@ -117,8 +122,8 @@ take_option(struct options *o, int id, struct error *e)
         *text[id] = optarg;
         return 0;
     }
-    if (id == OPT_INSECURE) {
-        o->insecure = true;
+    if (id == OPT_INSECURE || id == OPT_NO_MIRROR) {
+        *(id == OPT_INSECURE ? &o->insecure : &o->no_mirror) = true;
         return 0;
     }
     if (id == OPT_LOG && log_set_spec(optarg))
@@ -309,13 +314,36 @@ start_listeners(struct program *p, struct error *e)
 }
 
 static void
+on_mirror_command(void *arg, const char *command, struct str *out)
+{
+    const struct program *p = arg;
+
+    mirror_command(p->mirror, command, out);
+}
+
+static int
+start_mirror(struct program *p, struct error *e)
+{
+    struct mirror_opts mo = {.server = p->server, .data_dir = p->o.data_dir};
+
+    if (p->o.no_mirror)
+        return 0;
+    if (mirror_start(&mo, &p->mirror, e) < 0)
+        return -(int)e->code;
+    if (p->control != NULL)
+        control_set_mirror(p->control, on_mirror_command, p);
+    return 0;
+}
+
+static void
 on_roles(void *arg, const struct error *e)
 {
     struct program *p = arg;
 
     if (e != NULL)
         p->start_error = *e;
-    else if (start_listeners(p, &p->start_error) == 0) {
+    else if (start_listeners(p, &p->start_error) == 0 &&
+             start_mirror(p, &p->start_error) == 0) {
         front_set_ready(p->front, true);
         return;
     }
@@ -351,6 +379,7 @@ static void
 stop(struct program *p)
 {
     control_free(p->control);
+    mirror_stop(p->mirror);
     if (p->tcp != NULL)
         http_server_free(p->tcp);
     if (p->local != NULL)
@@ -383,6 +412,8 @@ main(int argc, char **argv)
     struct error e = ERROR_INIT;
 
     log_set_program("drover-apiserver");
+    if (argc > 2 && streq(argv[1], "store") && streq(argv[2], "rebuild"))
+        return rebuild_main(argc - 2, argv + 2);
     if (argc > 1 && streq(argv[1], "store"))
         return tool_main(argc - 1, argv + 1);
     signal(SIGPIPE, SIG_IGN);
