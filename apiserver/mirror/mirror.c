@@ -156,9 +156,6 @@ on_hint(void *arg, enum mirror_hint what, const char *path)
     case MIRROR_HINT_FILE:
         en = mirror_entry_get(m, path, false);
         bool there = mirror_tree_stat(m->tree, path, &st);
-        if (!there && (en == NULL || !en->stat_known) &&
-            mirror_state_get(m->state, path) == NULL && (en == NULL || !en->failed))
-            return; /* came and went, or removed by us */
         if (there && en != NULL && en->stat_known && st.ino == en->stat.ino &&
             st.size == en->stat.size && st.mtime_ns == en->stat.mtime_ns &&
             st.ctime_ns == en->stat.ctime_ns)
