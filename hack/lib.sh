@@ -25,6 +25,9 @@ TEST_PACKAGES=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev libcmoc
     golang-go golang-k8s-sigs-structured-merge-diff-dev golang-github-evanphx-json-patch-dev
     python3-jsonpatch)
 
+# shellcheck disable=SC2034
+BENCH_PACKAGES=(wrk etcd-server nghttp2-client curl)
+
 # Installs what is missing of the named packages; needs root only when something is.
 need_packages() {
     local missing=() p
