@@ -19,6 +19,8 @@ struct http_conn_state {
     int fd;
     bool is_unix;
     bool gone;             /* the client has closed its side */
+    bool may_hold, hold;   /* http_hold.c; hold: the next record waits for one more */
+    struct str held;       /* it */
     struct loop_io *watch; /* EPOLLRDHUP */
     bool leaving;          /* on the server's list of that name */
     TAILQ_ENTRY(http_conn_state) leaving_link;
@@ -62,6 +64,7 @@ struct http_request {
 
     struct str headers;            /* name NUL value NUL ... */
     struct MHD_Response *response; /* made and not yet queued */
+    size_t in_memory;              /* length of its body, if that is in memory */
     unsigned status;
     struct http_stream stream;
     struct http_reader reader;
@@ -140,6 +143,11 @@ void http_resume_later(struct http_request *r);
 void http_resume_never(struct http_request *r);
 /* Resumes what was asked for, `most` at a time; what is left comes in the next turn. */
 void http_resume_some(struct http_server *s, size_t most);
+
+/* http_hold.c */
+void http_hold_init(struct http_conn_state *c);
+/* The response that is being queued has a body of so many bytes in memory. */
+void http_hold_head(struct http_request *r, size_t body);
 
 /* http_request.c */
 struct http_request *http_request_new(struct http_conn_state *c, const char *target);

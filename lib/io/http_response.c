@@ -43,6 +43,7 @@ respond(struct http_request *r, int status, const char *content_type,
 enum MHD_Result
 http_response_queue(struct http_request *r)
 {
+    http_hold_head(r, r->in_memory);
     enum MHD_Result rc = MHD_queue_response(r->conn->mhd, r->status, r->response);
 
     MHD_destroy_response(r->response);
@@ -86,6 +87,7 @@ http_respond_str(struct http_request *r, int status, const char *content_type,
         http_respond(r, status, content_type, "", 0);
         return;
     }
+    r->in_memory = len;
     respond(
         r, status, content_type,
         MHD_create_response_from_buffer(len, str_detach(body), MHD_RESPMEM_MUST_FREE));

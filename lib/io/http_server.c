@@ -153,6 +153,7 @@ conn_new(struct http_shard *sh, struct MHD_Connection *mhd)
     c->mhd = mhd;
     c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     c->is_unix = s->unix_path != NULL;
+    http_hold_init(c);
     LIST_INSERT_HEAD(&s->conns, c, link);
     s->n_conns++;
     sh->n_conns++;
@@ -179,6 +180,7 @@ http_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
     stay(c);
     loop_io_free(c->watch);
     LIST_REMOVE(c, link);
+    str_done(&c->held);
     free(c);
     *socket_context = NULL;
     s->n_conns--;
