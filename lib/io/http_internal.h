@@ -19,6 +19,7 @@ struct http_conn_state {
     int fd;
     bool is_unix;
     bool gone;             /* the client has closed its side */
+    bool asked;            /* it has made a request */
     bool may_hold, hold;   /* http_hold.c; hold: the next record waits for one more */
     struct str held;       /* it */
     struct loop_io *watch; /* EPOLLRDHUP */
@@ -84,6 +85,8 @@ struct http_shard {
     struct loop_io *mhd_io;
     struct loop_timer *run_timer;
     size_t n_conns, n_added; /* n_added: those that it will see in its next run */
+    size_t n_fresh;          /* connections that have not made a request */
+    size_t n_busy;           /* requests that are neither complete nor suspended */
     bool lean;               /* small pools, for watches */
     bool in_run;
     bool resuming;                    /* on the server's list of that name */

@@ -104,6 +104,7 @@ http_suspend(struct http_request *r)
 {
     MHD_suspend_connection(r->conn->mhd);
     r->suspended = true;
+    r->conn->shard->n_busy--;
     if (r->conn->gone)
         client_left(r);
 }
@@ -157,6 +158,7 @@ conn_new(struct http_shard *sh, struct MHD_Connection *mhd)
     LIST_INSERT_HEAD(&s->conns, c, link);
     s->n_conns++;
     sh->n_conns++;
+    sh->n_fresh++;
     /* Out of kernel memory: served, but its leaving is noticed late. */
     if (loop_io_add(s->loop, "http-client", c->fd, EPOLLRDHUP, on_hangup, c, &c->watch,
                     &e) < 0)
@@ -177,6 +179,7 @@ http_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
         return;
     }
     bug_if(c == NULL || c->request != NULL);
+    bool asked = c->asked;
     stay(c);
     loop_io_free(c->watch);
     LIST_REMOVE(c, link);
@@ -185,6 +188,7 @@ http_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
     *socket_context = NULL;
     s->n_conns--;
     sh->n_conns--;
+    sh->n_fresh -= !asked;
     http_listen_unpause(s);
 }
 
@@ -192,8 +196,13 @@ http_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
 void *
 http_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 {
-    UNUSED(cls);
-    return http_request_new(conn_of(mhd), target);
+    struct http_shard *sh = cls;
+    struct http_conn_state *c = conn_of(mhd);
+
+    sh->n_fresh -= !c->asked;
+    sh->n_busy++;
+    c->asked = true;
+    return http_request_new(c, target);
 }
 
 enum MHD_Result
@@ -215,10 +224,12 @@ http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
 {
     struct http_request *r = *context;
 
-    UNUSED(cls);
+    struct http_shard *sh = cls;
+
     UNUSED(mhd);
     if (r == NULL)
         return;
+    sh->n_busy -= !r->suspended;
     *context = NULL;
     if (r->conn->gone)
         leave(r->conn);

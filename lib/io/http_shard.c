@@ -28,6 +28,7 @@ LOG_MODULE(http);
 
 enum {
     SHARD_CONNECTIONS = 127,
+    HANDSHAKE_MS = 2,
     LEAN_MEMORY = 4 << 10, /* a watch's request and one block of what it sends */
 };
 
@@ -44,12 +45,16 @@ run(struct http_shard *sh)
     sh->n_added = 0;
     MHD_run(sh->daemon);
     sh->in_run = false;
-    /* 0 means that MHD has more to do at once; the timer lets the other sources in first.
-     */
-    if (MHD_get_timeout(sh->daemon, &ms) != MHD_YES)
+    if (MHD_get_timeout(sh->daemon, &ms) != MHD_YES) {
         loop_timer_cancel(sh->run_timer);
-    else
-        loop_timer_in(sh->run_timer, ms > INT32_MAX ? INT32_MAX : (int64_t)ms);
+        return;
+    }
+    /* 0 means that MHD has more to do at once; the timer lets the other sources in first.
+     * It also says so all the while that a TLS handshake waits for the client, whose next
+     * bytes are an event of its epoll anyway. */
+    if (ms == 0 && sh->n_busy == 0 && sh->n_fresh > 0 && sh->server->cert != NULL)
+        ms = HANDSHAKE_MS;
+    loop_timer_in(sh->run_timer, ms > INT32_MAX ? INT32_MAX : (int64_t)ms);
 }
 
 static void
@@ -123,6 +128,7 @@ resume(struct http_shard *sh, size_t most)
         TAILQ_REMOVE(&sh->batch, r, batch_link);
         r->in_batch = false;
         r->suspended = false;
+        sh->n_busy++;
         MHD_resume_connection(r->conn->mhd);
         n++;
     }
