@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who is asking and what may they do. Bearer tokens only:
+ * Who is asking and what may they do. Bearer tokens:
  *
  *   admin        <data>/admin.token, compared by hash; user admin, group system:masters
  *   parts        hashes in the file given by --parts-tokens-file
+ *   static       hashes in the file given by --token-auth-file
  *   agents       EdDSA tokens bound to the uid of an Instance; void when it is gone
+ *   accounts     the same for ServiceAccounts (account.c)
  *   join tokens  drj_..., hashes in Secrets of type drover.dev/join-token
+ *
+ * Client certificates and anonymous requests are the front's (http/identity.c).
  *
  * The parts: authn.c (token -> user), token.c (signed tokens), join.c (join tokens),
  * enroll.c (endpoints that hand out tokens), authz.c (the chain of authorizers), rbac*.c
@@ -20,10 +24,15 @@
 
 struct auth;
 
+#define AUTH_ISSUER_DEFAULT "https://drover.default.svc"
+
 struct auth_opts {
     struct api_server *server;
     const char *data_dir;     /* admin.token and keys/ below it; NULL: no admin token */
     const char *parts_tokens; /* file, or NULL */
+    const char *user_tokens;  /* another one of the same form, or NULL */
+    const char *issuer;       /* of ServiceAccount tokens; NULL: AUTH_ISSUER_DEFAULT */
+    bool rotate_key;          /* sign with a new key from now on */
     const char *ca_hash;      /* told to who gets a join token; "" without TLS. Copied */
 };
 /* Makes the admin token and the signing key when they are missing (0600). */
@@ -43,6 +52,15 @@ void auth_forget_admin(struct auth *a);
  * ERR_UNAUTHORIZED. */
 struct api_user *auth_bearer(struct auth *a, const char *authorization, struct error *e);
 struct api_user *auth_token(struct auth *a, const char *token, struct error *e);
+
+/* Who `by` becomes by its Impersonate-* headers (others are ignored; at least one must be
+ * there). 0 and a reference, or p says why not. */
+struct auth_header {
+    const char *name, *value;
+};
+int auth_impersonate(struct auth *a, const struct api_user *by,
+                     const struct auth_header *list, size_t n, struct api_user **ret,
+                     struct problem *p) WARN_UNUSED;
 
 /* The hooks to install: authorize, and serve for the endpoints of this module. */
 struct api_hooks auth_hooks(struct auth *a);

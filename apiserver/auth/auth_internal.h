@@ -3,6 +3,8 @@
 #ifndef AUTH_AUTH_INTERNAL_H
 #define AUTH_AUTH_INTERNAL_H
 
+#include <jansson.h>
+
 #include "apiserver/auth/auth.h"
 #include "apiserver/auth/rbac.h"
 
@@ -14,7 +16,12 @@
 #define ANNOTATION_FLEET "drover.dev/fleet"
 #define ANNOTATION_EXPIRES "drover.dev/expires-at"
 #define ANNOTATION_JOURNAL "drover.dev/journal-id"
-enum { AGENT_TOKEN_S = 24 * 3600 };
+#define AGENT_ISSUER "drover"
+enum {
+    AGENT_TOKEN_S = 24 * 3600,
+    ACCOUNT_TOKEN_MAX_S = 365 * 24 * 3600, /* longer ones are cut to this */
+    TOKEN_MAX_BYTES = 8192,
+};
 
 struct signer;
 struct node_index;
@@ -38,17 +45,40 @@ struct auth {
 };
 
 /* --- token.c: JWT, alg EdDSA */
-struct agent_claims {
-    char ns[254], name[254], uid[64];
+enum token_kind { TOKEN_AGENT, TOKEN_ACCOUNT };
+struct token_claims {
+    enum token_kind kind;
+    char ns[254], name[254], uid[64];      /* of the Instance or ServiceAccount */
+    char secret_name[254], secret_uid[64]; /* accounts: bound to; "" to none */
+    char jti[40];                          /* accounts */
+    json_t *audiences;                     /* accounts: strings; owned */
     int64_t issued_s, expires_s;
 };
-/* The key is made when the file is missing; dir NULL: a key for this process only. */
-int signer_new(const char *dir, struct signer **ret, struct error *e) WARN_UNUSED;
+void token_claims_done(struct token_claims *c);
+struct signer_opts {
+    const char *dir; /* the key is made when its file is missing; NULL: of this process */
+    const char *issuer;
+    bool rotate; /* as if the key were too old */
+};
+int signer_new(const struct signer_opts *o, struct signer **ret,
+               struct error *e) WARN_UNUSED;
 void signer_free(struct signer *s);
-void signer_sign(const struct signer *s, const struct agent_claims *c, struct str *out);
+const char *signer_issuer(const struct signer *s);
+void signer_jwks(const struct signer *s, struct str *out); /* {"keys":[...]} */
+void signer_sign(const struct signer *s, const struct token_claims *c, struct str *out);
 /* Signature, algorithm, issuer and expiry are right, or ERR_UNAUTHORIZED. */
 int signer_verify(const struct signer *s, const char *token, int64_t now_s,
-                  struct agent_claims *ret, struct error *e) WARN_UNUSED;
+                  struct token_claims *ret, struct error *e) WARN_UNUSED;
+
+/* --- account.c */
+struct api_user *account_user(const char *ns, const char *name, const char *uid);
+/* NULL and ERR_UNAUTHORIZED when what the token is bound to is gone. */
+struct api_user *account_of_token(struct auth *a, const struct token_claims *c,
+                                  struct error *e);
+void account_token(struct auth *a,
+                   struct api_call *c); /* .../serviceaccounts/<s>/token */
+/* /.well-known/openid-configuration, /openid/v1/jwks. False: another path. */
+bool issuer_serve(struct auth *a, struct api_call *c);
 
 /* --- join.c */
 struct join_token {
@@ -91,6 +121,10 @@ int auth_admit(void *auth, const struct admit_request *r, struct problem *p);
 bool auth_allowed(struct auth *a, struct api_call *c);
 
 /* --- authn.c */
+/* As auth_token, for the audiences asked for (NULL, not an array or empty: this server);
+ * those that it has in common with the token go to *ret (a new reference). */
+struct api_user *auth_token_for(struct auth *a, const char *token,
+                                const json_t *audiences, json_t **ret, struct error *e);
 /* Fills instance_* of a user named system:agent:<uid>. False when it is gone. */
 bool auth_resolve_agent(struct auth *a, struct api_user *u);
 

@@ -9,7 +9,7 @@
 #include "base/fs.h"
 #include "base/id.h"
 
-enum { FILE_MAX = 64 * 1024, TOKEN_BYTES_MAX = 8192 };
+enum { FILE_MAX = 1 << 20 };
 
 static bool
 hash_equal(const char a[65], const char b[65])
@@ -93,9 +93,15 @@ load(struct auth *a, const struct auth_opts *o, struct error *e)
     if (o->data_dir != NULL &&
         ((rc = fs_mkdirs(keys, 0700, e)) < 0 || (rc = load_admin(a, o->data_dir, e)) < 0))
         return rc;
-    if ((rc = signer_new(keys, &a->signer, e)) < 0)
+    struct signer_opts so = {.dir = keys,
+                             .issuer =
+                                 o->issuer == NULL ? AUTH_ISSUER_DEFAULT : o->issuer,
+                             .rotate = o->rotate_key};
+    if ((rc = signer_new(&so, &a->signer, e)) < 0)
         return rc;
-    return o->parts_tokens == NULL ? 0 : load_parts(a, o->parts_tokens, e);
+    if (o->parts_tokens != NULL && (rc = load_parts(a, o->parts_tokens, e)) < 0)
+        return rc;
+    return o->user_tokens == NULL ? 0 : load_parts(a, o->user_tokens, e);
 }
 
 static int
@@ -186,7 +192,7 @@ set_text(char **field, const char *text)
 }
 
 static struct api_user *
-agent_user(struct auth *a, const struct agent_claims *c, struct error *e)
+agent_user(struct auth *a, const struct token_claims *c, struct error *e)
 {
     struct store_key key = {"instances.drover.dev", c->ns, c->name};
     const struct object *o = store_get(api_server_store(a->server), &key);
@@ -218,16 +224,30 @@ joining_user(struct auth *a, const char *token, struct error *e)
     return u;
 }
 
-struct api_user *
-auth_token(struct auth *a, const char *token, struct error *e)
+/* What both lists have. A new reference. */
+static json_t *
+common_audiences(const json_t *asked, const json_t *has)
 {
-    struct agent_claims claims;
+    json_t *out = json_array(), *a, *h;
+    size_t i, k;
+
+    json_array_foreach (asked, i, a) {
+        json_array_foreach (has, k, h) {
+            if (json_equal(a, h)) {
+                json_array_append(out, a);
+                break;
+            }
+        }
+    }
+    return out;
+}
+
+/* Not signed: compared by hash. NULL without an error: none of them. */
+static struct api_user *
+stored_token(struct auth *a, const char *token, struct error *e)
+{
     char hash[65];
 
-    if (strlen(token) > TOKEN_BYTES_MAX) {
-        error_set(e, ERR_UNAUTHORIZED, "the token is too long");
-        return NULL;
-    }
     if (str_starts(token, JOIN_PREFIX))
         return joining_user(a, token, e);
     id_hash_hex(token, strlen(token), hash);
@@ -237,9 +257,68 @@ auth_token(struct auth *a, const char *token, struct error *e)
         if (hash_equal(hash, p->hash))
             return user_ref(p->user);
     }
+    return NULL;
+}
+
+static struct api_user *
+bearer_of(struct auth *a, const char *token, json_t **ret_audiences, struct error *e)
+{
+    struct token_claims claims;
+
+    *ret_audiences = json_pack("[s]", signer_issuer(a->signer));
+    struct api_user *u = stored_token(a, token, e);
+    if (u != NULL || e->code != ERR_OK)
+        return u;
     if (signer_verify(a->signer, token, clock_wall_ns() / 1000000000, &claims, e) < 0)
         return NULL;
-    return agent_user(a, &claims, e);
+    if (claims.kind == TOKEN_AGENT) {
+        u = agent_user(a, &claims, e);
+    } else {
+        json_decref(*ret_audiences);
+        *ret_audiences = json_incref(claims.audiences);
+        u = account_of_token(a, &claims, e);
+    }
+    token_claims_done(&claims);
+    return u;
+}
+
+struct api_user *
+auth_token_for(struct auth *a, const char *token, const json_t *audiences, json_t **ret,
+               struct error *e)
+{
+    json_t *has = NULL;
+
+    *e = ERROR_INIT;
+    if (strlen(token) > TOKEN_MAX_BYTES) {
+        error_set(e, ERR_UNAUTHORIZED, "the token is too long");
+        return NULL;
+    }
+    struct api_user *u = bearer_of(a, token, &has, e);
+    json_t *own = json_pack("[s]", signer_issuer(a->signer));
+    json_t *common =
+        common_audiences(json_array_size(audiences) > 0 ? audiences : own, has);
+    json_decref(own);
+    json_decref(has);
+    if (u != NULL && json_array_size(common) == 0) {
+        user_unref(u);
+        u = NULL;
+        error_set(e, ERR_UNAUTHORIZED, "the token is for other audiences");
+    }
+    if (u == NULL)
+        json_decref(common);
+    else
+        *ret = common;
+    return u;
+}
+
+struct api_user *
+auth_token(struct auth *a, const char *token, struct error *e)
+{
+    json_t *audiences = NULL;
+    struct api_user *u = auth_token_for(a, token, NULL, &audiences, e);
+
+    json_decref(audiences);
+    return u;
 }
 
 struct api_user *

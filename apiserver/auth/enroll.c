@@ -42,7 +42,8 @@ sign_token(const struct auth *a, const struct object *instance, struct str *out,
            char expires[CLOCK_RFC3339_LEN])
 {
     int64_t now_s = clock_wall_ns() / 1000000000;
-    struct agent_claims c = {.issued_s = now_s, .expires_s = now_s + AGENT_TOKEN_S};
+    struct token_claims c = {
+        .kind = TOKEN_AGENT, .issued_s = now_s, .expires_s = now_s + AGENT_TOKEN_S};
 
     snprintf(c.ns, sizeof(c.ns), "%s", instance->ns);
     snprintf(c.name, sizeof(c.name), "%s", instance->name);

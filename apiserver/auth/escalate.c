@@ -270,7 +270,7 @@ admit_apply_create(struct auth *a, const struct admit_request *r, struct problem
     return forbid(r, p, why.ptr);
 }
 
-/* Tokens of ServiceAccounts are asked for and expire; none lies in a Secret (ADR 0023).
+/* Tokens of ServiceAccounts are asked for and expire; none lies in a Secret (ADR 0025).
  */
 static int
 admit_secret(const struct admit_request *r, struct problem *p)

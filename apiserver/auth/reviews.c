@@ -13,7 +13,7 @@
 static void
 answer_tree(struct api_call *c, json_t *tree)
 {
-    struct str body = STR_INIT(1 << 20);
+    struct str body = STR_INIT(4 << 20);
     autofree char *text = json_dumps(tree, JSON_COMPACT);
 
     str_adds(&body, text == NULL ? "{}" : text);
@@ -36,43 +36,63 @@ answer_review(struct api_call *c, json_t *body, const char *kind, json_t *status
 }
 
 static json_t *
+string_list(char *const *list)
+{
+    json_t *out = json_array();
+
+    for (; *list != NULL; list++)
+        json_array_append_new(out, json_string(*list));
+    return out;
+}
+
+static json_t *
 user_tree(const struct api_user *u)
 {
-    json_t *groups = json_array();
     json_t *tree = json_pack("{s:s}", "username", u->name);
+    json_t *extra = json_object();
 
-    for (char **g = u->groups; *g != NULL; g++)
-        json_array_append_new(groups, json_string(*g));
     if (*u->uid != '\0')
         json_object_set_new(tree, "uid", json_string(u->uid));
-    json_object_set_new(tree, "groups", groups);
-    if (*u->instance_name != '\0')
-        json_object_set_new(tree, "extra",
-                            json_pack("{s:[s],s:[s]}", "drover.dev/instance-namespace",
-                                      u->instance_ns, "drover.dev/instance-name",
-                                      u->instance_name));
+    json_object_set_new(tree, "groups", string_list(u->groups));
+    for (size_t i = 0; i < u->n_extra; i++)
+        json_object_set_new(extra, u->extra[i].key, string_list(u->extra[i].values));
+    if (*u->instance_name != '\0') {
+        json_object_set_new(extra, "drover.dev/instance-namespace",
+                            json_pack("[s]", u->instance_ns));
+        json_object_set_new(extra, "drover.dev/instance-name",
+                            json_pack("[s]", u->instance_name));
+    }
+    if (json_object_size(extra) > 0)
+        json_object_set(tree, "extra", extra);
+    json_decref(extra);
     return tree;
 }
+
+/* --- who is it?
+ * -------------------------------------------------------------------------- */
 
 static void
 token_review(struct auth *a, struct api_call *c, json_t *body)
 {
-    const char *token = body_text(json_object_get(body, "spec"), "token");
+    json_t *spec = json_object_get(body, "spec"), *audiences = NULL, *status;
+    const char *token = body_text(spec, "token");
     struct error e = ERROR_INIT;
     struct api_user *u = NULL;
-    json_t *status;
 
-    if (*token != '\0')
-        u = auth_token(a, token, &e);
+    if (*token == '\0') {
+        call_error(c, ERR_BAD_REQUEST,
+                   "token is required for TokenReview in authentication");
+        return;
+    }
+    u = auth_token_for(a, token, json_object_get(spec, "audiences"), &audiences, &e);
     if (u != NULL)
-        status = json_pack("{s:b,s:o}", "authenticated", 1, "user", user_tree(u));
+        status = json_pack("{s:b,s:o,s:o*}", "authenticated", 1, "user", user_tree(u),
+                           "audiences", audiences);
     else
-        status = json_pack("{s:b,s:s}", "authenticated", 0, "error",
-                           *token == '\0' ? "spec.token is empty" : e.msg);
+        status = json_pack("{s:b,s:s}", "authenticated", 0, "error", e.msg);
     user_unref(u);
-    json_t *spec = json_object_get(body, "spec");
-    if (json_is_object(spec)) /* the answer does not repeat the secret */
-        json_object_set_new(spec, "token", json_string(""));
+    /* the answer does not repeat the secret */
+    json_object_set_new(spec, "token", json_string(""));
     answer_review(c, body, "TokenReview", status);
 }
 
@@ -84,13 +104,20 @@ self_review(struct auth *a, struct api_call *c, json_t *body)
                   json_pack("{s:o}", "userInfo", user_tree(c->user)));
 }
 
+/* --- may he?
+ * ----------------------------------------------------------------------------- */
+
 /* The status of an access review for the user. */
 static json_t *
 access_status(struct auth *a, const struct api_user *u, const json_t *spec)
 {
     const json_t *resource = json_object_get(spec, "resourceAttributes");
     const json_t *other = json_object_get(spec, "nonResourceAttributes");
-    auto_str reason = STR_INIT(256);
+    const char *labels =
+        body_text(json_object_get(resource, "labelSelector"), "rawSelector");
+    const char *fields =
+        body_text(json_object_get(resource, "fieldSelector"), "rawSelector");
+    auto_str reason = STR_INIT(4096);
     struct authz_attributes t = {.user = u, .explain = true};
 
     if (json_is_object(resource)) {
@@ -100,6 +127,9 @@ access_status(struct auth *a, const struct api_user *u, const json_t *spec)
         t.sub = body_text(resource, "subresource");
         t.ns = body_text(resource, "namespace");
         t.name = body_text(resource, "name");
+        t.body_name = t.name;
+        t.label_selector = *labels == '\0' ? NULL : labels;
+        t.field_selector = *fields == '\0' ? NULL : fields;
     } else {
         t.verb = body_text(other, "verb");
         t.path = body_text(other, "path");
@@ -111,54 +141,172 @@ access_status(struct auth *a, const struct api_user *u, const json_t *spec)
     return status;
 }
 
-static void
-self_access_review(struct auth *a, struct api_call *c, json_t *body)
+/* Exactly one question; or the call was answered. */
+static bool
+check_spec(struct api_call *c, const json_t *spec, const char *kind)
 {
-    json_t *status = access_status(a, c->user, json_object_get(body, "spec"));
+    bool resource = json_is_object(json_object_get(spec, "resourceAttributes"));
+    bool other = json_is_object(json_object_get(spec, "nonResourceAttributes"));
 
-    answer_review(c, body, "SelfSubjectAccessReview", status);
+    if (resource != other)
+        return true;
+    call_error(c, ERR_INVALID,
+               "%s.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: "
+               "Invalid value: %s: %s",
+               kind, resource ? "{}" : "null",
+               resource ? "cannot be specified in combination with nonResourceAttributes"
+                        : "exactly one of nonResourceAttributes or resourceAttributes "
+                          "must be specified");
+    return false;
 }
 
 static void
-access_review(struct auth *a, struct api_call *c, json_t *body)
+self_access_review(struct auth *a, struct api_call *c, json_t *body)
 {
     const json_t *spec = json_object_get(body, "spec");
-    auto_str groups = STR_INIT(64 * 1024);
-    json_t *group, *status;
+
+    if (check_spec(c, spec, "SelfSubjectAccessReview"))
+        answer_review(c, body, "SelfSubjectAccessReview",
+                      access_status(a, c->user, spec));
+}
+
+static struct api_user *
+user_of_spec(const json_t *spec)
+{
+    struct api_user *u = user_new(body_text(spec, "user"), "");
+    const json_t *group, *values, *value;
+    json_t *extra = json_object_get(spec, "extra");
+    const char *key;
     size_t i;
 
     json_array_foreach (json_object_get(spec, "groups"), i, group) {
-        const char *text = json_string_value(group);
-        if (text != NULL)
-            str_addf(&groups, "%s%s", groups.len > 0 ? "," : "", text);
+        if (json_is_string(group))
+            user_add_group(u, json_string_value(group));
     }
-    struct api_user *u = user_new(body_text(spec, "user"), groups.ptr);
+    json_object_foreach (extra, key, values) {
+        json_array_foreach (values, i, value) {
+            if (json_is_string(value))
+                user_add_extra(u, key, json_string_value(value));
+        }
+    }
+    user_set_uid(u, body_text(spec, "uid"));
+    return u;
+}
+
+static void
+review_of_other(struct auth *a, struct api_call *c, json_t *body, const char *kind)
+{
+    const json_t *spec = json_object_get(body, "spec");
+    json_t *status;
+
+    if (!check_spec(c, spec, kind))
+        return;
+    struct api_user *u = user_of_spec(spec);
+    if (*u->name == '\0' && *u->groups == NULL) {
+        user_unref(u);
+        call_error(c, ERR_INVALID,
+                   "%s.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: "
+                   "\"\": at least one of user or group must be specified",
+                   kind);
+        return;
+    }
     if (user_in_group(u, "system:agents") && !auth_resolve_agent(a, u))
         status = json_pack("{s:b,s:s}", "allowed", 0, "reason",
                            "the instance of this agent is gone");
     else
         status = access_status(a, u, spec);
     user_unref(u);
-    answer_review(c, body, "SubjectAccessReview", status);
+    answer_review(c, body, kind, status);
+}
+
+static void
+access_review(struct auth *a, struct api_call *c, json_t *body)
+{
+    review_of_other(a, c, body, "SubjectAccessReview");
+}
+
+static void
+local_access_review(struct auth *a, struct api_call *c, json_t *body)
+{
+    const json_t *spec = json_object_get(body, "spec");
+    const json_t *resource = json_object_get(spec, "resourceAttributes");
+
+    if (!streq(body_text(resource, "namespace"), c->route.ns))
+        call_error(c, ERR_BAD_REQUEST,
+                   "spec.resourceAttributes.namespace must match namespace: %s",
+                   c->route.ns);
+    else
+        review_of_other(a, c, body, "LocalSubjectAccessReview");
+}
+
+/* --- what may I?
+ * ------------------------------------------------------------------------- */
+
+struct rule_lists {
+    json_t *resources, *paths;
+};
+
+static bool
+list_rule(void *arg, const struct rbac_rule *rule)
+{
+    struct rule_lists *l = arg;
+    json_t *tree = rbac_rule_json(rule);
+
+    json_array_append_new(rule->urls.n > 0 ? l->paths : l->resources, tree);
+    return true;
+}
+
+static void
+rules_review(struct auth *a, struct api_call *c, json_t *body)
+{
+    const char *ns = body_text(json_object_get(body, "spec"), "namespace");
+    struct rule_lists l = {json_array(), json_array()};
+    bool agent = *c->user->instance_uid != '\0';
+
+    if (*ns == '\0') {
+        json_decref(l.resources);
+        json_decref(l.paths);
+        call_error(c, ERR_BAD_REQUEST, "no namespace on request");
+        return;
+    }
+    if (a->rbac != NULL)
+        rbac_visit(a->rbac, c->user, ns, list_rule, &l);
+    json_t *status = json_pack("{s:o,s:o,s:b}", "resourceRules", l.resources,
+                               "nonResourceRules", l.paths, "incomplete", agent);
+    if (agent) /* the node authorizer has no rules to list */
+        json_object_set_new(
+            status, "evaluationError",
+            json_string("what an agent may do follows from the jobs bound "
+                        "to it and is not listed"));
+    answer_review(c, body, "SelfSubjectRulesReview", status);
 }
 
 static const struct review {
     const char *group, *plural;
+    bool namespaced;
     void (*run)(struct auth *a, struct api_call *c, json_t *body);
 } reviews[] = {
-    {"authentication.k8s.io", "tokenreviews", token_review},
-    {"authentication.k8s.io", "selfsubjectreviews", self_review},
-    {"authorization.k8s.io", "selfsubjectaccessreviews", self_access_review},
-    {"authorization.k8s.io", "subjectaccessreviews", access_review},
+    {"authentication.k8s.io", "tokenreviews", false, token_review},
+    {"authentication.k8s.io", "selfsubjectreviews", false, self_review},
+    {"authorization.k8s.io", "selfsubjectaccessreviews", false, self_access_review},
+    {"authorization.k8s.io", "subjectaccessreviews", false, access_review},
+    {"authorization.k8s.io", "localsubjectaccessreviews", true, local_access_review},
+    {"authorization.k8s.io", "selfsubjectrulesreviews", false, rules_review},
 };
+
+static bool
+is_review(const struct review *v, const struct route *r)
+{
+    return streq(v->group, r->group) && streq(v->plural, r->plural) &&
+           streq(r->version, "v1") && *r->name == '\0' &&
+           (*r->ns != '\0') == v->namespaced;
+}
 
 bool
 reviews_serve(struct auth *a, struct api_call *c)
 {
-    const struct route *r = &c->route;
-
     for (size_t i = 0; i < ARRAY_LEN(reviews); i++) {
-        if (!streq(reviews[i].group, r->group) || !streq(reviews[i].plural, r->plural))
+        if (!is_review(&reviews[i], &c->route))
             continue;
         if (!auth_allowed(a, c))
             return true;
@@ -176,12 +324,13 @@ reviews_serve(struct auth *a, struct api_call *c)
  * ----------------------------------------------------------------------- */
 
 static const struct endpoint {
-    const char *plural, *sub;
+    const char *group, *plural, *sub;
     void (*run)(struct auth *a, struct api_call *c);
 } endpoints[] = {
-    {"fleets", "jointoken", join_create},
-    {"fleets", "enroll", enroll},
-    {"instances", "token", renew_token},
+    {"drover.dev", "fleets", "jointoken", join_create},
+    {"drover.dev", "fleets", "enroll", enroll},
+    {"drover.dev", "instances", "token", renew_token},
+    {"", "serviceaccounts", "token", account_token},
 };
 
 bool
@@ -190,6 +339,8 @@ auth_serve(void *auth, struct api_call *c)
     struct auth *a = auth;
     struct route r;
 
+    if (issuer_serve(a, c))
+        return true;
     if (!streq(c->req.method, "POST"))
         return false;
     if (streq(c->req.path, "/enroll")) {
@@ -204,7 +355,7 @@ auth_serve(void *auth, struct api_call *c)
     if (reviews_serve(a, c))
         return true;
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
-        if (streq(r.group, "drover.dev") && streq(endpoints[i].plural, r.plural) &&
+        if (streq(endpoints[i].group, r.group) && streq(endpoints[i].plural, r.plural) &&
             streq(endpoints[i].sub, r.sub)) {
             endpoints[i].run(a, c);
             return true;

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 
 #include "apiserver/registry/answer.h"
-#include "base/log.h"
-
-LOG_MODULE(http);
+#include "base/mem.h"
 
 #define STREAMS_PREFIX "/apis/streams.drover.dev/v1/"
 
@@ -15,7 +13,7 @@ struct front {
     struct api_server *server;
     struct auth *auth;
     struct proxy *proxy;
-    bool ready;
+    bool ready, anonymous;
     size_t open;
 };
 
@@ -34,6 +32,7 @@ front_new(const struct front_opts *o)
     f->server = o->server;
     f->auth = o->auth;
     f->proxy = o->proxy;
+    f->anonymous = o->anonymous;
     return f;
 }
 
@@ -210,26 +209,22 @@ front_handle(void *front, struct http_request *r)
 {
     struct front *f = front;
     const char *path = http_path(r);
-    struct error e = ERROR_INIT;
+    bool acting = false;
 
     if (is_health(path)) {
         serve_health(f, r);
         return;
     }
-    struct api_user *user = auth_bearer(f->auth, http_header(r, "Authorization"), &e);
-    if (user == NULL) {
-        log_debug("refused", "peer=%s error=\"%s\"", http_peer(r), e.msg);
-        http_add_header(r, "WWW-Authenticate", "Bearer");
-        front_refuse(r, ERR_UNAUTHORIZED,
-                     http_header(r, "Authorization") == NULL ? "Unauthorized" : e.msg);
+    struct api_user *user = front_user(f->auth, r, f->anonymous, &acting);
+    if (user == NULL)
         return;
-    }
-    if (http_header(r, "Impersonate-User") != NULL)
-        front_refuse(r, ERR_FORBIDDEN, "impersonation is not supported by this server");
+    bool streams = f->proxy != NULL && str_starts(path, STREAMS_PREFIX) &&
+                   path[sizeof(STREAMS_PREFIX) - 1] != '\0';
+    if (streams && acting) /* the other side sees the token only */
+        front_refuse(r, ERR_FORBIDDEN, "impersonation is not supported for streams");
     else if (streq(path, "/metrics"))
         serve_metrics(f, r, user);
-    else if (f->proxy != NULL && str_starts(path, STREAMS_PREFIX) &&
-             path[sizeof(STREAMS_PREFIX) - 1] != '\0')
+    else if (streams)
         proxy_serve(f->proxy, r);
     else
         serve_call(f, r, user);

@@ -19,6 +19,7 @@ struct front_opts {
     struct api_server *server;
     struct auth *auth;
     struct proxy *proxy; /* NULL: no streams here */
+    bool anonymous;      /* without credentials one is system:anonymous, not refused */
 };
 struct front *front_new(const struct front_opts *o);
 void front_free(struct front *f);
@@ -29,6 +30,11 @@ size_t front_open_requests(const struct front *f);
 void front_handle(void *front, struct http_request *r);
 /* Answers with a Status of the code; BUSY says when to come again. */
 void front_refuse(struct http_request *r, enum err_code code, const char *message);
+
+/* --- identity.c: who sends the request, or as whom he acts by Impersonate-* headers. A
+ * reference; NULL: the request was answered. */
+struct api_user *front_user(struct auth *a, struct http_request *r, bool anonymous,
+                            bool *ret_acting);
 
 /* --- proxy.c: /apis/streams.drover.dev/v1/... to the streams program's unix socket,
  * streaming both ways it matters, at most PROXY_MAX at a time. */

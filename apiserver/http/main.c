@@ -21,14 +21,19 @@
 
 LOG_MODULE(apiserver);
 
-enum { POOL_THREADS = 2, DRAIN_MS = 10 * 1000, DRAIN_STEP_MS = 20 };
+enum {
+    CLIENT_CA_MAX = 1 << 20,
+    POOL_THREADS = 2,
+    DRAIN_MS = 10 * 1000,
+    DRAIN_STEP_MS = 20
+};
 
 struct options {
     const char *data_dir, *listen, *unix_socket, *parts_tokens, *streams_address,
-        *streams_socket, *control_socket;
+        *streams_socket, *control_socket, *user_tokens, *client_ca, *issuer;
     const char *history_count, *history_age, *history_size;
     struct history_limits history;
-    bool insecure, no_mirror;
+    bool insecure, no_mirror, anonymous, rotate_key;
     char address[64];
     uint16_t port;
 };
@@ -49,6 +54,7 @@ struct program {
     struct loop_signal *term, *intr;
     struct loop_timer *drain;
     struct tls_files tls;
+    struct str client_ca;
     int64_t drain_until_ms;
     struct error start_error;
 };
@@ -58,7 +64,9 @@ static const char usage[] =
     "PATH]\n"
     "    [--parts-tokens-file FILE] [--streams-address HOST:PORT] [--streams-socket "
     "PATH]\n"
-    "    [--control-socket PATH] [--insecure-listen] [--no-mirror] [--log-level SPEC]\n"
+    "    [--control-socket PATH] [--token-auth-file FILE] [--client-ca-file FILE]\n"
+    "    [--service-account-issuer URL] [--anonymous-auth] [--rotate-token-key]\n"
+    "    [--insecure-listen] [--no-mirror] [--log-level SPEC]\n"
     "    [--history-count N] [--history-age DURATION] [--history-size SIZE]\n"
     "Serves the API over HTTPS on --listen (127.0.0.1:6440) and over HTTP on the unix\n"
     "socket. Makes keys/, admin.token and kubeconfig in the data directory. Normally\n"
@@ -77,11 +85,16 @@ enum option_id {
     OPT_STREAMS_ADDRESS,
     OPT_STREAMS_SOCKET,
     OPT_CONTROL,
+    OPT_USER_TOKENS,
+    OPT_CLIENT_CA,
+    OPT_ISSUER,
     OPT_HISTORY_COUNT,
     OPT_HISTORY_AGE,
     OPT_HISTORY_SIZE,
     OPT_INSECURE,
     OPT_NO_MIRROR,
+    OPT_ANONYMOUS,
+    OPT_ROTATE_KEY,
     OPT_LOG,
     OPT_HELP
 };
@@ -94,11 +107,16 @@ static const struct option long_options[] = {
     {"streams-address", required_argument, NULL, OPT_STREAMS_ADDRESS},
     {"streams-socket", required_argument, NULL, OPT_STREAMS_SOCKET},
     {"control-socket", required_argument, NULL, OPT_CONTROL},
+    {"token-auth-file", required_argument, NULL, OPT_USER_TOKENS},
+    {"client-ca-file", required_argument, NULL, OPT_CLIENT_CA},
+    {"service-account-issuer", required_argument, NULL, OPT_ISSUER},
     {"history-count", required_argument, NULL, OPT_HISTORY_COUNT},
     {"history-age", required_argument, NULL, OPT_HISTORY_AGE},
     {"history-size", required_argument, NULL, OPT_HISTORY_SIZE},
     {"insecure-listen", no_argument, NULL, OPT_INSECURE},
     {"no-mirror", no_argument, NULL, OPT_NO_MIRROR},
+    {"anonymous-auth", no_argument, NULL, OPT_ANONYMOUS},
+    {"rotate-token-key", no_argument, NULL, OPT_ROTATE_KEY},
     {"log-level", required_argument, NULL, OPT_LOG},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
@@ -114,6 +132,9 @@ take_option(struct options *o, int id, struct error *e)
                                  [OPT_STREAMS_ADDRESS] = &o->streams_address,
                                  [OPT_STREAMS_SOCKET] = &o->streams_socket,
                                  [OPT_CONTROL] = &o->control_socket,
+                                 [OPT_USER_TOKENS] = &o->user_tokens,
+                                 [OPT_CLIENT_CA] = &o->client_ca,
+                                 [OPT_ISSUER] = &o->issuer,
                                  [OPT_HISTORY_COUNT] = &o->history_count,
                                  [OPT_HISTORY_AGE] = &o->history_age,
                                  [OPT_HISTORY_SIZE] = &o->history_size};
@@ -122,8 +143,12 @@ take_option(struct options *o, int id, struct error *e)
         *text[id] = optarg;
         return 0;
     }
-    if (id == OPT_INSECURE || id == OPT_NO_MIRROR) {
-        *(id == OPT_INSECURE ? &o->insecure : &o->no_mirror) = true;
+    bool *const flags[] = {[OPT_INSECURE] = &o->insecure,
+                           [OPT_NO_MIRROR] = &o->no_mirror,
+                           [OPT_ANONYMOUS] = &o->anonymous,
+                           [OPT_ROTATE_KEY] = &o->rotate_key};
+    if (id >= OPT_INSECURE && id <= OPT_ROTATE_KEY) {
+        *flags[id] = true;
         return 0;
     }
     if (id == OPT_LOG && log_set_spec(optarg))
@@ -246,6 +271,9 @@ start_core(struct program *p, struct error *e)
     struct auth_opts au = {.server = p->server,
                            .data_dir = o->data_dir,
                            .parts_tokens = o->parts_tokens,
+                           .user_tokens = o->user_tokens,
+                           .issuer = o->issuer,
+                           .rotate_key = o->rotate_key,
                            .ca_hash = p->tls.ca_hash};
     if (auth_new(&au, &p->auth, e) < 0 ||
         (o->streams_socket != NULL &&
@@ -253,7 +281,7 @@ start_core(struct program *p, struct error *e)
         return -(int)e->code;
     struct api_hooks hooks = auth_hooks(p->auth);
     api_server_set_hooks(p->server, &hooks);
-    struct front_opts front = {p->server, p->auth, p->proxy};
+    struct front_opts front = {p->server, p->auth, p->proxy, o->anonymous};
     p->front = front_new(&front);
     return api_server_start_loops(p->server, e);
 }
@@ -302,6 +330,10 @@ start_listeners(struct program *p, struct error *e)
     if (!o->insecure) {
         tcp.tls_cert_pem = p->tls.cert.ptr;
         tcp.tls_key_pem = p->tls.key.ptr;
+        str_init(&p->client_ca, CLIENT_CA_MAX);
+        if (o->client_ca != NULL && fs_read(o->client_ca, &p->client_ca, e) < 0)
+            return error_prepend(e, "--client-ca-file");
+        tcp.client_ca_pem = o->client_ca == NULL ? NULL : p->client_ca.ptr;
     }
     if (http_server_start(p->loop, &tcp, &p->tcp, e) < 0)
         return -(int)e->code;
@@ -398,6 +430,8 @@ stop(struct program *p)
     api_server_free(p->server);
     kinds_free(p->kinds);
     tls_done(&p->tls);
+    if (p->client_ca.cap > 0)
+        str_done(&p->client_ca);
     loop_timer_free(p->drain);
     loop_signal_free(p->term);
     loop_signal_free(p->intr);

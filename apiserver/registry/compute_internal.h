@@ -29,6 +29,7 @@ void meta_check_name(struct compute *c);
 void meta_check_maps(struct compute *c);
 /* kind_rules.c: what schemas cannot say about built-in kinds. */
 int kind_rules_apply(struct compute *c);
+int quota_rules(struct compute *c); /* quota_rules.c */
 /* rbac_rules.c */
 /* secret_rules.c */
 int secret_rules(struct compute *c);

@@ -124,6 +124,12 @@ legacy_resource(const struct kind *k, struct str *out)
 static void
 legacy_extras(const char *group, struct str *out)
 {
+    if (*group == '\0')
+        str_adds(out,
+                 ",{\"name\":\"serviceaccounts/token\",\"singularName\":\"\","
+                 "\"namespaced\":true,\"group\":\"authentication.k8s.io\","
+                 "\"version\":\"v1\",\"kind\":\"TokenRequest\",\"verbs\":" VERBS_CREATE
+                 "}");
     if (streq(group, "drover.dev"))
         str_adds(
             out,

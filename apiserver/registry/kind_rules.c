@@ -36,6 +36,7 @@ static const struct kind_rule {
     {"secrets", secret_rules},
     {"configmaps", configmap_rules},
     {"namespaces", namespace_rules},
+    {"resourcequotas", quota_rules},
     {"roles.rbac.authorization.k8s.io", role_rules},
     {"clusterroles.rbac.authorization.k8s.io", role_rules},
     {"rolebindings.rbac.authorization.k8s.io", binding_rules},

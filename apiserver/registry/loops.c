@@ -22,6 +22,8 @@ offer(struct api_server *s, const char *resource, const struct object *o, bool d
     gc_object(s->gc, resource, o, deleted);
     namespaces_object(s->namespaces, resource, o, deleted);
     history_object(s->history, resource, o, deleted);
+    accounts_object(s, resource, o, deleted);
+    quotas_object(s->quotas, resource, o);
 }
 
 void
@@ -109,6 +111,7 @@ api_server_start_loops(struct api_server *s, struct error *e)
     s->gc = gc_new(s);
     s->namespaces = namespaces_new(s);
     s->events = events_new(s);
+    s->quotas = quotas_new(s);
     return attach(p, e);
 }
 
@@ -123,6 +126,7 @@ loops_stop(struct api_server *s)
     free(s->pump);
     s->pump = NULL;
     events_free(s->events);
+    quotas_free(s->quotas);
     namespaces_free(s->namespaces);
     gc_free(s->gc);
 }

@@ -25,6 +25,10 @@ void namespaces_free(struct namespaces_loop *n);
 void namespaces_object(struct namespaces_loop *n, const char *resource,
                        const struct object *o, bool deleted);
 
+/* accounts.c */
+void accounts_object(struct api_server *s, const char *resource, const struct object *o,
+                     bool deleted);
+
 /* events.c */
 struct events_loop *events_new(struct api_server *s);
 void events_free(struct events_loop *e);

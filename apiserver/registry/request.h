@@ -25,13 +25,22 @@ struct api_user {
     unsigned refs;
     char *name, *uid;
     char **groups; /* NULL-terminated */
+    struct user_extra {
+        char *key;
+        char **values; /* NULL-terminated */
+    } * extra;
+    size_t n_extra;
     /* agents: the Instance they are; "" otherwise */
     char *instance_ns, *instance_name, *instance_uid;
     /* bearers of a join token: the fleet they may join; "" otherwise */
     char *join_ns, *join_fleet;
 };
-/* groups: comma separated. */
+/* groups: comma separated; what comes from outside goes through user_add_group. */
 struct api_user *user_new(const char *name, const char *groups);
+/* Before the user is shared. */
+void user_add_group(struct api_user *u, const char *group);
+void user_add_extra(struct api_user *u, const char *key, const char *value);
+void user_set_uid(struct api_user *u, const char *uid);
 struct api_user *user_ref(struct api_user *u);
 void user_unref(struct api_user *u); /* NULL ok */
 bool user_in_group(const struct api_user *u, const char *group);

@@ -7,6 +7,7 @@
 
 #include "apiserver/registry/answer.h"
 #include "apiserver/registry/options.h"
+#include "apiserver/registry/quota.h"
 #include "apiserver/registry/server.h"
 #include "base/map.h"
 
@@ -45,6 +46,7 @@ struct api_server {
     struct gc *gc;
     struct namespaces_loop *namespaces;
     struct events_loop *events;
+    struct quotas *quotas;
     struct history *history;
 };
 

@@ -54,6 +54,7 @@ struct write {
     const struct kind *revisions;
     const struct seal_ring *ring;
     struct object *previous, *revision;
+    struct quota_use quota; /* what a create takes */
     write_done_fn *done;
     void *arg;
 };
@@ -68,6 +69,7 @@ write_free(struct write *w)
     object_unref(w->out.obj);
     object_unref(w->previous);
     object_unref(w->revision);
+    quota_use_done(&w->quota);
     problem_done(&w->out.problem);
     str_done(&w->body);
     free(w->author);
@@ -96,6 +98,7 @@ finish(struct write *w, struct object *obj)
 static void
 reset_out(struct write *w)
 {
+    quota_use_done(&w->quota);
     object_unref(w->out.obj);
     object_unref(w->previous);
     object_unref(w->revision);
@@ -160,6 +163,13 @@ without_history(struct write *w, const struct error *e)
     return true;
 }
 
+/* A create starts over only when it was a quota that moved. */
+static bool
+may_retry(const struct write *w, const struct error *e)
+{
+    return w->type != WRITE_CREATE || (w->quota.n > 0 && e->code == ERR_CONFLICT);
+}
+
 static void
 on_commit(void *arg, uint64_t revision, const struct error *e)
 {
@@ -174,7 +184,7 @@ on_commit(void *arg, uint64_t revision, const struct error *e)
         return;
     if (is_race(e)) { /* lost to another server; the view has what won */
         w->fresh = true;
-        if (w->type != WRITE_CREATE && ++w->late_tries < LATE_RETRIES_MAX)
+        if (may_retry(w, e) && ++w->late_tries < LATE_RETRIES_MAX)
             attempt(w);
         else
             lost_race(w, e);
@@ -222,7 +232,7 @@ lost_race(struct write *w, const struct error *e)
                     "unique name for the object",
                     w->kind->resource, w->name);
         p->e.retry_after_ms = 1000;
-    } else if (++w->tries < RETRIES_MAX && w->type != WRITE_CREATE) {
+    } else if (++w->tries < RETRIES_MAX && may_retry(w, e)) {
         attempt(w);
         return;
     } else if (e->code == ERR_EXISTS) {
@@ -240,16 +250,19 @@ commit(struct write *w)
 {
     struct error e = ERROR_INIT;
     uint64_t revision = 0;
-    struct store_op ops[2] = {{.type = w->out.gone ? STORE_DELETE : STORE_PUT,
-                               .key = key_of(w),
-                               .expect = w->live == NULL ? 0 : w->live->revision,
-                               .obj = w->out.obj}};
+    struct store_op ops[2 + QUOTAS_MAX] = {
+        {.type = w->out.gone ? STORE_DELETE : STORE_PUT,
+         .key = key_of(w),
+         .expect = w->live == NULL ? 0 : w->live->revision,
+         .obj = w->out.obj}};
     size_t n = 1;
 
     if (w->out.gone && w->out.obj == w->live)
         ops[0].obj = NULL;
     if (w->revision != NULL)
         ops[n++] = history_op(w->revision);
+    for (size_t i = 0; i < w->quota.n; i++)
+        ops[n++] = quota_op(&w->quota, i);
     int rc =
         store_commit(w->s->store, ops, n, durability(w), on_commit, w, &revision, &e);
     if (rc == 0 || without_history(w, &e))
@@ -274,7 +287,7 @@ finish_dry(struct write *w)
     conclude(w, w->out.obj);
 }
 
-/* What only the loop can judge: the user's own rights. */
+/* What only the loop can judge: the user's own rights, and quotas. */
 static int
 admit(struct write *w)
 {
@@ -286,9 +299,13 @@ admit(struct write *w)
                               .live = w->live,
                               .next = w->out.obj};
 
-    if (h->admit == NULL || w->internal || w->is_delete || !w->out.changed)
+    if (w->internal || w->is_delete || !w->out.changed)
         return 0;
-    return h->admit(h->arg, &r, &w->out.problem);
+    if (h->admit != NULL && h->admit(h->arg, &r, &w->out.problem) < 0)
+        return -(int)w->out.problem.e.code;
+    return w->out.created
+               ? quota_admit(w->s, w->kind, w->out.obj, &w->quota, &w->out.problem)
+               : 0;
 }
 
 /* The computation is over (on the loop). */

@@ -28,6 +28,7 @@ struct http_conn_state {
     struct http_request *request;
     char peer[80];         /* "" until asked for */
     char client_name[128]; /* of a verified certificate, or "" */
+    char *client_groups;   /* its organizations, a line each; NULL without a name */
     bool client_checked;
     LIST_ENTRY(http_conn_state) link;
 };

@@ -218,6 +218,29 @@ http_header(const struct http_request *r, const char *name)
     return MHD_lookup_connection_value(r->conn->mhd, MHD_HEADER_KIND, name);
 }
 
+struct header_visit {
+    bool (*fn)(void *arg, const char *name, const char *value);
+    void *arg;
+};
+
+static enum MHD_Result
+visit_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    const struct header_visit *v = cls;
+
+    UNUSED(kind);
+    return v->fn(v->arg, name, value == NULL ? "" : value) ? MHD_YES : MHD_NO;
+}
+
+void
+http_headers_each(const struct http_request *r,
+                  bool (*fn)(void *arg, const char *name, const char *value), void *arg)
+{
+    struct header_visit v = {fn, arg};
+
+    MHD_get_connection_values(r->conn->mhd, MHD_HEADER_KIND, visit_header, &v);
+}
+
 struct span
 http_body(const struct http_request *r)
 {

@@ -184,6 +184,7 @@ http_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
     loop_io_free(c->watch);
     LIST_REMOVE(c, link);
     str_done(&c->held);
+    free(c->client_groups);
     free(c);
     *socket_context = NULL;
     s->n_conns--;

@@ -76,6 +76,10 @@ void http_query_each(const struct http_request *r,
                      bool (*fn)(void *arg, const char *key, const char *value),
                      void *arg);
 const char *http_header(const struct http_request *r, const char *name);
+/* Calls fn for each header in order, repeated ones too; stops when fn returns false. */
+void http_headers_each(const struct http_request *r,
+                       bool (*fn)(void *arg, const char *name, const char *value),
+                       void *arg);
 struct span http_body(const struct http_request *r);
 const char *
 http_peer(const struct http_request *r); /* "127.0.0.1:4242" or "unix:pid=9,uid=0" */
@@ -83,6 +87,8 @@ bool http_is_unix(const struct http_request *r);
 /* Common name of the certificate that the client proved to hold, when client_ca_pem
  * vouches for it; NULL otherwise. */
 const char *http_client_name(const struct http_request *r);
+/* Its organizations, each on a line; NULL as above. */
+const char *http_client_groups(const struct http_request *r);
 /* For the handler's own state; freed by its on_close. */
 void http_set_state(struct http_request *r, void *state,
                     void (*on_close)(void *state, bool aborted));

@@ -5,24 +5,71 @@
 
 #include "io/http_internal.h"
 
-static void
-read_name(gnutls_session_t session, char *out, size_t size)
+enum { GROUPS_MAX = 64, GROUPS_MAX_BYTES = 8192 };
+
+static bool
+read_name(gnutls_x509_crt_t crt, char *out, size_t size)
 {
+    size_t len = size;
+
+    if (gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, out,
+                                      &len) >= 0 &&
+        strlen(out) == len) /* a NUL inside could pass for another name */
+        return true;
+    out[0] = '\0';
+    return false;
+}
+
+/* False: more than there is room for, or one that is not a line of text. */
+static bool
+read_groups(gnutls_x509_crt_t crt, struct str *out)
+{
+    char name[256];
+
+    for (unsigned i = 0;; i++) {
+        size_t len = sizeof(name);
+        int rc = gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_ORGANIZATION_NAME, i,
+                                               0, name, &len);
+        if (rc == GNUTLS_E_REQUESTED_DATA_NOT_AVAILABLE)
+            return !out->toobig;
+        if (rc < 0 || strlen(name) != len || strchr(name, '\n') != NULL ||
+            i == GROUPS_MAX)
+            return false;
+        str_addf(out, "%s\n", name);
+    }
+}
+
+/* The chain leads to the CA, is valid now and meant for clients. */
+static bool
+is_vouched_for(gnutls_session_t session)
+{
+    unsigned char purpose[] = GNUTLS_KP_TLS_WWW_CLIENT;
+    gnutls_typed_vdata_st data = {
+        .type = GNUTLS_DT_KEY_PURPOSE_OID, .data = purpose, .size = sizeof(purpose) - 1};
     unsigned status = 0;
+
+    return gnutls_certificate_verify_peers(session, &data, 1, &status) >= 0 &&
+           status == 0;
+}
+
+static void
+read_subject(struct http_conn_state *c, gnutls_session_t session)
+{
     unsigned n = 0;
     gnutls_x509_crt_t crt = NULL;
     const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &n);
+    auto_str groups = STR_INIT(GROUPS_MAX_BYTES);
 
-    if (chain == NULL || n == 0 ||
-        gnutls_certificate_verify_peers2(session, &status) < 0 || status != 0 ||
+    if (chain == NULL || n == 0 || !is_vouched_for(session) ||
         gnutls_x509_crt_init(&crt) < 0)
         return;
-    size_t len = size;
-    if (gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) < 0 ||
-        gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, out, &len) <
-            0 ||
-        strlen(out) != len) /* a NUL inside could pass for another name */
-        out[0] = '\0';
+    if (gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) >= 0 &&
+        read_name(crt, c->client_name, sizeof(c->client_name))) {
+        if (read_groups(crt, &groups))
+            c->client_groups = xstrndup(groups.ptr, groups.len);
+        else
+            c->client_name[0] = '\0';
+    }
     gnutls_x509_crt_deinit(crt);
 }
 
@@ -35,8 +82,14 @@ http_client_name(const struct http_request *r)
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
         if (info != NULL && info->tls_session != NULL)
-            read_name(info->tls_session, c->client_name, sizeof(c->client_name));
+            read_subject(c, info->tls_session);
     }
     c->client_checked = true;
     return c->client_name[0] == '\0' ? NULL : c->client_name;
+}
+
+const char *
+http_client_groups(const struct http_request *r)
+{
+    return http_client_name(r) == NULL ? NULL : r->conn->client_groups;
 }
