@@ -66,6 +66,8 @@ void signer_free(struct signer *s);
 const char *signer_issuer(const struct signer *s);
 void signer_jwks(const struct signer *s, struct str *out); /* {"keys":[...]} */
 void signer_sign(const struct signer *s, const struct token_claims *c, struct str *out);
+void signer_sign_payload(const struct signer *s, const char *payload, size_t n,
+                         struct str *out); /* for the fuzzer */
 /* Signature, algorithm, issuer and expiry are right, or ERR_UNAUTHORIZED. */
 int signer_verify(const struct signer *s, const char *token, int64_t now_s,
                   struct token_claims *ret, struct error *e) WARN_UNUSED;

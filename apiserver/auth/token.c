@@ -248,16 +248,24 @@ signer_sign(const struct signer *s, const struct token_claims *c, struct str *ou
 {
     json_t *tree = c->kind == TOKEN_AGENT ? agent_payload(c) : account_payload(s, c);
     autofree char *payload = json_dumps(tree, JSON_COMPACT);
+
+    json_decref(tree);
+    signer_sign_payload(s, payload, strlen(payload), out);
+}
+
+void
+signer_sign_payload(const struct signer *s, const char *payload, size_t n,
+                    struct str *out)
+{
     auto_str header = STR_INIT(256);
     unsigned char signature[crypto_sign_BYTES];
     size_t start = out->len;
 
-    json_decref(tree);
     str_addf(&header, "{\"alg\":\"EdDSA\",\"typ\":\"JWT\",\"kid\":\"%s\"}",
              s->keys[0].kid);
     id_base64url(header.ptr, header.len, out);
     str_addc(out, '.');
-    id_base64url(payload, strlen(payload), out);
+    id_base64url(payload, n, out);
     crypto_sign_detached(signature, NULL, (const unsigned char *)out->ptr + start,
                          out->len - start, s->secret_key);
     str_addc(out, '.');
