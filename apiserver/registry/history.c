@@ -47,6 +47,7 @@ struct history {
     struct map *over; /* uids of objects with too many */
     struct loop_timer *timer;
     struct seal_ring *ring;
+    _Atomic uint64_t not_kept;
 };
 
 static const struct kind *
@@ -252,6 +253,27 @@ bool
 history_wants(const struct history *h, const struct kind *k, const struct object *live)
 {
     return h != NULL && !h->limits.off && live != NULL && object_declared(k, live);
+}
+
+void
+history_not_kept(struct history *h, const struct kind *k, const struct object *o,
+                 const struct error *e)
+{
+    h->not_kept++;
+    log_warn_rl("a generation was not kept", "resource=%s ns=%s name=%s error=\"%s\"",
+                k->resource, o->ns, o->name, e->msg);
+}
+
+void
+history_metrics(const struct history *h, struct str *out)
+{
+    if (h == NULL)
+        return;
+    str_addf(out,
+             "# TYPE drover_history_bytes gauge\ndrover_history_bytes %llu\n"
+             "# TYPE drover_history_not_kept_total counter\n"
+             "drover_history_not_kept_total %llu\n",
+             (unsigned long long)h->bytes, (unsigned long long)h->not_kept);
 }
 
 static struct object *

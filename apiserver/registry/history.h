@@ -73,6 +73,10 @@ void history_object(struct history *h, const char *resource, const struct object
 /* Whether a write of this object may have to keep a Revision. */
 bool history_wants(const struct history *h, const struct kind *k,
                    const struct object *live);
+/* Says that a generation goes without its Revision, and counts it. Any thread. */
+void history_not_kept(struct history *h, const struct kind *k, const struct object *o,
+                      const struct error *e);
+void history_metrics(const struct history *h, struct str *out); /* h NULL ok */
 /* The latest Revision of the object, waiting commits included; a reference or NULL. */
 struct object *history_previous(struct history *h, const struct object *live);
 static inline struct store_op

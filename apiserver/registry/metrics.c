@@ -157,5 +157,6 @@ api_server_metrics(const struct api_server *s, struct str *out)
     gauge(out, "apiserver_current_inflight_requests", "gauge", s->open_calls);
     gauge(out, "apiserver_watch_events_total", "counter", s->metrics->watch_events);
     store_write(s, out);
+    history_metrics(s->history, out);
     loop_write(s->loop, out);
 }

@@ -155,8 +155,8 @@ without_history(struct write *w, const struct error *e)
     if (w->revision == NULL ||
         !(e->code == ERR_TOO_LARGE || (e->code == ERR_FULL && w->out.gone)))
         return false;
-    log_warn_rl("a generation was not kept", "resource=%s ns=%s name=%s error=\"%s\"",
-                w->kind->resource, w->ns, w->name, e->msg);
+    if (w->s->history != NULL)
+        history_not_kept(w->s->history, w->kind, w->live, e);
     object_unref(w->revision);
     w->revision = NULL;
     commit(w);
@@ -346,8 +346,7 @@ keep_history(struct write *w)
                              .manager = w->opt.manager,
                              .now_ns = w->in.now_ns};
     if (revision_make(&in, &w->revision, &e) < 0)
-        log_warn_rl("a generation was not kept", "resource=%s ns=%s name=%s error=\"%s\"",
-                    w->kind->resource, w->ns, w->name, e.msg);
+        history_not_kept(w->s->history, w->kind, w->live, &e);
 }
 
 static void
@@ -585,8 +584,7 @@ last_revision(struct api_server *s, const struct kind *kind, const struct object
                              .manager = "",
                              .now_ns = clock_wall_ns()};
     if (revision_make(&in, &kept, &e) < 0)
-        log_warn_rl("a generation was not kept", "name=%s error=\"%s\"", live->name,
-                    e.msg);
+        history_not_kept(s->history, kind, live, &e);
     return kept;
 }
 

@@ -288,6 +288,55 @@ reading_needs_the_right_on_the_object(void **state)
 }
 
 static void
+grant(struct api_fixture *f, const char *name, const char *kind, const char *role)
+{
+    autofree char *body = xasprintf(
+        "{\"metadata\":{\"name\":\"%s\"},\"roleRef\":{\"apiGroup\":"
+        "\"rbac.authorization.k8s.io\",\"kind\":\"%s\",\"name\":\"%s\"},\"subjects\":["
+        "{\"kind\":\"User\",\"name\":\"bob\"}]}",
+        name, kind, role);
+
+    api_ok(f, 201, "POST",
+           "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings", NULL,
+           body);
+    api_settle(f, 10);
+}
+
+static void
+roles_decide(void **state)
+{
+    struct api_fixture *f = *state;
+    struct api_user *bob = user_new("bob", "system:authenticated");
+    const char *secrets = REVISIONS "?fieldSelector=of.resource%3Dsecrets";
+
+    api_ok(f, 201, "POST", RUNS, NULL, api_run("ra", ""));
+    patch_priority(f, "ra", 1);
+    api_ok(f, 201, "POST", SECRETS, NULL,
+           "{\"metadata\":{\"name\":\"sa\"},\"data\":{\"k\":\"b2xk\"}}");
+    api_ok(f, 200, "DELETE", SECRETS "/sa", NULL, NULL);
+    assert_int_equal(count(f, secrets), 1);
+    autofree char *object =
+        xasprintf("%s/%s/object", REVISIONS, api_text(f, "items.0.metadata.name"));
+    assert_int_equal(api_do_as(f, bob, "GET", OF_RUNS, NULL, NULL), 403);
+    /* view: everything but Secrets */
+    grant(f, "viewer", "ClusterRole", "view");
+    assert_int_equal(api_do_as(f, bob, "GET", OF_RUNS, NULL, NULL), 200);
+    assert_int_equal(json_array_size(api_at(f, "items")), 1);
+    assert_int_equal(api_do_as(f, bob, "GET", secrets, NULL, NULL), 403);
+    assert_int_equal(api_do_as(f, bob, "GET", REVISIONS, NULL, NULL), 403);
+    assert_int_equal(api_do_as(f, bob, "GET", object, NULL, NULL), 403);
+    api_ok(f, 201, "POST", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles",
+           NULL,
+           "{\"metadata\":{\"name\":\"secrets\"},\"rules\":[{\"verbs\":[\"get\"],"
+           "\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]}]}");
+    grant(f, "reader", "Role", "secrets");
+    assert_int_equal(api_do_as(f, bob, "GET", object, NULL, NULL), 200);
+    assert_string_equal(api_text(f, "data.k"), "b2xk");
+    assert_int_equal(api_do_as(f, bob, "GET", secrets, NULL, NULL), 403);
+    user_unref(bob);
+}
+
+static void
 agents_do_not_read_the_past(void **state)
 {
     struct api_fixture *f = *state;
@@ -505,6 +554,7 @@ main(void)
         TEST(it_survives_a_restart),
         TEST(it_outlives_its_namespace),
         TEST(reading_needs_the_right_on_the_object),
+        TEST(roles_decide),
         TEST(agents_do_not_read_the_past),
         TEST(secrets_stay_sealed),
         TEST(without_its_key_a_secret_stays_shut),
