@@ -475,7 +475,9 @@ attempt(struct write *w)
                                 .opt = w->opt,
                                 .now_ns = clock_wall_ns()};
     id_uuid4(w->in.uid);
-    w->keeps_history = history_wants(w->s->history, w->kind, w->live);
+    /* A status ends no generation; only of what is being deleted it may be the last. */
+    w->keeps_history = history_wants(w->s->history, w->kind, w->live) &&
+                       (*w->sub == '\0' || w->live->facts.deleting_s != 0);
     if (w->keeps_history) {
         w->previous = history_previous(w->s->history, w->live);
         w->revisions = kinds_by_resource(w->s->kinds, HISTORY_RESOURCE);
