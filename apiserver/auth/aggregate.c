@@ -22,88 +22,105 @@ struct aggregation {
 };
 
 static bool
-value_in(const json_t *values, const char *text)
+value_in(const json_t *values, struct span label)
 {
     const json_t *value;
     size_t i;
 
     json_array_foreach (values, i, value) {
-        if (streq(json_string_value(value), text))
+        if (span_eq(label, json_string_value(value)))
             return true;
     }
     return false;
 }
 
 static bool
-expression_matches(const json_t *expression, const json_t *labels)
+expression_matches(const json_t *expression, const struct object *o)
 {
     const char *op = body_text(expression, "operator");
     const json_t *values = json_object_get(expression, "values");
-    const char *label =
-        json_string_value(json_object_get(labels, body_text(expression, "key")));
+    struct span label;
+    bool there = object_label(o, body_text(expression, "key"), &label);
 
     if (streq(op, "In"))
-        return label != NULL && value_in(values, label);
+        return there && value_in(values, label);
     if (streq(op, "NotIn"))
-        return label == NULL || !value_in(values, label);
+        return !there || !value_in(values, label);
     if (streq(op, "Exists"))
-        return label != NULL;
-    return streq(op, "DoesNotExist") && label == NULL;
+        return there;
+    return streq(op, "DoesNotExist") && !there;
 }
 
 static bool
-selector_matches(const json_t *selector, const json_t *labels)
+selector_matches(const json_t *selector, const struct object *o)
 {
     const json_t *expression, *want;
     json_t *match = json_object_get(selector, "matchLabels");
+    struct span label;
     const char *key;
     size_t i;
 
     json_object_foreach (match, key, want) {
-        const char *label = json_string_value(json_object_get(labels, key));
-        if (label == NULL || !streq(label, json_string_value(want)))
+        if (!object_label(o, key, &label) || !span_eq(label, json_string_value(want)))
             return false;
     }
     json_array_foreach (json_object_get(selector, "matchExpressions"), i, expression) {
-        if (!expression_matches(expression, labels))
+        if (!expression_matches(expression, o))
             return false;
     }
     return true;
 }
 
-static void
-add_rules(json_t *out, const json_t *rules)
+static bool
+is_selected(const json_t *role, const struct object *o)
 {
-    json_t *rule, *known;
+    const json_t *selectors =
+        json_object_get(json_object_get(role, "aggregationRule"), "clusterRoleSelectors");
+    const json_t *selector;
+    size_t i;
+
+    json_array_foreach (selectors, i, selector) {
+        if (selector_matches(selector, o))
+            return true;
+    }
+    return false;
+}
+
+static void
+add_rules(json_t *out, const struct object *o)
+{
+    json_t *tree = object_json(o), *rule, *known;
     size_t i, k;
 
-    json_array_foreach (rules, i, rule) {
+    json_array_foreach (json_object_get(tree, "rules"), i, rule) {
         bool found = false;
         json_array_foreach (out, k, known)
             found = found || json_equal(known, rule);
         if (!found)
             json_array_append(out, rule);
     }
+    json_decref(tree);
 }
 
-static json_t *
-union_of(const json_t *roles, const json_t *role)
+static struct store_list *
+all_roles(const struct aggregation *g)
 {
-    const json_t *selectors =
-        json_object_get(json_object_get(role, "aggregationRule"), "clusterRoleSelectors");
-    json_t *out = json_array(), *other, *selector;
-    size_t i, k;
+    return store_list(api_server_store(g->auth->server), CLUSTER_ROLES, NULL, NULL);
+}
 
-    json_array_foreach (roles, i, other) {
-        const json_t *labels =
-            json_object_get(json_object_get(other, "metadata"), "labels");
-        json_array_foreach (selectors, k, selector) {
-            if (other == role || !selector_matches(selector, labels))
-                continue;
-            add_rules(out, json_object_get(other, "rules"));
-            break;
-        }
+/* Trees only of what is selected; the others are judged by their facts. */
+static json_t *
+union_of(const struct aggregation *g, const char *name, const json_t *role)
+{
+    struct store_list *list = all_roles(g);
+    json_t *out = json_array();
+    const struct object *o;
+
+    while ((o = store_list_next(list)) != NULL) {
+        if (!streq(o->name, name) && is_selected(role, o))
+            add_rules(out, o);
     }
+    store_list_free(list);
     return out;
 }
 
@@ -139,28 +156,30 @@ write_rules(struct aggregation *g, const char *name, json_t *rules)
 }
 
 static void
+aggregate(struct aggregation *g, const struct object *o)
+{
+    json_t *role = object_json(o);
+    json_t *rules = union_of(g, o->name, role), *now = json_object_get(role, "rules");
+
+    if (!json_equal(rules, now) && (now != NULL || json_array_size(rules) > 0))
+        write_rules(g, o->name, rules);
+    json_decref(rules);
+    json_decref(role);
+}
+
+static void
 on_timer(void *arg)
 {
     struct aggregation *g = arg;
-    struct store_list *list =
-        store_list(api_server_store(g->auth->server), CLUSTER_ROLES, NULL, NULL);
-    json_t *roles = json_array(), *role;
+    struct store_list *list = all_roles(g);
     const struct object *o;
-    size_t i;
+    struct span raw;
 
-    while ((o = store_list_next(list)) != NULL)
-        json_array_append_new(roles, object_json(o));
-    store_list_free(list);
-    json_array_foreach (roles, i, role) {
-        if (!json_is_object(json_object_get(role, "aggregationRule")))
-            continue;
-        json_t *rules = union_of(roles, role);
-        json_t *now = json_object_get(role, "rules");
-        if (!json_equal(rules, now) && (now != NULL || json_array_size(rules) > 0))
-            write_rules(g, body_text(json_object_get(role, "metadata"), "name"), rules);
-        json_decref(rules);
+    while ((o = store_list_next(list)) != NULL) {
+        if (object_path(o, "aggregationRule", &raw))
+            aggregate(g, o);
     }
-    json_decref(roles);
+    store_list_free(list);
 }
 
 struct aggregation *

@@ -2,6 +2,7 @@
 /* The life of a call: route, authorise, dispatch to a verb, answer once. */
 #include <stdarg.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "apiserver/registry/server_internal.h"
 #include "base/clock.h"
@@ -317,6 +318,19 @@ run_resource(struct api_call *c)
     verb.run(c);
 }
 
+/* The verb of a request for a path is its method in lower case. */
+static const char *
+path_verb(const char *method)
+{
+    static const char *const verbs[] = {"get", "head", "post", "put", "patch", "delete"};
+
+    for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
+        if (strcasecmp(verbs[i], method) == 0)
+            return verbs[i];
+    }
+    return "other";
+}
+
 static void
 run_call(struct api_call *c)
 {
@@ -333,7 +347,7 @@ run_call(struct api_call *c)
         run_resource(c);
         return;
     }
-    c->verb = streq(c->req.method, "GET") ? "get" : c->req.method;
+    c->verb = path_verb(c->req.method);
     if (!authorized(c, &reason)) {
         call_forbidden(c, reason.ptr);
         return;

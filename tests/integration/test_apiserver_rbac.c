@@ -143,6 +143,13 @@ names_and_paths(void **state)
            NULL);
     expect(f, bob, 200, "GET", "/version", NULL);
     expect(f, bob, 200, "GET", "/apis", NULL);
+    role(f, CLUSTER_ROLES, "poster",
+         "[{\"verbs\":[\"post\"],\"nonResourceURLs\":[\"/x/*\"]}]");
+    bind(f, CLUSTER_BINDINGS, "poster", "ClusterRole", "poster",
+         "{\"kind\":\"User\",\"name\":\"bob\"}");
+    expect(f, bob, 405, "POST", "/x/y", "{}"); /* allowed, and nothing is there */
+    expect(f, bob, 403, "GET", "/x/y", NULL);
+    expect(f, bob, 403, "PUT", "/x/y", "{}");
     struct api_user *nobody = user_new("nobody", "");
     expect(f, nobody, 403, "GET", "/apis", NULL);
     assert_string_equal(api_text(f, "message"),
