@@ -110,10 +110,13 @@ static void
 on_written(void *arg, const struct write_result *r)
 {
     UNUSED(arg);
-    if (r->obj == NULL && r->problem->e.code != ERR_NOT_FOUND)
-        log_warn_rl("cannot write a terminating namespace", "error=\"%s\"",
-                    r->problem->e.msg);
-    else if (r->gone)
+    if (r->obj == NULL) {
+        if (r->problem->e.code != ERR_NOT_FOUND)
+            log_warn_rl("cannot write a terminating namespace", "error=\"%s\"",
+                        r->problem->e.msg);
+        return;
+    }
+    if (r->gone)
         log_info("namespace removed", "name=%s", r->obj->name);
 }
 

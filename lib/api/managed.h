@@ -35,6 +35,11 @@ struct managed_opts {
     const char *subresource; /* "" or "status" */
     const char *now;         /* RFC 3339 seconds */
     bool force;
+    /* All served versions of the kind: owners' paths are typed by the version that they
+     * were written in, and owners in other versions are dropped. n_versions 0: everything
+     * is typed by `kind`. Borrowed. */
+    const struct kind *const *versions;
+    size_t n_versions;
 };
 
 /* live NULL: the object is created. On success *ret is the new object including

@@ -78,51 +78,83 @@ relevant(const struct managed_opts *o, const json_t *config)
     return only;
 }
 
-/* The paths that v still has once set is taken out of it. New set. */
+/* The paths that v has, fields of the schema with members below them included. */
 static struct fieldset *
-left_without(const struct apply *a, const json_t *v, const struct fieldset *set)
+all_paths(struct managed_type t, const json_t *v)
 {
-    json_t *rest = managed_remove(a->type, v, set, EMPTIED_NULL);
-    auto_fieldset *plain = managed_fieldset(a->type, rest);
+    auto_fieldset *plain = managed_fieldset(t, v);
 
-    json_decref(rest);
-    return managed_with_named(a->type, plain);
+    return managed_with_named(t, plain);
 }
 
+/* Everything that entries of this version own, typed by it. */
 static struct fieldset *
-owned_by_anyone(const struct apply *a)
+owned_in(const struct apply *a, const char *api_version, struct managed_type t)
 {
     struct fieldset *all = fieldset_new();
 
-    for (size_t i = 0; i < a->owners.list.len; i++)
-        fieldset_add_all(&all, a->owners.list.items[i].set);
-    struct fieldset *named = managed_with_named(a->type, all);
+    for (size_t i = 0; i < a->owners.list.len; i++) {
+        if (streq(a->owners.list.items[i].api_version, api_version))
+            fieldset_add_all(&all, a->owners.list.items[i].set);
+    }
+    struct fieldset *named = managed_with_named(t, all);
     fieldset_free(all);
     return named;
 }
 
-/*
- * merged without what was applied last time and is not applied now, but with everything
- * that somebody owns, and with what only lived inside of something removed.
- */
-static json_t *
-prune(const struct apply *a, const json_t *merged, const struct fieldset *last_plain)
+/* *rest, which is merged with something taken out, with what entries of this version own
+ * put back. */
+static void
+add_back(const struct apply *a, const json_t *merged, const char *api_version,
+         json_t **rest)
 {
-    auto_fieldset *last = managed_with_named(a->type, last_plain);
-    auto_fieldset *merged_plain = managed_fieldset(a->type, merged);
-    auto_fieldset *all = managed_with_named(a->type, merged_plain);
-    auto_fieldset *owned = owned_by_anyone(a);
-    auto_fieldset *left = left_without(a, merged, last);
+    struct managed_type t;
 
-    /* Everything that is in merged and neither survived nor is owned. */
+    managed_type_version(a->o, api_version, &t);
+    auto_fieldset *all = all_paths(t, merged);
+    auto_fieldset *left = all_paths(t, *rest);
+    auto_fieldset *owned = owned_in(a, api_version, t);
     auto_fieldset *kept = fieldset_union(left, owned);
     auto_fieldset *gone = fieldset_subtract(all, kept);
-    auto_fieldset *left_owned = left_without(a, merged, gone);
-    /* Of that, only what this manager had applied. */
-    auto_fieldset *rest = fieldset_subtract(all, left_owned);
-    struct fieldset *out = fieldset_intersect(rest, last);
+
+    json_decref(*rest);
+    *rest = managed_remove(t, merged, gone, EMPTIED_NULL);
+}
+
+static bool
+seen_before(const struct managed_entries *m, size_t i)
+{
+    for (size_t j = 0; j < i; j++) {
+        if (streq(m->list.items[j].api_version, m->list.items[i].api_version))
+            return true;
+    }
+    return false;
+}
+
+/*
+ * merged without what was applied last time (in a version typed t) and is not applied
+ * now, but with everything that somebody owns, and with what only lived inside of
+ * something removed.
+ */
+static json_t *
+prune(const struct apply *a, const json_t *merged, const struct fieldset *last_plain,
+      struct managed_type t)
+{
+    auto_fieldset *last = managed_with_named(t, last_plain);
+    json_t *rest = managed_remove(t, merged, last, EMPTIED_NULL);
+
+    for (size_t i = 0; i < a->owners.list.len; i++) {
+        if (!seen_before(&a->owners, i))
+            add_back(a, merged, a->owners.list.items[i].api_version, &rest);
+    }
+    auto_fieldset *all = all_paths(t, merged);
+    auto_fieldset *left = all_paths(t, rest);
+    auto_fieldset *lost = fieldset_subtract(all, left);
+    json_decref(rest);
+    /* Of what is lost, only what this manager had applied. */
+    struct fieldset *out = fieldset_intersect(lost, last);
     managed_strip_set(out);
-    json_t *pruned = managed_remove(a->type, merged, out, EMPTIED_LIST);
+    json_t *pruned = managed_remove(t, merged, out, EMPTIED_LIST);
     fieldset_free(out);
     return pruned;
 }
@@ -161,7 +193,7 @@ allowed_by_last_applied(const struct apply *a)
 }
 
 static int
-check_conflicts(const struct apply *a, size_t own, const struct managed_diff *d,
+check_conflicts(const struct apply *a, size_t own, struct managed_diffs *ds,
                 struct managed_conflicts *conflicts, struct error *e)
 {
     bool kubectl = streq(a->o->manager, "kubectl");
@@ -171,7 +203,7 @@ check_conflicts(const struct apply *a, size_t own, const struct managed_diff *d,
         const struct managed_entry *m = &a->owners.list.items[i];
         if (i == own)
             continue;
-        struct fieldset *set = conflicts_with(m, d);
+        struct fieldset *set = conflicts_with(m, managed_diffs_of(ds, m->api_version));
         fieldset_remove_all(&set, allowed);
         managed_conflicts_add(conflicts, m, set);
         fieldset_free(set);
@@ -208,30 +240,31 @@ work_out(struct apply *a, json_t **ret, struct managed_conflicts *conflicts,
     size_t own = managed_entries_own(&a->owners, a->o, true);
     struct managed_entry *mine = &a->owners.list.items[own];
     struct fieldset *last = mine->set;
-    struct managed_diff d;
+    struct managed_type last_type;
 
     /* While pruning, the new set counts whole, system fields too. */
+    managed_type_version(a->o, mine->api_version, &last_type);
     mine->set = a->set;
+    free(mine->api_version);
+    mine->api_version = xstrdup(a->o->kind->api_version);
     json_t *merged = managed_merge(a->type, a->live, a->config), *out = merged;
     if (!fieldset_is_empty(last)) {
-        out = prune(a, merged, last);
+        out = prune(a, merged, last, last_type);
         json_decref(merged);
     }
     mine->set = last;
 
-    managed_compare(a->type, a->live, out, &d);
-    int r = a->o->force ? 0 : check_conflicts(a, own, &d, conflicts, e);
+    auto_managed_diffs ds = {.o = a->o, .old = a->live, .new = out};
+    int r = a->o->force ? 0 : check_conflicts(a, own, &ds, conflicts, e);
     if (r == 0) {
         struct fieldset *set = fieldset_copy(a->set);
         managed_strip_set(set);
         managed_set_own(&a->owners, own, set, a->o->now);
-        free(mine->api_version);
-        mine->api_version = xstrdup(a->o->kind->api_version);
-        managed_take_from_others(&a->owners, own, &d);
-        *ret = managed_diff_is_empty(&d) ? json_deep_copy(a->live) : json_incref(out);
+        managed_take_from_others(&a->owners, own, &ds);
+        const struct managed_diff *d = managed_diffs_of(&ds, a->o->kind->api_version);
+        *ret = managed_diff_is_empty(d) ? json_deep_copy(a->live) : json_incref(out);
     }
     json_decref(out);
-    managed_diff_done(&d);
     return r;
 }
 
@@ -277,7 +310,7 @@ run(struct apply *a, const json_t *live, json_t **ret, bool *ret_changed,
 
     if (managed_entries_read(fields, &a->owners, &unread) < 0)
         a->owners = (struct managed_entries){0};
-    managed_entries_reconcile(a->type, &a->owners);
+    managed_entries_reconcile(a->o, &a->owners);
     if (live != NULL && a->owners.list.len == 0)
         own_from_before(a);
     int r = work_out(a, &out, conflicts, e);

@@ -190,12 +190,12 @@ managed_set_own(struct managed_entries *m, size_t i, struct fieldset *set,
 }
 
 void
-managed_take_from_others(struct managed_entries *m, size_t own,
-                         const struct managed_diff *d)
+managed_take_from_others(struct managed_entries *m, size_t own, struct managed_diffs *ds)
 {
     for (size_t i = 0; i < m->list.len; i++) {
         if (i == own)
             continue;
+        const struct managed_diff *d = managed_diffs_of(ds, m->list.items[i].api_version);
         fieldset_remove_all(&m->list.items[i].set, d->modified);
         fieldset_remove_all(&m->list.items[i].set, d->added);
         fieldset_remove_all(&m->list.items[i].set, d->removed);

@@ -91,9 +91,34 @@ json_t *managed_merge(struct managed_type t, const json_t *live, const json_t *c
 enum managed_emptied { EMPTIED_LIST, EMPTIED_NULL };
 json_t *managed_remove(struct managed_type t, const json_t *v, const struct fieldset *set,
                        enum managed_emptied emptied);
+/* How paths written in that version are typed; false when it is not served. */
+bool managed_type_version(const struct managed_opts *o, const char *api_version,
+                          struct managed_type *ret);
 /* Owners that were written under another schema: parts of what is atomic now become it.
  */
 void managed_reconcile(struct managed_type t, struct fieldset *set);
+
+/* What lies between two objects as each version sees it. */
+struct managed_versioned_diff {
+    const struct schema *schema;
+    struct managed_diff diff;
+};
+struct managed_diffs {
+    const struct managed_opts *o;
+    const json_t *old, *new;
+    bool ignore; /* managed_diff_ignore() is applied */
+    vec(struct managed_versioned_diff) list;
+};
+/* Of entries in that version, which must be served. Borrowed until the next call. */
+const struct managed_diff *managed_diffs_of(struct managed_diffs *ds,
+                                            const char *api_version);
+void managed_diffs_done(struct managed_diffs *ds);
+static inline void
+managed_diffs_done_ptr(struct managed_diffs *ds)
+{
+    managed_diffs_done(ds);
+}
+#define auto_managed_diffs CLEANUP(managed_diffs_done_ptr) struct managed_diffs
 /* Fields of the schema with members below them become members themselves. New set. */
 struct fieldset *managed_with_named(struct managed_type t, const struct fieldset *s);
 
@@ -129,7 +154,8 @@ json_t *managed_entries_write(struct managed_entries *m);
 size_t managed_entries_own(struct managed_entries *m, const struct managed_opts *o,
                            bool apply);
 void managed_entries_remove(struct managed_entries *m, size_t i);
-void managed_entries_reconcile(struct managed_type root, struct managed_entries *m);
+/* By the schema of each entry's version; entries of versions not served go. */
+void managed_entries_reconcile(const struct managed_opts *o, struct managed_entries *m);
 /* Merges the oldest updaters until at most MANAGED_MAX_UPDATERS are left. */
 void managed_entries_cap(struct managed_entries *m);
 
@@ -147,7 +173,7 @@ void managed_ignore(const struct managed_opts *o, struct fieldset *s);
 void managed_diff_ignore(const struct managed_opts *o, struct managed_diff *d);
 /* Takes changed and removed paths from everybody but entry `own`. */
 void managed_take_from_others(struct managed_entries *m, size_t own,
-                              const struct managed_diff *d);
+                              struct managed_diffs *ds);
 /* The writer o->manager owns what differs from live to next (both stripped). */
 void managed_own_changes(const struct managed_opts *o, struct managed_entries *m,
                          const json_t *live, const json_t *next);

@@ -52,18 +52,16 @@ void
 managed_own_changes(const struct managed_opts *o, struct managed_entries *m,
                     const json_t *live, const json_t *next)
 {
-    struct managed_diff d;
+    auto_managed_diffs ds = {.o = o, .old = live, .new = next, .ignore = true};
 
-    managed_compare(managed_type_root(o->kind), live, next, &d);
-    managed_diff_ignore(o, &d);
     size_t own = managed_entries_own(m, o, false);
-    managed_take_from_others(m, own, &d);
-    struct fieldset *set = fieldset_subtract(m->list.items[own].set, d.removed);
-    fieldset_add_all(&set, d.modified);
-    fieldset_add_all(&set, d.added);
+    managed_take_from_others(m, own, &ds);
+    const struct managed_diff *d = managed_diffs_of(&ds, o->kind->api_version);
+    struct fieldset *set = fieldset_subtract(m->list.items[own].set, d->removed);
+    fieldset_add_all(&set, d->modified);
+    fieldset_add_all(&set, d->added);
     managed_strip_set(set);
     managed_set_own(m, own, set, o->now);
-    managed_diff_done(&d);
 }
 
 /* Objects without owners stay so: since a reset, or until somebody applies them. */
@@ -84,7 +82,7 @@ managed_update(const struct managed_opts *o, const json_t *live, const json_t *n
     if (!json_is_object(next))
         return error_set(e, ERR_BAD_REQUEST, "an object must be a JSON object");
     read_owners(o, live, next, &m);
-    managed_entries_reconcile(managed_type_root(o->kind), &m);
+    managed_entries_reconcile(o, &m);
     out = managed_strip_object(next);
     if (!is_untracked(o, live, &m)) {
         json_t *old = live == NULL ? json_object() : managed_strip_object(live);

@@ -56,7 +56,11 @@ check_owners(const json_t *object)
 static void
 check_apply(const json_t *live, const json_t *config, bool force)
 {
-    struct managed_opts o = {the_kind(), "kubectl", "", "2026-01-01T00:00:00Z", force};
+    struct managed_opts o = {.kind = the_kind(),
+                             .manager = "kubectl",
+                             .subresource = "",
+                             .now = "2026-01-01T00:00:00Z",
+                             .force = force};
     struct managed_conflicts c = {0};
     struct error e = ERROR_INIT;
     json_t *once = NULL, *twice = NULL;
@@ -77,7 +81,10 @@ check_apply(const json_t *live, const json_t *config, bool force)
 static void
 check_update(const json_t *live, const json_t *next, const char *subresource)
 {
-    struct managed_opts o = {the_kind(), "u", subresource, "2026-01-01T00:00:00Z", false};
+    struct managed_opts o = {.kind = the_kind(),
+                             .manager = "u",
+                             .subresource = subresource,
+                             .now = "2026-01-01T00:00:00Z"};
     struct error e = ERROR_INIT;
     json_t *ret = NULL;
 

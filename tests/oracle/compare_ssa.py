@@ -116,13 +116,13 @@ def smd(t):
                      "elementRelationship": "associative"}}
 
 
-def crd(spec):
+def crd(spec, version):
     return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": "widgets.example.dev"},
             "spec": {"group": "example.dev", "scope": "Namespaced",
                      "names": {"plural": "widgets", "singular": "widget", "kind": "Widget",
                                "listKind": "WidgetList"},
-                     "versions": [{"name": "v1", "served": True, "storage": True,
+                     "versions": [{"name": version, "served": True, "storage": True,
                                    "schema": {"openAPIV3Schema": {
                                        "type": "object", "properties": {"spec": openapi(spec)}}}}]}}
 
@@ -226,22 +226,29 @@ def drop_none(v):
     return [drop_none(x) for x in v] if isinstance(v, list) else v
 
 
-def other_schema(rng, t):
+def other_schema(rng, t, lists=True):
     """The type with some of what is owned in parts atomic, and the other way round."""
     what = t[0]
     if what == "struct":
         flip = rng.random() < 0.2
-        return ("struct", {k: other_schema(rng, v) for k, v in t[1].items()}, t[2] != flip)
+        return ("struct", {k: other_schema(rng, v, lists) for k, v in t[1].items()},
+                t[2] != flip)
     if what == "map":
         # The library leaves the owners of a map of untyped values as they are; ours does not.
         flip = t[1] != ("any",) and rng.random() < 0.3
-        return ("map", other_schema(rng, t[1]), t[2] != flip)
-    if what in ("set", "keyed") and rng.random() < 0.4:
+        return ("map", other_schema(rng, t[1], lists), t[2] != flip)
+    if lists and what in ("set", "keyed") and rng.random() < 0.4:
         return ("list", t[1] if what == "set" else ("struct", t[2], False))
     if what == "keyed":
-        return (what, t[1], {k: v if k in t[1] else other_schema(rng, v)
+        return (what, t[1], {k: v if k in t[1] else other_schema(rng, v, lists)
                              for k, v in t[2].items()}, t[3])
     return t
+
+
+def both_sides(spec, other):
+    types = {"v1": spec} if other is None else {"v1": spec, "v2": other}
+    return {"schemas": {v: schema(t) for v, t in types.items()},
+            "crds": {v: crd(t, v) for v, t in types.items()}}
 
 
 def make_case(seed):
@@ -250,7 +257,10 @@ def make_case(seed):
     fields = {w: random_type(rng, 3) for w in rng.sample(["w", "x", "y", "z"], rng.randint(1, 4))}
     spec = ("any",) if rng.random() < 0.1 else ("struct", fields, False)
     last, ops, specs = {}, [], []
-    first = spec
+    first, other = spec, None
+    if spec[0] == "struct" and rng.random() < 0.4:  # a second version, typed another way
+        # Not of lists: one that is atomic in the other version differs by its order alone.
+        other = ("struct", other_schema(rng, spec, False)[1], False)
     for _ in range(rng.randint(2, 8)):
         specs.append(spec)
         manager = rng.choice(MANAGERS)
@@ -258,14 +268,15 @@ def make_case(seed):
         spec_value = drop_none(mutate(rng, spec, base) if base is not None else value(rng, spec))
         last[manager] = spec_value
         ops.append({"op": rng.choice(["apply", "apply", "update"]), "manager": manager,
+                    "version": "v2" if other is not None and rng.random() < 0.4 else "v1",
                     "force": rng.random() < 0.5,
                     "object": {"spec": spec_value} if rng.random() < 0.97 else {}})
-        if spec[0] == "struct" and rng.random() < 0.05:
+        if spec[0] == "struct" and other is None and rng.random() < 0.05:
             now = ("struct", other_schema(rng, spec)[1], False)
-            ops.append({"op": "schema", "schema": schema(now), "crd": crd(now)})
+            ops.append({"op": "schema", **both_sides(now, other)})
             spec = now
             specs.append(spec)
-    return specs, {"schema": schema(first), "type": "root", "crd": crd(first), "ops": ops}
+    return specs, {**both_sides(first, other), "ops": ops}
 
 
 def plain(t, v):
@@ -323,10 +334,13 @@ def difference(specs, case, theirs, ours):
         if same(specs[n], a, b):
             # After a meant difference the two go on from different states.
             if has_null(a["live"]) or \
-                    a["live"] != b["live"] and "schema" in {o["op"] for o in case["ops"][n:]}:
+                    a["live"] != b["live"] and (
+                        len(case["crds"]) > 1 or
+                        "schema" in {o["op"] for o in case["ops"][n:]}):
                 return None
             continue
-        lines = [f"  spec: {case['crd']['spec']['versions'][0]['schema']}"]
+        lines = [f"  {v}: {json.dumps(c['spec']['versions'][0]['schema'])}"
+                 for v, c in case["crds"].items()]
         lines += [f"  op {i}: {json.dumps(o)}" for i, o in enumerate(case["ops"][:n + 1])]
         for k in ("live", "owners", "conflicts", "error"):
             lines += [f"  {k} theirs: {json.dumps(a[k], sort_keys=True)}",
@@ -345,6 +359,10 @@ def main():
         ours = oracle.answers([sys.argv[1], "ssa"], cases)
         for n, spec, case, a, b in zip(part, specs, cases, theirs, ours):
             text = difference(spec, case, a, b)
+            # Which version goes first is chance with the library.
+            for _ in range(9 if len(case["crds"]) > 1 else 0):
+                if text is not None:
+                    text = difference(spec, case, oracle.answers([program], [case])[0], b)
             if text is not None:
                 failed += 1
                 if failed <= 5:

@@ -2,7 +2,8 @@
 /*
  * Our side of the comparisons with other implementations: reads a case per line, writes
  * what lib/api makes of it per line, in the shape that ssa/main.go and jsonpatch/main.go
- * write. `oracle_driver ssa`: {"crd": {...}, "ops": [...]}; `oracle_driver patch`:
+ * write. `oracle_driver ssa`: {"crds": {"v1": {...}}, "ops": [...]}; `oracle_driver
+ * patch`:
  * {"type": "json"|"merge", "target": ..., "patch": ...}.
  */
 #include <stdio.h>
@@ -20,18 +21,50 @@ text_of(const json_t *object, const char *key)
     return s == NULL ? "" : s;
 }
 
-static struct kind *
-compile(const json_t *crd)
+enum { VERSIONS_MAX = 4 };
+
+struct versions {
+    struct kind *kinds[VERSIONS_MAX];
+    size_t n;
+};
+
+static void
+versions_done(struct versions *vs)
+{
+    for (size_t i = 0; i < vs->n; i++)
+        kind_unref(vs->kinds[i]);
+    vs->n = 0;
+}
+
+/* crds: a CustomResourceDefinition for each version. */
+static void
+compile(const json_t *crds, struct versions *ret)
 {
     auto_violations v = {0};
     struct error e = ERROR_INIT;
-    struct kind *k = NULL;
+    const char *name;
+    json_t *crd;
 
-    if (kind_compile(crd, NULL, &k, &v, &e) < 0) {
-        fprintf(stderr, "the case's schema: %s\n", e.msg);
-        exit(1);
+    versions_done(ret);
+    json_object_foreach ((json_t *)(uintptr_t)crds, name, crd) {
+        if (ret->n == VERSIONS_MAX ||
+            kind_compile(crd, NULL, &ret->kinds[ret->n], &v, &e) < 0) {
+            fprintf(stderr, "the case's schema %s: %s\n", name, e.msg);
+            exit(1);
+        }
+        ret->n++;
     }
-    return k;
+}
+
+static const struct kind *
+version_named(const struct versions *vs, const char *name)
+{
+    for (size_t i = 0; i < vs->n; i++) {
+        if (streq(vs->kinds[i]->version, name))
+            return vs->kinds[i];
+    }
+    fprintf(stderr, "the case has no version %s\n", name);
+    exit(1);
 }
 
 /* An object as clients send it: with apiVersion, kind and a name. */
@@ -74,14 +107,16 @@ owners_of(const json_t *live)
     for (size_t i = 0; i < json_array_size(fields); i++) {
         const json_t *m = json_array_get(fields, i);
         bool apply = streq(text_of(m, "operation"), "Apply");
+        const char *version = strchr(text_of(m, "apiVersion"), '/');
         autofree char *key =
-            xasprintf("%s %s", text_of(m, "manager"), apply ? "apply" : "update");
+            xasprintf("%s %s%s%s", text_of(m, "manager"), apply ? "apply" : "update",
+                      apply ? "" : " ", apply || version == NULL ? "" : version + 1);
         json_object_set(out, key, json_object_get(m, "fieldsV1"));
     }
     return out;
 }
 
-/* 'conflict with "a"[ using v at t]' -> "a apply" or "a update". */
+/* 'conflict with "a"[ using group/v at t]' -> "a apply" or "a update v". */
 static char *
 conflict_name(const struct managed_conflict *c)
 {
@@ -90,13 +125,17 @@ conflict_name(const struct managed_conflict *c)
 
     if (end == NULL)
         return xasprintf("%s %s", c->manager, c->field);
-    return xasprintf("%.*s %s %s", (int)(end - start - 1), start + 1,
-                     strstr(end, " using ") != NULL ? "update" : "apply", c->field);
+    const char *version = strchr(end, '/');
+    bool update = strstr(end, " using ") != NULL && version != NULL;
+    return xasprintf(
+        "%.*s %s%.*s %s", (int)(end - start - 1), start + 1, update ? "update " : "apply",
+        update ? (int)strcspn(version + 1, " ") : 0, update ? version + 1 : "", c->field);
 }
 
 static json_t *
-run_step(const struct kind *k, const json_t *op, int n, json_t **live)
+run_step(const struct versions *vs, const json_t *op, int n, json_t **live)
 {
+    const struct kind *k = version_named(vs, text_of(op, "version"));
     struct managed_conflicts conflicts = {0};
     struct error e = ERROR_INIT;
     json_t *object = with_head(k, json_object_get(op, "object")), *ret = NULL;
@@ -109,7 +148,9 @@ run_step(const struct kind *k, const json_t *op, int n, json_t **live)
                              .manager = text_of(op, "manager"),
                              .subresource = "",
                              .now = now,
-                             .force = json_is_true(json_object_get(op, "force"))};
+                             .force = json_is_true(json_object_get(op, "force")),
+                             .versions = (const struct kind *const *)vs->kinds,
+                             .n_versions = vs->n};
     int rc = streq(text_of(op, "op"), "update")
                  ? managed_update(&o, *live, object, &ret, &e)
                  : managed_apply(&o, *live, object, &ret, &changed, &conflicts, &e);
@@ -135,23 +176,23 @@ run_step(const struct kind *k, const json_t *op, int n, json_t **live)
 static json_t *
 run_ssa(const json_t *c)
 {
-    struct kind *k = compile(json_object_get(c, "crd"));
+    struct versions vs = {.n = 0};
     const json_t *ops = json_object_get(c, "ops");
     json_t *live = NULL, *out = json_array();
 
+    compile(json_object_get(c, "crds"), &vs);
     for (size_t i = 0; i < json_array_size(ops); i++) {
         const json_t *op = json_array_get(ops, i);
-        const json_t *crd = json_object_get(op, "crd");
-        if (crd != NULL) { /* the schema is another from here on */
-            kind_unref(k);
-            k = compile(crd);
+        const json_t *crds = json_object_get(op, "crds");
+        if (crds != NULL) { /* the schema is another from here on */
+            compile(crds, &vs);
             json_array_append_new(out, json_null());
         } else {
-            json_array_append_new(out, run_step(k, op, (int)i, &live));
+            json_array_append_new(out, run_step(&vs, op, (int)i, &live));
         }
     }
     json_decref(live);
-    kind_unref(k);
+    versions_done(&vs);
     return out;
 }
 

@@ -158,8 +158,11 @@ run_step(const struct kind *k, const struct step *s, int n, json_t **live)
     if (slash != NULL)
         *slash = '\0';
     snprintf(now, sizeof(now), "2026-01-01T00:00:%02dZ", n);
-    struct managed_opts o = {k, who, slash == NULL ? "" : slash + 1, now,
-                             s->what == FORCE};
+    struct managed_opts o = {.kind = k,
+                             .manager = who,
+                             .subresource = slash == NULL ? "" : slash + 1,
+                             .now = now,
+                             .force = s->what == FORCE};
     int r = s->what == UPDATE
                 ? managed_update(&o, *live, object, &ret, &e)
                 : managed_apply(&o, *live, object, &ret, &changed, &conflicts, &e);

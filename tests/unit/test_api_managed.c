@@ -386,7 +386,8 @@ static bool
 call(const struct kind *k, enum what what, const char *who, const char *now,
      const char *object, json_t **live)
 {
-    struct managed_opts o = {k, who, "", now, what == FORCE};
+    struct managed_opts o = {
+        .kind = k, .manager = who, .subresource = "", .now = now, .force = what == FORCE};
     struct managed_conflicts c = {0};
     struct error e = ERROR_INIT;
     json_t *v = script_head(script_parse(object)), *ret = NULL;
@@ -537,7 +538,7 @@ test_refused_configurations(void **state)
          "metadata.managedFields must be nil"},
     };
     struct kind *k = script_kind(true);
-    struct managed_opts o = {k, "a", "", "1", false};
+    struct managed_opts o = {.kind = k, .manager = "a", .subresource = "", .now = "1"};
     UNUSED(state);
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -558,7 +559,8 @@ static void
 test_inputs_unchanged(void **state)
 {
     struct kind *k = script_kind(true);
-    struct managed_opts o = {k, "kubectl", "", "2", true};
+    struct managed_opts o = {
+        .kind = k, .manager = "kubectl", .subresource = "", .now = "2", .force = true};
     struct managed_conflicts c = {0};
     struct error e = ERROR_INIT;
     json_t *live = NULL, *ret = NULL;

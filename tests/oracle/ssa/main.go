@@ -3,11 +3,12 @@
 // What structured-merge-diff makes of a sequence of applies and updates, for the
 // comparison with lib/api/managed*.c. A case per line of stdin:
 //
-//	{"schema": "<types in its own YAML>", "type": "root", "ops": [
-//	  {"op": "apply"|"update", "manager": "a", "force": false, "object": {...}}]}
+//	{"schemas": {"v1": "<types in its own YAML>", ...}, "ops": [
+//	  {"op": "apply"|"update", "version": "v1", "manager": "a", "force": false, "object": {...}},
+//	  {"op": "schema", "schemas": {...}}]}      (from here on)
 //
-// A line of stdout for each: [{"live": {...}, "owners": {"a apply": {fieldsV1}},
-// "conflicts": ["a apply .spec.x"], "error": "..."}]. A step that fails leaves everything
+// A line of stdout for each: [{"live": {...}, "owners": {"a apply": {fieldsV1},
+// "b update v1": {...}}, "conflicts": ["a apply .spec.x"], "error": "..."}]. A step that fails leaves everything
 // as it was. What the API server's wrappers do around the library is done here too:
 // objects without owners are owned by before-first-apply at their first apply, and are not
 // tracked before it.
@@ -27,22 +28,42 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v4/value"
 )
 
-type sameVersion struct{}
+// The None strategy: the same content, typed by the other version's schema.
+type versions map[fieldpath.APIVersion]typed.ParseableType
 
-func (sameVersion) Convert(v *typed.TypedValue, _ fieldpath.APIVersion) (*typed.TypedValue, error) {
-	return v, nil
+var errMissing = errors.New("no such version")
+
+func (v versions) Convert(x *typed.TypedValue, to fieldpath.APIVersion) (*typed.TypedValue, error) {
+	kind, ok := v[to]
+	if !ok {
+		return nil, errMissing
+	}
+	return kind.FromUnstructured(plain(x))
 }
-func (sameVersion) IsMissingVersionError(error) bool { return false }
+func (versions) IsMissingVersionError(err error) bool { return err == errMissing }
+
+func parse(schemas map[string]string) (versions, error) {
+	out := versions{}
+	for name, text := range schemas {
+		parser, err := typed.NewParser(typed.YAMLObject(text))
+		if err != nil {
+			return nil, err
+		}
+		out[fieldpath.APIVersion(name)] = parser.Type("root")
+	}
+	return out, nil
+}
 
 type op struct {
 	Op, Manager string
+	Version     fieldpath.APIVersion
 	Force       bool
-	Schema      *string // from here on
+	Schemas     map[string]string
 	Object      json.RawMessage
 }
 type testCase struct {
-	Schema, Type string
-	Ops          []op
+	Schemas map[string]string
+	Ops     []op
 }
 type result struct {
 	Live      interface{}                `json:"live"`
@@ -52,11 +73,10 @@ type result struct {
 }
 
 type state struct {
-	updater merge.Updater
-	kind    typed.ParseableType
-	exists  bool
-	live    *typed.TypedValue
-	owners  fieldpath.ManagedFields
+	kinds  versions
+	exists bool
+	live   interface{}
+	owners fieldpath.ManagedFields
 }
 
 func (s *state) step(o op) (err error) {
@@ -65,41 +85,50 @@ func (s *state) step(o op) (err error) {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
-	if o.Schema != nil {
-		return s.change(*o.Schema)
+	if o.Schemas != nil {
+		s.kinds, err = parse(o.Schemas)
+		return err
 	}
+	updater := merge.Updater{Converter: s.kinds}
+	kind := s.kinds[o.Version]
 	v, err := value.FromJSON(o.Object)
 	if err != nil {
 		return err
 	}
-	object, err := s.kind.FromUnstructured(v.Unstructured())
+	object, err := kind.FromUnstructured(v.Unstructured())
 	if err != nil {
 		return err
 	}
-	owners, live := s.owners.Copy(), s.live
-	manager := o.Manager + " " + o.Op
+	live, err := kind.FromUnstructured(s.live)
+	if err != nil {
+		return err
+	}
+	owners, manager := s.owners.Copy(), o.Manager+" "+o.Op
+	if o.Op == "update" {
+		manager += " " + string(o.Version)
+	}
 	if o.Op == "update" {
 		if !s.exists || len(owners) > 0 {
-			live, owners, err = s.updater.Update(live, object, "v1", owners, manager)
+			live, owners, err = updater.Update(live, object, o.Version, owners, manager)
 		} else {
 			live = object
 		}
 	} else {
 		if s.exists && len(owners) == 0 {
-			empty, _ := s.kind.FromUnstructured(map[string]interface{}{})
-			_, owners, err = s.updater.Update(empty, live, "v1", owners, "before-first-apply update")
+			empty, _ := kind.FromUnstructured(map[string]interface{}{})
+			_, owners, err = updater.Update(empty, live, o.Version, owners, "before-first-apply update "+string(o.Version))
 			if err != nil {
 				return err
 			}
 		}
 		var next *typed.TypedValue
-		next, owners, err = s.updater.Apply(live, object, "v1", owners, manager, o.Force)
+		next, owners, err = updater.Apply(live, object, o.Version, owners, manager, o.Force)
 		if next != nil {
-			live, _ = s.kind.FromUnstructured(emptied(plain(next), plain(live), plain(object)))
+			live, _ = kind.FromUnstructured(emptied(plain(next), plain(live), plain(object)))
 		}
 	}
 	if err == nil {
-		s.live, s.owners, s.exists = live, owners, true
+		s.live, s.owners, s.exists = plain(live), owners, true
 	}
 	return err
 }
@@ -140,18 +169,8 @@ func emptied(v, live, config interface{}) interface{} {
 	return out
 }
 
-func (s *state) change(schema string) error {
-	parser, err := typed.NewParser(typed.YAMLObject(schema))
-	if err != nil {
-		return err
-	}
-	s.kind = parser.Type("root")
-	s.live, err = s.kind.FromUnstructured(s.live.AsValue().Unstructured())
-	return err
-}
-
 func (s *state) report(err error) result {
-	r := result{Live: s.live.AsValue().Unstructured(), Owners: map[string]json.RawMessage{}, Conflicts: []string{}}
+	r := result{Live: s.live, Owners: map[string]json.RawMessage{}, Conflicts: []string{}}
 	for name, set := range s.owners {
 		text, fail := set.Set().ToJSON()
 		if fail != nil {
@@ -173,15 +192,11 @@ func (s *state) report(err error) result {
 
 func run(c testCase) []result {
 	out := []result{}
-	parser, err := typed.NewParser(typed.YAMLObject(c.Schema))
+	kinds, err := parse(c.Schemas)
 	if err != nil {
 		return append(out, result{Error: "schema: " + err.Error()})
 	}
-	s := &state{updater: merge.Updater{Converter: sameVersion{}}, kind: parser.Type(c.Type), owners: fieldpath.ManagedFields{}}
-	s.live, err = s.kind.FromUnstructured(map[string]interface{}{})
-	if err != nil {
-		return append(out, result{Error: "type: " + err.Error()})
-	}
+	s := &state{kinds: kinds, owners: fieldpath.ManagedFields{}, live: map[string]interface{}{}}
 	for _, o := range c.Ops {
 		out = append(out, s.report(s.step(o)))
 	}
