@@ -33,6 +33,7 @@ call_free(struct api_call *c)
 {
     c->server->open_calls--;
     user_unref(c->user);
+    kind_unref(c->kind);
     str_done(&c->body);
     free(c);
 }
@@ -255,17 +256,29 @@ authorized(struct api_call *c, struct str *reason)
     return h->authorize(h->arg, &a, reason);
 }
 
-/* CRD objects only say what is served; there are no Services. And the past cannot be
- * written. */
+/* There are no Services, and the past cannot be written. */
 static bool
-read_only(const struct route *r, const char *verb)
+is_read_only(const struct api_call *c)
 {
-    bool services = *r->group == '\0' && streq(r->plural, "services");
+    const struct route *r = &c->route;
 
-    if (streq(r->kind->resource, HISTORY_RESOURCE))
-        return streq(verb, "create") || streq(verb, "update") || streq(verb, "patch");
-    return (services || streq(r->group, "apiextensions.k8s.io")) && !streq(verb, "get") &&
-           !streq(verb, "list") && !streq(verb, "watch");
+    if (*r->group == '\0' && streq(r->plural, "services"))
+        return !streq(c->verb, "get") && !streq(c->verb, "list") &&
+               !streq(c->verb, "watch");
+    return streq(r->kind->resource, HISTORY_RESOURCE) &&
+           (streq(c->verb, "create") || streq(c->verb, "update") ||
+            streq(c->verb, "patch"));
+}
+
+/* The CRDs of kinds that are part of this program say what is served: nobody writes them.
+ */
+static bool
+is_embedded_crd(const struct api_call *c)
+{
+    const struct route *r = &c->route;
+
+    return streq(r->kind->resource, CRD_RESOURCE) && !streq(c->verb, "get") &&
+           !streq(c->verb, "create") && kinds_is_embedded(c->server->kinds, r->name);
 }
 
 static void
@@ -302,11 +315,16 @@ run_resource(struct api_call *c)
                    "an empty namespace may not be set for this request");
         return;
     }
-    if (read_only(r, verb.name)) {
-        call_error(c, ERR_UNSUPPORTED,
-                   "%s is not supported on resources of kind \"%s\": this server's kinds "
-                   "are built in",
+    if (is_read_only(c)) {
+        call_error(c, ERR_UNSUPPORTED, "%s is not supported on resources of kind \"%s\"",
                    verb.name, r->kind->resource);
+        return;
+    }
+    if (is_embedded_crd(c)) {
+        call_error(c, ERR_FORBIDDEN,
+                   "%s \"%s\" is forbidden: this kind is part of the server and changes "
+                   "with its program only",
+                   r->kind->resource, r->name);
         return;
     }
     if ((finalize && !streq(verb.name, "update")) ||
@@ -344,6 +362,7 @@ run_call(struct api_call *c)
     if (s->hooks.serve != NULL && s->hooks.serve(s->hooks.arg, c))
         return;
     if (route_parse(s->kinds, c->req.path, &c->route)) {
+        c->kind = c->route.kind == NULL ? NULL : kind_ref(c->route.kind);
         run_resource(c);
         return;
     }

@@ -5,6 +5,7 @@
 
 #include "api/jtok.h"
 #include "apiserver/registry/compute_internal.h"
+#include "apiserver/registry/kinds.h"
 
 static const char *const gc_finalizers[] = {"\"foregroundDeletion\"", "\"orphan\""};
 
@@ -157,20 +158,26 @@ check_preconditions(const struct object *live, const struct delete_options *o,
     return 0;
 }
 
-/* The finalizers that stay, and the policy's own. False when none is left. */
+/* The finalizers that stay, the kind's own and the policy's. False when none is left. */
 static bool
-final_list(struct span old, enum delete_policy policy, struct str *out)
+final_list(struct span old, enum delete_policy policy, const char *own, struct str *out)
 {
     const char *cursor = NULL;
     struct span item;
+    bool there = false;
 
     str_addc(out, '[');
     while (old.len > 0 && jscan_next_item(old, &cursor, &item)) {
+        there = there || (own != NULL && jscan_is(item, own));
         if (policy != DELETE_DEFAULT &&
             (span_eq(item, gc_finalizers[0]) || span_eq(item, gc_finalizers[1])))
             continue;
         jput_item(out);
         str_add(out, item.ptr, item.len);
+    }
+    if (own != NULL && !there) {
+        jput_item(out);
+        jput_stringz(out, own);
     }
     if (policy == DELETE_FOREGROUND || policy == DELETE_ORPHAN) {
         jput_item(out);
@@ -216,7 +223,9 @@ compute_delete(const struct kind *kind, const struct object *live,
     int rc = check_preconditions(live, o, p);
     if (rc < 0 || (rc = doc_parse(live->bytes, live->len, &d, &p->e)) < 0)
         return rc;
-    bool left = final_list(d.meta.finalizers, o->policy, &finalizers);
+    bool is_crd = streq(kind->resource, CRD_RESOURCE) && d.meta.deleted.len == 0;
+    bool left = final_list(d.meta.finalizers, o->policy, is_crd ? CRD_FINALIZER : NULL,
+                           &finalizers);
     if (!left && !is_namespace) {
         out->obj = object_ref(live);
         out->gone = true;
@@ -235,7 +244,7 @@ compute_delete(const struct kind *kind, const struct object *live,
         clock_format(now_ns, now);
         d.meta.deleted = span_of(now);
         d.meta.grace_s = 0;
-        if (!kind->builtin)
+        if (kind->has_generation)
             d.meta.generation++;
     }
     if (is_namespace && (rc = set_terminating(&d, &status, &p->e)) < 0)

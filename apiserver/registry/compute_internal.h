@@ -36,6 +36,7 @@ int secret_rules(struct compute *c);
 int configmap_rules(struct compute *c);
 int role_rules(struct compute *c);
 int binding_rules(struct compute *c);
+int crd_rules(struct compute *c); /* crd_rules.c */
 
 static inline struct problem *
 compute_problem(struct compute *c)

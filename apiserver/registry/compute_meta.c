@@ -53,7 +53,7 @@ compute_meta_create(struct compute *c)
     clock_format(in->now_ns, c->created);
     m->uid = span_of(in->uid);
     m->created = span_of(c->created);
-    m->generation = in->kind->builtin ? 0 : 1;
+    m->generation = in->kind->has_generation ? 1 : 0;
     m->deleted = (struct span){0};
     m->grace_s = -1;
     if (in->type != WRITE_APPLY)
@@ -192,7 +192,7 @@ compute_meta_update(struct compute *c)
     m->grace_s = old->grace_s;
     m->generation = old->generation;
     m->generate_name = old->generate_name;
-    if (!in->kind->builtin && spec_changed(c))
+    if (in->kind->has_generation && spec_changed(c))
         m->generation++;
     return check_finalizers_shrink(c);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Discovery documents, built once at start: the legacy lists, the aggregated form (v2 and
- * v2beta1 differ in one word), /version. Served with ETags (reference F §2).
+ * Discovery documents, built when first asked for after a change of the kinds: the legacy
+ * lists, the aggregated form (v2 and v2beta1 differ in one word), /version. Served with
+ * ETags (reference F §2).
  */
 #include <stdlib.h>
 
@@ -43,11 +44,70 @@ static const struct review {
     {"authorization.k8s.io", "selfsubjectrulesreviews", "selfsubjectrulesreview",
      "SelfSubjectRulesReview", false},
 };
-/* Groups in discovery order; the core group is served under /api. */
-static const char *const groups[] = {"drover.dev",           "streams.drover.dev",
-                                     "apiextensions.k8s.io", "authentication.k8s.io",
-                                     "authorization.k8s.io", "coordination.k8s.io",
-                                     "history.drover.dev",   "rbac.authorization.k8s.io"};
+/* Groups that have no stored kinds. */
+static const char *const extra_groups[] = {"streams.drover.dev", "authentication.k8s.io",
+                                           "authorization.k8s.io"};
+
+/* What is served, in discovery order: the first version of a group is preferred. */
+struct group_version {
+    const char *group, *version;
+};
+struct groups {
+    vec(struct group_version) list;
+};
+
+static void
+add_group(struct groups *g, const char *group, const char *version)
+{
+    vec_foreach (x, &g->list) {
+        if (streq(x->group, group) && streq(x->version, version))
+            return;
+    }
+    vec_push(&g->list, ((struct group_version){group, version}));
+}
+
+static bool
+has_group(const struct groups *g, const char *group)
+{
+    vec_foreach (x, &g->list) {
+        if (streq(x->group, group))
+            return true;
+    }
+    return false;
+}
+
+static void
+collect_groups(const struct api_server *s, struct groups *g)
+{
+    for (size_t i = 0; i < kinds_len(s->kinds); i++) {
+        const struct kind *k = kinds_at(s->kinds, i)->kind;
+        if (k->served)
+            add_group(g, k->group, k->version);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(extra_groups); i++)
+        if (!has_group(g, extra_groups[i]))
+            add_group(g, extra_groups[i], "v1");
+}
+
+/* True for the first entry of a group other than the core's. */
+static bool
+begins_group(const struct groups *g, size_t i)
+{
+    const char *group = g->list.items[i].group;
+
+    if (*group == '\0')
+        return false;
+    for (size_t j = 0; j < i; j++)
+        if (streq(g->list.items[j].group, group))
+            return false;
+    return true;
+}
+
+static bool
+is_in(const struct kind *k, const struct group_version *gv)
+{
+    return k->served && streq(k->group, gv->group) && streq(k->version, gv->version);
+}
 
 static void
 document_free(void *p)
@@ -89,11 +149,9 @@ string_array(struct str *out, const char *key, char *const *list)
 static const char *
 verbs_of(const struct kind *k)
 {
-    bool services = *k->group == '\0' && streq(k->plural, "services");
-
-    if (streq(k->resource, HISTORY_RESOURCE))
-        return VERBS_PAST;
-    return services || streq(k->group, "apiextensions.k8s.io") ? VERBS_READ : VERBS_ALL;
+    if (*k->group == '\0' && streq(k->plural, "services"))
+        return VERBS_READ;
+    return streq(k->resource, HISTORY_RESOURCE) ? VERBS_PAST : VERBS_ALL;
 }
 
 static void
@@ -161,34 +219,52 @@ legacy_extras(const char *group, struct str *out)
 }
 
 static void
-resource_list(struct discovery *d, const struct api_server *s, const char *group)
+resource_list(struct discovery *d, const struct api_server *s,
+              const struct group_version *gv)
 {
     struct str out = STR_INIT(DOCUMENT_MAX);
-    bool core = *group == '\0';
-    autofree char *path = core ? xstrdup("/api/v1") : xasprintf("/apis/%s/v1", group);
+    bool core = *gv->group == '\0';
+    autofree char *path = core ? xasprintf("/api/%s", gv->version)
+                               : xasprintf("/apis/%s/%s", gv->group, gv->version);
 
     str_addf(&out,
              "{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":"
-             "\"%s%sv1\",\"resources\":[",
-             group, core ? "" : "/");
+             "\"%s%s%s\",\"resources\":[",
+             gv->group, core ? "" : "/", gv->version);
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
         const struct kind *k = kinds_at(s->kinds, i)->kind;
-        if (streq(k->group, group))
+        if (is_in(k, gv))
             legacy_resource(k, &out);
     }
-    legacy_extras(group, &out);
+    if (streq(gv->version, "v1"))
+        legacy_extras(gv->group, &out);
     str_adds(&out, "]}");
     publish(d, path, &out);
 }
 
 static void
-group_members(const struct api_server *s, const char *group, struct str *out)
+version_member(const struct group_version *gv, struct str *out)
 {
+    str_addf(out, "{\"groupVersion\":\"%s/%s\",\"version\":\"%s\"}", gv->group,
+             gv->version, gv->version);
+}
+
+static void
+group_members(const struct api_server *s, const struct groups *g, size_t first,
+              struct str *out)
+{
+    const char *group = g->list.items[first].group;
+
     jput_member(out, "name", group);
-    str_addf(out,
-             ",\"versions\":[{\"groupVersion\":\"%s/v1\",\"version\":\"v1\"}],"
-             "\"preferredVersion\":{\"groupVersion\":\"%s/v1\",\"version\":\"v1\"}",
-             group, group);
+    str_adds(out, ",\"versions\":[");
+    for (size_t i = first; i < g->list.len; i++) {
+        if (!streq(g->list.items[i].group, group))
+            continue;
+        jput_item(out);
+        version_member(&g->list.items[i], out);
+    }
+    str_adds(out, "],\"preferredVersion\":");
+    version_member(&g->list.items[first], out);
     if (streq(group, "streams.drover.dev") && *s->streams_address != '\0') {
         str_adds(out, ",\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/0\"");
         jput_member(out, "serverAddress", s->streams_address);
@@ -197,19 +273,21 @@ group_members(const struct api_server *s, const char *group, struct str *out)
 }
 
 static void
-group_lists(struct discovery *d, const struct api_server *s)
+group_lists(struct discovery *d, const struct api_server *s, const struct groups *g)
 {
     struct str all = STR_INIT(DOCUMENT_MAX), one = STR_INIT(DOCUMENT_MAX);
 
     str_adds(&all, "{\"kind\":\"APIGroupList\",\"apiVersion\":\"v1\",\"groups\":[");
-    for (size_t i = 0; i < ARRAY_LEN(groups); i++) {
-        autofree char *path = xasprintf("/apis/%s", groups[i]);
+    for (size_t i = 0; i < g->list.len; i++) {
+        if (!begins_group(g, i))
+            continue;
+        autofree char *path = xasprintf("/apis/%s", g->list.items[i].group);
         jput_item(&all);
         str_addc(&all, '{');
-        group_members(s, groups[i], &all);
+        group_members(s, g, i, &all);
         str_addc(&all, '}');
         str_adds(&one, "{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\"");
-        group_members(s, groups[i], &one);
+        group_members(s, g, i, &one);
         str_addc(&one, '}');
         publish(d, path, &one);
     }
@@ -248,20 +326,8 @@ aggregated_resource(const struct kind *k, struct str *out)
 }
 
 static void
-aggregated_group(const struct api_server *s, const char *group, struct str *out)
+aggregated_reviews(const char *group, struct str *out)
 {
-    jput_item(out);
-    str_adds(out, "{\"metadata\":{");
-    if (*group != '\0')
-        jput_member(out, "name", group);
-    jput_key(out, "creationTimestamp");
-    str_adds(out, "null},\"versions\":[{\"version\":\"v1\",\"freshness\":\"Current\","
-                  "\"resources\":[");
-    for (size_t i = 0; i < kinds_len(s->kinds); i++) {
-        const struct kind *k = kinds_at(s->kinds, i)->kind;
-        if (streq(k->group, group))
-            aggregated_resource(k, out);
-    }
     for (size_t i = 0; i < ARRAY_LEN(reviews); i++) {
         const struct review *r = &reviews[i];
         if (!streq(r->group, group))
@@ -274,11 +340,46 @@ aggregated_group(const struct api_server *s, const char *group, struct str *out)
                  r->plural, r->group, r->kind, r->namespaced ? "Namespaced" : "Cluster",
                  r->singular);
     }
-    str_adds(out, "]}]}");
 }
 
 static void
-aggregated(struct discovery *d, const struct api_server *s, const char *version)
+aggregated_version(const struct api_server *s, const struct group_version *gv,
+                   struct str *out)
+{
+    jput_item(out);
+    str_addf(out, "{\"version\":\"%s\",\"freshness\":\"Current\",\"resources\":[",
+             gv->version);
+    for (size_t i = 0; i < kinds_len(s->kinds); i++) {
+        const struct kind *k = kinds_at(s->kinds, i)->kind;
+        if (is_in(k, gv))
+            aggregated_resource(k, out);
+    }
+    if (streq(gv->version, "v1"))
+        aggregated_reviews(gv->group, out);
+    str_adds(out, "]}");
+}
+
+static void
+aggregated_group(const struct api_server *s, const struct groups *g, size_t first,
+                 struct str *out)
+{
+    const char *group = g->list.items[first].group;
+
+    jput_item(out);
+    str_adds(out, "{\"metadata\":{");
+    if (*group != '\0')
+        jput_member(out, "name", group);
+    jput_key(out, "creationTimestamp");
+    str_adds(out, "null},\"versions\":[");
+    for (size_t i = first; i < g->list.len; i++)
+        if (streq(g->list.items[i].group, group))
+            aggregated_version(s, &g->list.items[i], out);
+    str_adds(out, "]}");
+}
+
+static void
+aggregated(struct discovery *d, const struct api_server *s, const struct groups *g,
+           const char *version)
 {
     struct str core = STR_INIT(DOCUMENT_MAX), named = STR_INIT(DOCUMENT_MAX);
     autofree char *core_key = xasprintf("%s /api", version);
@@ -289,12 +390,15 @@ aggregated(struct discovery *d, const struct api_server *s, const char *version)
                   version);
 
     str_adds(&core, head);
-    aggregated_group(s, "", &core);
+    str_adds(&named, head);
+    for (size_t i = 0; i < g->list.len; i++) {
+        if (begins_group(g, i))
+            aggregated_group(s, g, i, &named);
+        else if (*g->list.items[i].group == '\0')
+            aggregated_group(s, g, i, &core);
+    }
     str_adds(&core, "]}");
     publish(d, core_key, &core);
-    str_adds(&named, head);
-    for (size_t i = 0; i < ARRAY_LEN(groups); i++)
-        aggregated_group(s, groups[i], &named);
     str_adds(&named, "]}");
     publish(d, named_key, &named);
 }
@@ -313,22 +417,29 @@ version_document(struct discovery *d)
     publish(d, "/version", &out);
 }
 
-int
-discovery_new(const struct api_server *s, struct discovery **ret, struct error *e)
+struct discovery *
+discovery_new(const struct api_server *s)
 {
     struct discovery *d = xnew(struct discovery);
+    struct groups g = {0};
 
-    UNUSED(e);
     d->documents = map_new(document_free);
-    resource_list(d, s, "");
-    for (size_t i = 0; i < ARRAY_LEN(groups); i++)
-        resource_list(d, s, groups[i]);
-    group_lists(d, s);
-    aggregated(d, s, "v2");
-    aggregated(d, s, "v2beta1");
+    collect_groups(s, &g);
+    vec_foreach (gv, &g.list)
+        resource_list(d, s, gv);
+    group_lists(d, s, &g);
+    aggregated(d, s, &g, "v2");
+    aggregated(d, s, &g, "v2beta1");
     version_document(d);
-    *ret = d;
-    return 0;
+    vec_done(&g.list);
+    return d;
+}
+
+void
+discovery_forget(struct api_server *s)
+{
+    discovery_free(s->discovery);
+    s->discovery = NULL;
 }
 
 void
@@ -361,6 +472,8 @@ discovery_serve(struct api_call *c)
     char type[128] = "application/json";
     struct str body = STR_INIT(DOCUMENT_MAX);
 
+    if (c->server->discovery == NULL)
+        c->server->discovery = discovery_new(c->server);
     if (version != NULL)
         doc = find(c->server->discovery, c->req.path, version);
     if (doc != NULL)

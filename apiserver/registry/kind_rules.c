@@ -41,6 +41,7 @@ static const struct kind_rule {
     {"clusterroles.rbac.authorization.k8s.io", role_rules},
     {"rolebindings.rbac.authorization.k8s.io", binding_rules},
     {"clusterrolebindings.rbac.authorization.k8s.io", binding_rules},
+    {"customresourcedefinitions.apiextensions.k8s.io", crd_rules},
 };
 
 int

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compiles the embedded CRD documents and finds kinds by path, resource or GVK. */
+/*
+ * Compiles the embedded CRD documents and finds kinds by path, resource or GVK. A change
+ * sorts and indexes the whole table again: it is small and changes are rare.
+ */
 #include "apiserver/registry/kinds.h"
 
 #include <stdlib.h>
@@ -26,6 +29,39 @@ group_rank(const char *group)
     return str_ends(group, "drover.dev") ? 1 : 2;
 }
 
+/* v2 before v1 before v1beta2 before v1alpha1 before anything else: a number to sort by,
+ * larger first. */
+static long
+version_rank(const char *version)
+{
+    char *end;
+    long major, minor, level = 3;
+
+    if (*version != 'v' || version[1] < '1' || version[1] > '9')
+        return 0;
+    major = strtol(version + 1, &end, 10);
+    if (str_starts(end, "alpha"))
+        level = 1, end += 5;
+    else if (str_starts(end, "beta"))
+        level = 2, end += 4;
+    if (level == 3)
+        return *end == '\0' && major < 1000 ? level * 1000000 + major * 1000 : 0;
+    minor = strtol(end, &end, 10);
+    if (*end != '\0' || minor <= 0 || minor >= 1000 || major >= 1000)
+        return 0;
+    return level * 1000000 + major * 1000 + minor;
+}
+
+static int
+compare_versions(const char *a, const char *b)
+{
+    long x = version_rank(a), y = version_rank(b);
+
+    if (x != y)
+        return x > y ? -1 : 1;
+    return strcmp(a, b);
+}
+
 static int
 compare_entries(const void *left, const void *right)
 {
@@ -35,6 +71,8 @@ compare_entries(const void *left, const void *right)
 
     if (d == 0)
         d = strcmp(a->group, b->group);
+    if (d == 0)
+        d = compare_versions(a->version, b->version);
     return d != 0 ? d : strcmp(a->plural, b->plural);
 }
 
@@ -74,14 +112,23 @@ load_document(struct kinds *k, const struct crd_document *d, struct error *e)
 static void
 index_entries(struct kinds *k)
 {
+    map_free(k->by_path);
+    map_free(k->by_resource);
+    map_free(k->by_gvk);
+    k->by_path = map_new(NULL);
+    k->by_resource = map_new(NULL);
+    k->by_gvk = map_new(NULL);
     qsort(k->entries.items, k->entries.len, sizeof(k->entries.items[0]), compare_entries);
     vec_foreach (entry, &k->entries) {
         struct kind *kind = entry->kind;
         autofree char *path =
             xasprintf("%s/%s/%s", kind->group, kind->version, kind->plural);
         autofree char *gvk = xasprintf("%s/%s", kind->api_version, kind->kind);
+        if (kind->storage)
+            map_put(k->by_resource, kind->resource, kind);
+        if (!kind->served)
+            continue;
         map_put(k->by_path, path, kind);
-        map_put(k->by_resource, kind->resource, kind);
         map_put(k->by_gvk, gvk, kind);
     }
 }
@@ -91,9 +138,6 @@ kinds_load(struct kinds **ret, struct error *e)
 {
     struct kinds *k = xnew(struct kinds);
 
-    k->by_path = map_new(NULL);
-    k->by_resource = map_new(NULL);
-    k->by_gvk = map_new(NULL);
     for (const struct crd_document *d = crd_documents; d->name != NULL; d++) {
         if (load_document(k, d, e) < 0) {
             int rc = -(int)e->code;
@@ -120,6 +164,79 @@ kinds_free(struct kinds *k)
     map_free(k->by_resource);
     map_free(k->by_gvk);
     free(k);
+}
+
+const struct kind_entry *
+kinds_entry(const struct kinds *k, const struct kind *kind)
+{
+    vec_foreach (entry, &k->entries) {
+        if (entry->kind == kind)
+            return entry;
+    }
+    return NULL;
+}
+
+bool
+kinds_is_embedded(const struct kinds *k, const char *resource)
+{
+    vec_foreach (entry, &k->entries) {
+        if (entry->crd != NULL && streq(entry->kind->resource, resource))
+            return true;
+    }
+    return false;
+}
+
+size_t
+kinds_versions(const struct kinds *k, const char *resource)
+{
+    size_t n = 0;
+
+    vec_foreach (entry, &k->entries)
+        n += streq(entry->kind->resource, resource);
+    return n;
+}
+
+static void
+remove_entries(struct kinds *k, const char *resource)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < k->entries.len; i++) {
+        struct kind_entry *entry = &k->entries.items[i];
+        if (entry->crd == NULL && streq(entry->kind->resource, resource))
+            kind_unref(entry->kind);
+        else
+            k->entries.items[kept++] = *entry;
+    }
+    k->entries.len = kept;
+}
+
+void
+kinds_put(struct kinds *k, struct kind *const *versions, size_t n)
+{
+    if (n > 0)
+        remove_entries(k, versions[0]->resource);
+    for (size_t i = 0; i < n; i++) {
+        struct kind_entry entry = {.kind = versions[i]};
+        vec_push(&k->entries, entry);
+    }
+    index_entries(k);
+}
+
+void
+kinds_drop(struct kinds *k, const char *resource)
+{
+    remove_entries(k, resource);
+    index_entries(k);
+}
+
+void
+kinds_set_terminating(struct kinds *k, const char *resource)
+{
+    vec_foreach (entry, &k->entries) {
+        if (entry->crd == NULL && streq(entry->kind->resource, resource))
+            entry->terminating = true;
+    }
 }
 
 size_t

@@ -24,6 +24,7 @@ struct list_body {
     enum accept_form form;
     const char *version;
     struct table_opts table;
+    struct kind *kind; /* held for the table */
 };
 
 struct list_op {
@@ -53,6 +54,7 @@ body_free(void *arg)
     str_done(&b->head);
     str_done(&b->tail);
     str_done(&b->piece);
+    kind_unref(b->kind);
     free(b);
 }
 
@@ -198,10 +200,15 @@ answer(struct list_op *op)
 static void
 take(struct list_op *op, struct object *o)
 {
-    if (!selector_match(op->labels, o) || !selector_match(op->fields, o))
+    auto_object *view = NULL;
+
+    if (!selector_match(op->labels, o))
         return;
-    vec_push(&op->body->items, object_ref(o));
-    op->body->length += object_written_len(o) + 1;
+    view = view_object(op->body->kind, o);
+    if (!selector_match(op->fields, view))
+        return;
+    op->body->length += object_written_len(view) + 1;
+    vec_push(&op->body->items, move_ptr(view));
 }
 
 static bool
@@ -332,6 +339,7 @@ prepare(struct list_op *op, struct problem *p)
         op->cont = xstrdup(op->o.cont);
     op->scope = xasprintf("%s|%s", r->kind->resource, r->ns);
     op->body = xnew(struct list_body);
+    op->body->kind = kind_ref(r->kind);
     str_init(&op->body->head, 64 * 1024);
     str_init(&op->body->tail, 64);
     str_init(&op->body->piece, 2 * OBJECT_MAX_BYTES);

@@ -21,6 +21,7 @@ offer(struct api_server *s, const char *resource, const struct object *o, bool d
 {
     gc_object(s->gc, resource, o, deleted);
     namespaces_object(s->namespaces, resource, o, deleted);
+    crds_object(s->crds, resource, o, deleted);
     history_object(s->history, resource, o, deleted);
     accounts_object(s, resource, o, deleted);
     quotas_object(s->quotas, resource, o);
@@ -47,6 +48,8 @@ offer_all(struct api_server *s)
 {
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
         const char *resource = kinds_at(s->kinds, i)->kind->resource;
+        if (!kinds_at(s->kinds, i)->kind->storage)
+            continue;
         struct store_list *list = store_list(s->store, resource, NULL, NULL);
         const struct object *o;
         while ((o = store_list_next(list)) != NULL)

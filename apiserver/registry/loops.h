@@ -33,4 +33,11 @@ void accounts_object(struct api_server *s, const char *resource, const struct ob
 struct events_loop *events_new(struct api_server *s);
 void events_free(struct events_loop *e);
 
+/* crds.c: user-made kinds. crds_new loads those that the store has. */
+struct crds;
+struct crds *crds_new(struct api_server *s);
+void crds_free(struct crds *c); /* NULL ok */
+void crds_object(struct crds *c, const char *resource, const struct object *o,
+                 bool deleted);
+
 #endif

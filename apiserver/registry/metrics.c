@@ -144,6 +144,8 @@ store_write(const struct api_server *s, struct str *out)
     str_adds(out, "# TYPE apiserver_resource_objects gauge\n");
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
         const char *resource = kinds_at(s->kinds, i)->kind->resource;
+        if (!kinds_at(s->kinds, i)->kind->storage)
+            continue;
         str_addf(out, "apiserver_resource_objects{resource=\"%s\"} %zu\n", resource,
                  store_count(s->store, resource));
     }

@@ -182,7 +182,7 @@ work(struct namespaces_loop *n, const char *name, struct termination *t)
     for (size_t i = 0; i < kinds_len(n->s->kinds); i++) {
         const struct kind *k = kinds_at(n->s->kinds, i)->kind;
         /* What was in it can be restored for as long as history is kept. */
-        if (k->namespaced && !streq(k->resource, HISTORY_RESOURCE))
+        if (k->namespaced && k->storage && !streq(k->resource, HISTORY_RESOURCE))
             empty_kind(n, k, name, &left);
     }
     if (left.resources.list.len > 0)

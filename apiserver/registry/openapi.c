@@ -197,6 +197,8 @@ build_v3(struct openapi *o)
 
     for (size_t i = 0; i < kinds_len(o->kinds); i++) {
         const struct kind *k = kinds_at(o->kinds, i)->kind;
+        if (!k->served)
+            continue;
         auto_str key = STR_INIT(512);
         root_of(k, &key);
         doc = json_object_get(trees, key.ptr);
@@ -238,6 +240,13 @@ openapi_new(const struct api_server *s)
     o->kinds = s->kinds;
     o->docs = map_new(doc_free);
     return o;
+}
+
+void
+openapi_forget(struct api_server *s)
+{
+    openapi_free(s->openapi);
+    s->openapi = openapi_new(s);
 }
 
 void

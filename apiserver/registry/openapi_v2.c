@@ -214,6 +214,8 @@ openapi_v2_write(const struct kinds *kinds, struct str *out)
     definition_write(OBJECT_META_NAME, openapi_object_meta(), &definitions);
     for (size_t i = 0; i < kinds_len(kinds); i++) {
         const struct kind *k = kinds_at(kinds, i)->kind;
+        if (!k->served)
+            continue;
         auto_str name = STR_INIT(1024);
         openapi_name(k, &name);
         path_write(k, &paths);

@@ -5,6 +5,22 @@
 #include "api/jtok.h"
 #include "apiserver/registry/server_internal.h"
 #include "base/clock.h"
+#include "base/log.h"
+
+LOG_MODULE(api);
+
+struct object *
+view_object(const struct kind *k, const struct object *o)
+{
+    struct object *view = NULL;
+    struct error e = ERROR_INIT;
+
+    if (object_as(k, o, &view, &e) == 0)
+        return view;
+    log_warn_rl("cannot convert an object", "resource=%s name=%s error=\"%s\"",
+                k->resource, o->name, e.msg);
+    return object_ref(o);
+}
 
 void
 metadata_write(const struct object *o, struct str *out)

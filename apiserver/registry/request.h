@@ -93,8 +93,9 @@ struct api_call {
     struct api_request req; /* its pointers are valid while ops is not NULL */
     struct route route;
     struct api_user *user;
-    struct str body;  /* what a protobuf body became; req.body is that */
-    const char *verb; /* get, list, watch, create, update, patch, delete, ... */
+    struct kind *kind; /* holds route.kind */
+    struct str body;   /* what a protobuf body became; req.body is that */
+    const char *verb;  /* get, list, watch, create, update, patch, delete, ... */
     int64_t started_ns;
 };
 

@@ -29,11 +29,7 @@ api_server_new(const struct api_server_opts *o, struct api_server **ret, struct 
     s->snapshots = snapshots_new();
     s->metrics = metrics_new();
     s->pieces = watch_pieces_new();
-    if (discovery_new(s, &s->discovery, e) < 0) {
-        int rc = -(int)e->code;
-        api_server_free(s);
-        return rc;
-    }
+    s->crds = crds_new(s);
     s->openapi = openapi_new(s);
     if (history_new(s, &o->history, o->history_key_file, &s->history, e) < 0) {
         int rc = -(int)e->code;
@@ -62,6 +58,8 @@ api_server_prepare_close(struct api_server *s)
     loops_stop(s);
     history_free(s->history);
     s->history = NULL;
+    crds_free(s->crds);
+    s->crds = NULL;
     snapshots_free(s->snapshots);
     s->snapshots = NULL;
 }
@@ -204,7 +202,7 @@ put_crd_status(struct bootstrap *b, const struct kind_entry *entry)
         "\"message\":\"no conflicts found\"},"
         "{\"type\":\"Established\",\"status\":\"True\",\"reason\":"
         "\"InitialNamesAccepted\","
-        "\"message\":\"the kind is served\"}]}}",
+        "\"message\":\"the initial names have been accepted\"}]}}",
         names, k->version);
     struct write_req w = {.kind = crds,
                           .type = WRITE_MERGE,
@@ -233,7 +231,7 @@ api_server_bootstrap(struct api_server *s, void (*done)(void *arg, const struct 
     put_namespace(b, "drover-system");
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
         const struct kind_entry *entry = kinds_at(s->kinds, i);
-        if (entry->kind->builtin)
+        if (entry->kind->builtin || entry->crd == NULL)
             continue;
         put_crd(b, entry);
         put_crd_status(b, entry);

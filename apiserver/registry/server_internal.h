@@ -15,6 +15,7 @@ struct discovery;
 struct openapi;
 struct snapshots;
 struct metrics;
+struct crds;
 struct watch_stream;
 struct watch_pieces;
 struct gc;
@@ -37,6 +38,7 @@ struct api_server {
     struct openapi *openapi;
     struct snapshots *snapshots;
     struct metrics *metrics;
+    struct crds *crds;
     struct watch_streams watches;
     struct watch_pieces *pieces; /* what they send */
     size_t n_watches;
@@ -73,11 +75,16 @@ read_may_wait(const struct api_server *s, const struct list_options *o)
 void read_problem(const struct api_server *s, const struct list_options *o,
                   const struct error *e, struct problem *p);
 
+/* --- watch.c: ends the watches of kinds that are not in the table any more */
+void watches_end_stale(struct api_server *s);
+
 /* --- body_protobuf.c: turns the body into JSON, then goes on or answers */
 bool body_is_protobuf(const struct api_call *c);
 void body_convert(struct api_call *c, void (*then)(struct api_call *c));
 
 /* --- representations: represent.c, table.c */
+/* What a request for that version of the kind sees of a stored object: a reference. */
+struct object *view_object(const struct kind *k, const struct object *o);
 /* Appends the object as JSON or PartialObjectMetadata. */
 void represent_object(const struct object *o, enum accept_form form, const char *version,
                       struct str *out);
@@ -97,11 +104,14 @@ void table_head(const struct table_opts *t, const char *metadata, bool columns,
                 struct str *out);
 
 /* --- discovery.c, openapi*.c */
-int discovery_new(const struct api_server *s, struct discovery **ret, struct error *e);
+struct discovery *discovery_new(const struct api_server *s);
 void discovery_free(struct discovery *d);
 bool discovery_serve(struct api_call *c);
 struct openapi *openapi_new(const struct api_server *s);
 void openapi_free(struct openapi *o);
+/* The kinds have changed: built again when next asked for. */
+void discovery_forget(struct api_server *s);
+void openapi_forget(struct api_server *s);
 bool openapi_serve(struct api_call *c);
 
 /* --- snapshots.c: lists that go on, or may be asked for again */

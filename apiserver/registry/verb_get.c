@@ -19,17 +19,18 @@ answer(struct get_op *op)
     struct api_call *c = op->call;
     const struct route *r = &c->route;
     struct store_key key = {r->kind->resource, r->ns, r->name};
-    const struct object *o = store_get(c->server->store, &key);
+    const struct object *stored = store_get(c->server->store, &key);
     struct str body = STR_INIT(2 * OBJECT_MAX_BYTES);
     char meta[64];
 
-    if (o == NULL) {
+    if (stored == NULL) {
         auto_problem p;
         problem_init(&p, r->kind, r->name);
         problem_not_found(&p);
         call_problem(c, &p);
         return;
     }
+    auto_object *o = view_object(r->kind, stored);
     if (op->accept.form == ACCEPT_TABLE) {
         snprintf(meta, sizeof(meta), "\"resourceVersion\":\"%llu\"",
                  (unsigned long long)o->revision);

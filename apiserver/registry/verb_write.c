@@ -44,9 +44,10 @@ struct write_call {
 };
 
 static void
-respond_object(struct api_call *c, int status, const struct object *o,
+respond_object(struct api_call *c, int status, const struct object *written,
                const struct accept *accept)
 {
+    auto_object *o = view_object(c->route.kind, written);
     struct str body = STR_INIT(2 * OBJECT_MAX_BYTES);
 
     if (accept->form == ACCEPT_TABLE) {

@@ -26,7 +26,7 @@ static const char *const narrow_labels[] = {"drover.dev/instance", "drover.dev/r
 struct watch_stream {
     TAILQ_ENTRY(watch_stream) entry;
     struct api_server *s;
-    const struct kind *kind;
+    struct kind *kind;
     char *ns;
     struct selector *labels, *fields;
     struct accept accept;
@@ -65,6 +65,7 @@ watch_free(void *arg)
     selector_free(w->fields);
     watch_piece_unref(w->shared);
     str_done(&w->piece);
+    kind_unref(w->kind);
     free(w->ns);
     free(w);
 }
@@ -159,7 +160,7 @@ matches(const struct watch_stream *w, const struct object *o)
 
 /* The event as this watcher sees it: entering the selection is ADDED, leaving DELETED. */
 static bool
-translate(struct watch_stream *w, const struct store_event *ev)
+translate_views(struct watch_stream *w, const struct store_event *ev)
 {
     bool now = ev->type != STORE_DELETED && matches(w, ev->obj);
     bool before = ev->type != STORE_ADDED && matches(w, ev->prev);
@@ -176,6 +177,19 @@ translate(struct watch_stream *w, const struct store_event *ev)
         object_unref(last);
     }
     return now || before;
+}
+
+static bool
+translate(struct watch_stream *w, const struct store_event *stored)
+{
+    auto_object *obj = view_object(w->kind, stored->obj);
+    auto_object *prev = NULL;
+    struct store_event ev = *stored;
+
+    ev.obj = obj;
+    if (stored->prev != NULL)
+        ev.prev = prev = view_object(w->kind, stored->prev);
+    return translate_views(w, &ev);
 }
 
 /* --- producing
@@ -197,8 +211,11 @@ next_initial(struct watch_stream *w, size_t *skipped)
         if (o == NULL) {
             store_list_free(w->initial);
             w->initial = NULL;
-        } else if (matches(w, o)) {
-            event(w, "ADDED", o);
+        } else {
+            auto_object *view = view_object(w->kind, o);
+            if (!matches(w, view))
+                continue;
+            event(w, "ADDED", view);
             return true;
         }
     }
@@ -352,9 +369,10 @@ open_watch(struct watch_stream *w, const struct list_options *o, struct problem 
 
     if (initial && known) {
         struct store_key key = {w->kind->resource, w->ns, name};
-        struct object *obj = store_get(s, &key);
+        const struct object *stored = store_get(s, &key);
+        auto_object *obj = stored == NULL ? NULL : view_object(w->kind, stored);
         if (obj != NULL && matches(w, obj))
-            w->single = object_ref(obj);
+            w->single = move_ptr(obj);
         w->initial_revision = store_revision(s);
     } else if (initial) {
         w->initial = store_list(s, w->kind->resource, ns, NULL);
@@ -461,7 +479,7 @@ verb_watch(struct api_call *c)
 
     problem_init(&p, NULL, NULL);
     w->s = c->server;
-    w->kind = c->route.kind;
+    w->kind = kind_ref(c->route.kind);
     w->ns = xstrdup(c->route.ns);
     str_init(&w->piece, 2 * OBJECT_MAX_BYTES);
     w->timer = loop_timer_new(w->s->loop, "watch", on_timer, w);
@@ -480,6 +498,20 @@ verb_watch(struct api_call *c)
         free(later);
     }
     start(&op);
+}
+
+void
+watches_end_stale(struct api_server *s)
+{
+    struct watch_stream *w, *next;
+
+    for (w = TAILQ_FIRST(&s->watches); w != NULL; w = next) {
+        next = TAILQ_NEXT(w, entry);
+        if (kinds_entry(s->kinds, w->kind) != NULL)
+            continue;
+        w->closing = true;
+        wake(w);
+    }
 }
 
 void

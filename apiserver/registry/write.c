@@ -34,9 +34,10 @@ struct line {
 struct write {
     TAILQ_ENTRY(write) entry; /* while it waits in a line */
     struct api_server *s;
-    const struct kind *kind;
+    struct kind *kind;
     enum write_type type;
     bool internal, is_delete;
+    bool converted; /* what is stored is another object than out.obj */
     char *ns, *name, *sub, *author;
     struct str body;
     struct write_options opt;
@@ -71,6 +72,7 @@ write_free(struct write *w)
     object_unref(w->revision);
     quota_use_done(&w->quota);
     problem_done(&w->out.problem);
+    kind_unref(w->kind);
     str_done(&w->body);
     free(w->author);
     user_unref(w->user);
@@ -175,7 +177,11 @@ on_commit(void *arg, uint64_t revision, const struct error *e)
 {
     struct write *w = arg;
 
-    UNUSED(revision);
+    if (e == NULL && w->converted) {
+        struct object *o = object_with_revision(w->out.obj, revision);
+        object_unref(w->out.obj);
+        w->out.obj = o;
+    }
     if (e == NULL) {
         finish(w, w->out.obj);
         return;
@@ -245,16 +251,40 @@ lost_race(struct write *w, const struct error *e)
     finish(w, NULL);
 }
 
+/* The form in which it is stored: that of the storage version as it is now. */
+static int
+stored_form(struct write *w, struct object **ret)
+{
+    const struct kind *storage = kinds_by_resource(w->s->kinds, w->kind->resource);
+    struct problem *p = &w->out.problem;
+
+    if (storage == NULL)
+        return problem_set(p, ERR_NOT_FOUND,
+                           "the server could not find the requested resource");
+    if (storage == w->kind) {
+        *ret = object_ref(w->out.obj);
+        return 0;
+    }
+    return object_as(storage, w->out.obj, ret, &p->e);
+}
+
 static void
 commit(struct write *w)
 {
     struct error e = ERROR_INIT;
     uint64_t revision = 0;
+    auto_object *form = NULL;
+
+    if (stored_form(w, &form) < 0) {
+        conclude(w, NULL);
+        return;
+    }
+    w->converted = form != w->out.obj;
     struct store_op ops[2 + QUOTAS_MAX] = {
         {.type = w->out.gone ? STORE_DELETE : STORE_PUT,
          .key = key_of(w),
          .expect = w->live == NULL ? 0 : w->live->revision,
-         .obj = w->out.obj}};
+         .obj = form}};
     size_t n = 1;
 
     if (w->out.gone && w->out.obj == w->live)
@@ -308,6 +338,18 @@ admit(struct write *w)
                : 0;
 }
 
+/* A write that changes nothing still moves an object to the storage version. */
+static bool
+must_migrate(const struct write *w)
+{
+    const struct kind *storage = kinds_by_resource(w->s->kinds, w->kind->resource);
+    struct store_key key = key_of(w);
+    const struct object *stored = store_peek(w->s->store, &key);
+
+    return storage != NULL && stored != NULL && stored->revision == w->live->revision &&
+           !object_has_version(stored, storage);
+}
+
 /* The computation is over (on the loop). */
 static void
 computed(void *arg)
@@ -318,10 +360,11 @@ computed(void *arg)
         conclude(w, NULL);
         return;
     }
+    bool stale = w->live != NULL && !w->is_delete && must_migrate(w);
     bool dry = w->is_delete ? w->del.dry_run : w->opt.dry_run;
     if (dry)
         finish_dry(w);
-    else if (!w->out.changed && !w->out.gone)
+    else if (!w->out.changed && !w->out.gone && !stale)
         conclude(w, w->out.obj);
     else
         commit(w);
@@ -366,6 +409,8 @@ wants_pool(const struct write *w)
 {
     if (w->s->pool == NULL)
         return false;
+    if (streq(w->kind->resource, CRD_RESOURCE) && !w->is_delete && !w->internal)
+        return true; /* its schemas are compiled */
     if (w->is_delete)
         return w->keeps_history && w->live->len > POOL_BYTES;
     return w->type == WRITE_APPLY || w->body.len > POOL_BYTES ||
@@ -442,6 +487,11 @@ check_existence(struct write *w)
         return problem_exists(p);
     if (w->live == NULL && (!may_create || w->is_delete))
         return problem_not_found(p);
+    const struct kind_entry *entry = kinds_entry(w->s->kinds, w->kind);
+    if (w->live == NULL && entry != NULL && entry->terminating)
+        return problem_set(p, ERR_UNSUPPORTED,
+                           "create not allowed while custom resource definition is "
+                           "terminating");
     if (w->live == NULL && w->kind->namespaced && !w->internal)
         return namespace_check(w->s, w->ns, p);
     return 0;
@@ -454,8 +504,8 @@ attempt(struct write *w)
     reset_out(w);
     object_unref(w->live);
     struct store_key key = key_of(w);
-    struct object *live = store_peek(w->s->store, &key);
-    w->live = live == NULL ? NULL : object_ref(live);
+    const struct object *live = store_peek(w->s->store, &key);
+    w->live = live == NULL ? NULL : view_object(w->kind, live);
     if (check_existence(w) < 0) {
         conclude(w, NULL);
         return;
@@ -498,7 +548,7 @@ registry_write(struct api_server *s, const struct write_req *r, write_done_fn *d
     struct write *w = xnew(struct write);
 
     w->s = s;
-    w->kind = r->kind;
+    w->kind = kind_ref(r->kind);
     w->type = r->type;
     w->internal = r->internal;
     w->ns = xstrdup(r->ns);
@@ -525,7 +575,7 @@ registry_delete(struct api_server *s, const struct delete_req *r, write_done_fn 
     struct write *w = xnew(struct write);
 
     w->s = s;
-    w->kind = r->kind;
+    w->kind = kind_ref(r->kind);
     w->type = WRITE_UPDATE;
     w->is_delete = true;
     w->internal = r->internal;
@@ -543,9 +593,18 @@ registry_delete(struct api_server *s, const struct delete_req *r, write_done_fn 
 /* A replacement that the server itself asked for. */
 struct replacement {
     struct api_server *s;
-    const struct kind *kind;
+    struct kind *kind;
     char *ns, *name;
 };
+
+static void
+replacement_free(struct replacement *r)
+{
+    kind_unref(r->kind);
+    free(r->ns);
+    free(r->name);
+    free(r);
+}
 
 /* Whoever asked decided by a state; it is asked to look at what is there now. */
 static void
@@ -562,9 +621,7 @@ on_replaced(void *arg, uint64_t revision, const struct error *e)
         if (o != NULL)
             loops_look(r->s, r->kind->resource, o);
     }
-    free(r->ns);
-    free(r->name);
-    free(r);
+    replacement_free(r);
 }
 
 /* The Revision of an object that goes away without a request. */
@@ -594,8 +651,9 @@ int
 registry_replace(struct api_server *s, const struct kind *kind, const struct object *live,
                  struct object *obj, bool gone, struct error *e)
 {
+    const struct kind *storage = kinds_by_resource(s->kinds, kind->resource);
+    auto_object *form = NULL;
     uint64_t revision = 0;
-    struct replacement *r = xnew(struct replacement);
     auto_object *kept = NULL;
     struct store_op ops[2] = {{.type = gone ? STORE_DELETE : STORE_PUT,
                                .key = {kind->resource, live->ns, live->name},
@@ -603,16 +661,19 @@ registry_replace(struct api_server *s, const struct kind *kind, const struct obj
                                .obj = obj}};
     size_t n = 1;
 
+    if (obj != NULL && storage != NULL && storage != kind) {
+        if (object_as(storage, obj, &form, e) < 0)
+            return -(int)e->code;
+        ops[0].obj = form;
+    }
     /* Only finalizers and owners change here: no generation ends but by deletion. */
     if (gone && (kept = last_revision(s, kind, live)) != NULL)
         ops[n++] = history_op(kept);
-    *r = (struct replacement){s, kind, xstrdup(live->ns), xstrdup(live->name)};
+    struct replacement *r = xnew(struct replacement);
+    *r = (struct replacement){s, kind_ref(kind), xstrdup(live->ns), xstrdup(live->name)};
     int rc = store_commit(s->store, ops, n, kind->lazy ? STORE_LAZY : STORE_DURABLE,
                           on_replaced, r, &revision, e);
-    if (rc < 0) {
-        free(r->ns);
-        free(r->name);
-        free(r);
-    }
+    if (rc < 0)
+        replacement_free(r);
     return rc;
 }

@@ -91,7 +91,8 @@ schema_type_name(enum schema_type t)
     return names[t];
 }
 
-/* The value is passed over and null stands for it: the output is not used after this. */
+/* The value is kept as it is: objects that are stored already are not thrown away for it.
+ */
 static int
 mismatch(struct decode *d, const struct schema *s, const struct decode_frame *f,
          const struct jtok *t)
@@ -103,10 +104,7 @@ mismatch(struct decode *d, const struct schema *s, const struct decode_frame *f,
     snprintf(value, sizeof(value), "\"%s\"", token_name(t));
     decode_violation(d, f, VIOLATION_TYPE, value, "%s in body must be of type %s: %s",
                      path.ptr, schema_type_name(s->type), value);
-    put(d->out, "null", 4);
-    if (t->type == JTOK_OBJECT || t->type == JTOK_ARRAY)
-        return jtok_skip(&d->r, d->e);
-    return 0;
+    return decode_value(d, &schema_any, f, t);
 }
 
 static int
@@ -398,7 +396,9 @@ decode_number(struct decode *d, const struct schema *s, const struct decode_fram
         jscan_int64((struct span){d->out->ptr + start, d->out->len - start}, &i))
         return 0;
     str_truncate(d->out, start);
-    return mismatch(d, s, f, &(struct jtok){.type = JTOK_NUMBER, .integer = false});
+    struct jtok number = *t; /* also what is whole but beyond int64 */
+    number.integer = false;
+    return mismatch(d, s, f, &number);
 }
 
 /* One bit per schema type: what each token may be. */
@@ -535,4 +535,13 @@ kind_decode(const struct kind *k, struct span in, struct str *out, struct violat
     if (rc < 0)
         str_truncate(out, start);
     return rc;
+}
+
+int
+kind_normalize(const struct kind *k, struct span in, struct str *out, struct error *e)
+{
+    auto_violations ignored = {0};
+    size_t errors;
+
+    return decode_text(k->schema, "", in, out, &ignored, &errors, e);
 }

@@ -40,9 +40,16 @@ struct kind {
     char *resource;                   /* "runs.drover.dev", "secrets" */
     char *api_version;                /* "drover.dev/v1", "v1" */
     char **short_names, **categories; /* NULL-terminated */
+    char *head; /* `{"apiVersion":"drover.dev/v1",`: how stored bytes mostly begin */
     bool namespaced;
-    bool has_status; /* status subresource */
-    bool builtin;    /* shipped with the server: list items, patch defaults */
+    bool has_status;       /* status subresource */
+    bool served, storage;  /* of its version in the CRD */
+    bool builtin;          /* shipped with the server: list items, patch defaults */
+    bool defaults_on_read; /* the schema has changed and has defaults: stored objects may
+                              lack them */
+    /* scale subresource: ".spec.replicas" without the first dot; NULL without */
+    char *scale_spec, *scale_status, *scale_selector;
+    char *deprecation_warning; /* for users of this version; NULL: none */
     /* drover's own annotations on the CRD (ADR 0009): */
     /* drover.dev/declared: people declare its objects, which therefore have a history and
      * a file in the mirror. True unless the annotation says "false". */
@@ -50,12 +57,15 @@ struct kind {
     bool lazy; /* drover.dev/durability: lazy (Event), lease (Lease renewals) */
     bool lazy_lease;
     bool managed_on_apply;    /* drover.dev/managed-fields: on-apply */
+    bool has_generation;      /* all but most built-in kinds; drover.dev/generation */
     bool generation_from_all; /* kinds without spec: any non-metadata change */
     struct schema *schema;    /* root */
     struct kind_column *columns;
     size_t n_columns;
     char **selectable; /* ".spec.x" paths without the leading dot; NULL-terminated */
     size_t n_selectable;
+    uint32_t
+        shape; /* of columns and fields: objects' facts fit kinds of the same shape */
     struct want *wants; /* columns and fields as one tree; private to lib/api */
     json_t *openapi; /* the version's openAPIV3Schema, for OpenAPI documents; read-only */
 };
@@ -65,6 +75,12 @@ int kind_compile(const json_t *crd, const char *version, struct kind **ret,
                  struct violations *v, struct error *e) WARN_UNUSED;
 struct kind *kind_ref(const struct kind *k);
 void kind_unref(struct kind *k); /* NULL ok */
+static inline void
+kind_unref_ptr(struct kind **k)
+{
+    kind_unref(*k);
+}
+#define auto_kind CLEANUP(kind_unref_ptr) struct kind
 
 enum field_validation { FIELD_IGNORE, FIELD_WARN, FIELD_STRICT };
 
@@ -84,6 +100,11 @@ enum field_validation { FIELD_IGNORE, FIELD_WARN, FIELD_STRICT };
  */
 int kind_decode(const struct kind *k, struct span in, struct str *out,
                 struct violations *v, struct error *e) WARN_UNUSED;
+
+/* For objects that are stored already: pruned and defaulted, whatever is wrong with them.
+ */
+int kind_normalize(const struct kind *k, struct span in, struct str *out,
+                   struct error *e) WARN_UNUSED;
 
 /* The subschema at a member, for server-side apply. NULL when there is none. */
 const struct schema *schema_member(const struct schema *s, const char *key);

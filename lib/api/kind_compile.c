@@ -37,6 +37,11 @@ kind_free(struct kind *k)
     free(k->list_kind);
     free(k->resource);
     free(k->api_version);
+    free(k->head);
+    free(k->scale_spec);
+    free(k->scale_status);
+    free(k->scale_selector);
+    free(k->deprecation_warning);
     schema_free(k->schema);
     if (k->wants != NULL)
         want_done(k->wants);
@@ -155,6 +160,8 @@ read_names(struct kind *k, const json_t *crd, struct violations *v)
                        "must be spec.names.plural+\".\"+spec.group");
     }
     k->builtin = annotation_is(crd, "drover.dev/builtin", "true");
+    k->has_generation =
+        !k->builtin || annotation_is(crd, "drover.dev/generation", "true");
     k->declared = !annotation_is(crd, "drover.dev/declared", "false");
     k->lazy = annotation_is(crd, "drover.dev/durability", "lazy");
     k->lazy_lease = annotation_is(crd, "drover.dev/durability", "lease");
@@ -262,6 +269,69 @@ put_constant(struct schema *root, const char *key, const char *value)
     s->default_json = str_detach(&json);
 }
 
+static char *
+scale_path(const json_t *scale, const char *key)
+{
+    const char *text = json_string_value(json_object_get(scale, key));
+
+    return text == NULL || *text == '\0' ? NULL : xstrdup(text + (*text == '.'));
+}
+
+static void
+read_subresources(struct kind *k, const json_t *version)
+{
+    const json_t *sub = json_object_get(version, "subresources");
+    const json_t *scale = json_object_get(sub, "scale");
+
+    k->has_status = json_object_get(sub, "status") != NULL;
+    k->scale_spec = scale_path(scale, "specReplicasPath");
+    k->scale_status = scale_path(scale, "statusReplicasPath");
+    k->scale_selector = scale_path(scale, "labelSelectorPath");
+}
+
+static void
+read_deprecation(struct kind *k, const json_t *version)
+{
+    const char *text = json_string_value(json_object_get(version, "deprecationWarning"));
+
+    if (!json_is_true(json_object_get(version, "deprecated")))
+        return;
+    k->deprecation_warning =
+        text != NULL ? xstrdup(text)
+                     : xasprintf("%s %s is deprecated", k->api_version, k->kind);
+}
+
+#define FNV_START 2166136261u
+#define FNV_PRIME 16777619u
+
+static uint32_t
+hash_text(uint32_t h, const char *text)
+{
+    for (; *text != '\0'; text++)
+        h = (h ^ (unsigned char)*text) * FNV_PRIME;
+    return (h ^ 0xff) * FNV_PRIME;
+}
+
+/* What decides which fact stands at which place. */
+static void
+set_shape(struct kind *k, const json_t *version)
+{
+    const json_t *columns = json_object_get(version, "additionalPrinterColumns");
+    uint32_t h = FNV_START;
+
+    if (k->n_columns == 0 && k->n_selectable == 0)
+        return; /* 0, as objects of no kind */
+    for (size_t i = 0; i < k->n_columns; i++) {
+        const char *path =
+            json_string_value(json_object_get(json_array_get(columns, i), "jsonPath"));
+        h = hash_text(h, path == NULL ? "" : path);
+    }
+    h = hash_text(h, "|");
+    for (size_t i = 0; i < k->n_selectable; i++)
+        h = hash_text(h, k->selectable[i]);
+    k->shape = h == 0 ? 1 : h;
+}
+
 static void
 read_version(struct kind *k, const json_t *version, const char *path,
              struct violations *v)
@@ -273,11 +343,15 @@ read_version(struct kind *k, const json_t *version, const char *path,
     k->version = take_string(version, "name", "");
     k->api_version = k->group[0] == '\0' ? xstrdup(k->version)
                                          : xasprintf("%s/%s", k->group, k->version);
-    k->has_status =
-        json_object_get(json_object_get(version, "subresources"), "status") != NULL;
+    k->head = xasprintf("{\"apiVersion\":\"%s\",", k->api_version);
+    k->served = json_is_true(json_object_get(version, "served"));
+    k->storage = json_is_true(json_object_get(version, "storage"));
+    read_subresources(k, version);
+    read_deprecation(k, version);
     k->wants = xnew(struct want);
     read_columns(k, version, path, v);
     read_selectable(k, version, path, v);
+    set_shape(k, version);
     if (schema == NULL) {
         violations_add(v, VIOLATION_REQUIRED, at, NULL, "schemas are required");
         return;

@@ -302,6 +302,7 @@ build(const struct scan *s, size_t n, uint64_t revision)
             .n_finalizers = (uint16_t)z.finalizers,
             .n_fields = (uint16_t)z.fields,
             .n_cells = (uint16_t)z.cells,
+            .shape = s->kind == NULL ? 0 : s->kind->shape,
             .labels = labels,
             .owners = owners,
             .finalizers = finalizers,
@@ -437,6 +438,56 @@ object_with_revision(const struct object *o, uint64_t revision)
     c->refs = 1;
     c->revision = revision;
     return c;
+}
+
+bool
+object_has_version(const struct object *o, const struct kind *k)
+{
+    struct span v;
+
+    if (strncmp(o->bytes, k->head, strlen(k->head)) == 0)
+        return true;
+    return jscan_member((struct span){o->bytes, o->len}, "apiVersion", &v) &&
+           jscan_is(v, k->api_version);
+}
+
+static void
+put_version(const struct kind *k, const struct object *o, struct str *out)
+{
+    struct span v;
+
+    if (!jscan_member((struct span){o->bytes, o->len}, "apiVersion", &v)) {
+        str_add(out, o->bytes, o->len);
+        return;
+    }
+    str_add(out, o->bytes, (size_t)(v.ptr - o->bytes));
+    jput_stringz(out, k->api_version);
+    str_add(out, v.ptr + v.len, (size_t)(o->bytes + o->len - v.ptr) - v.len);
+}
+
+int
+object_as(const struct kind *k, const struct object *o, struct object **ret,
+          struct error *e)
+{
+    auto_str bytes = STR_INIT(OBJECT_MAX_BYTES + 1024);
+    auto_str full = STR_INIT(2 * OBJECT_MAX_BYTES);
+    bool same = object_has_version(o, k);
+    int rc = 0;
+
+    if (same && o->facts.shape == k->shape && !k->defaults_on_read) {
+        *ret = object_ref(o);
+        return 0;
+    }
+    if (same)
+        str_add(&bytes, o->bytes, o->len);
+    else
+        put_version(k, o, &bytes);
+    if (k->defaults_on_read)
+        rc = kind_normalize(k, (struct span){bytes.ptr, bytes.len}, &full, e);
+    if (rc < 0)
+        return rc;
+    const struct str *done = k->defaults_on_read ? &full : &bytes;
+    return object_new(k, done->ptr, done->len, o->revision, ret, e);
 }
 
 struct object *

@@ -39,6 +39,7 @@ struct facts {
     int64_t created_s;  /* unix seconds; 0 unknown */
     int64_t deleting_s; /* deletionTimestamp; 0: not being deleted */
     uint16_t n_labels, n_owners, n_finalizers, n_fields, n_cells;
+    uint32_t shape; /* kind->shape of the kind that fields and cells are of */
     const struct fact_label *labels;
     const struct fact_owner *owners;
     const struct fact *finalizers;
@@ -67,6 +68,12 @@ int object_from_json(const struct kind *k, const char *json, size_t n,
                      struct object **ret, struct error *e) WARN_UNUSED;
 /* Same bytes and facts under another revision (a delete event carries the deletion's). */
 struct object *object_with_revision(const struct object *o, uint64_t revision);
+/* The object as that version of its kind shows it: another apiVersion (conversion None),
+ * facts of the kind's shape, later defaults. Mostly it is the object itself, by another
+ * reference. */
+bool object_has_version(const struct object *o, const struct kind *k);
+int object_as(const struct kind *k, const struct object *o, struct object **ret,
+              struct error *e) WARN_UNUSED;
 struct object *object_ref(const struct object *o);
 void object_unref(struct object *o); /* NULL ok */
 static inline void
