@@ -35,6 +35,14 @@ decode(struct compute *c)
 
     int rc = kind_decode(in->kind, (struct span){c->next.ptr, c->next.len}, &c->decoded,
                          &p->v, &e);
+    if (rc < 0 && e.code == ERR_INVALID &&
+        in->live != NULL) { /* maybe it was so before */
+        violations_done(&p->v);
+        e = ERROR_INIT;
+        rc = kind_decode_changed(in->kind, (struct span){c->next.ptr, c->next.len},
+                                 (struct span){in->live->bytes, in->live->len},
+                                 &c->decoded, &p->v, &e);
+    }
     if (rc < 0 && e.code != ERR_INVALID) {
         p->e = e;
         return rc;

@@ -36,6 +36,16 @@ decode_path(const struct decode *d, const struct decode_frame *f, struct str *ou
 
 #define PATH_MAX_LEN 2048
 
+/* What an unchanged value may go on being, as in Kubernetes: not what is missing or
+ * double. */
+static bool
+is_ratcheted(enum violation_reason reason)
+{
+    return reason == VIOLATION_INVALID || reason == VIOLATION_NOT_SUPPORTED ||
+           reason == VIOLATION_TOO_LONG || reason == VIOLATION_TOO_MANY ||
+           reason == VIOLATION_TYPE;
+}
+
 void
 decode_violation(struct decode *d, const struct decode_frame *f,
                  enum violation_reason reason, const char *value, const char *fmt, ...)
@@ -44,6 +54,8 @@ decode_violation(struct decode *d, const struct decode_frame *f,
     char text[1024];
     va_list ap;
 
+    if (d->quiet && is_ratcheted(reason))
+        return;
     decode_path(d, f, &path);
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
@@ -134,6 +146,7 @@ struct object_pass {
     size_t start, first; /* of the bytes, of the members */
     size_t hint;         /* the field that probably comes next */
     bool sorted;
+    struct ratchet_walk walk;
 };
 
 /* Clients mostly send members in order, so the next field is mostly the one after. */
@@ -208,7 +221,13 @@ decode_member(struct decode *d, struct object_pass *p, const struct jtok *key)
         str_truncate(d->out, before);
         return skip_value(d, &t);
     }
+    struct span old = d->old;
+    if (d->ratchet)
+        d->old = p->frame->up == NULL && span_eq(key->text, "metadata")
+                     ? (struct span){0}
+                     : ratchet_member(old, &p->walk, key->text);
     rc = decode_value(d, sub, &frame, &t);
+    d->old = old;
     if (rc < 0)
         return rc;
     m.len = d->out->len - m.off;
@@ -314,13 +333,22 @@ decode_object(struct decode *d, const struct schema *s, const struct decode_fram
         canon_assemble(d->c, d->out, p.start, p.first);
     put_char(d->out, '}');
     if (s->checked)
-        decode_check_count(d, s, f, d->c->members.len - p.first);
+        decode_check_count(d, s, f, false, d->c->members.len - p.first);
     d->c->members.len = p.first;
     return 0;
 }
 
 /* --- arrays and scalars
  * ------------------------------------------------------------------ */
+
+/* The value that begins with the token; only of canonical input. */
+static struct span
+span_at(const struct decode *d, const struct jtok *t)
+{
+    const char *p = d->r.start + t->offset;
+
+    return (struct span){p, (size_t)(jscan_skip(p) - p)};
+}
 
 static int
 decode_item(struct decode *d, const struct schema *s, const struct decode_frame *f,
@@ -348,12 +376,16 @@ decode_array(struct decode *d, const struct schema *s, const struct decode_frame
     struct decode_frame frame = {.up = f};
     size_t first = d->c->members.len;
     bool keep = s->list_type != SCHEMA_LIST_ATOMIC;
+    struct span old = d->old;
     struct jtok t;
     int rc;
 
     put_char(d->out, '[');
     while ((rc = jtok_next(&d->r, &t, d->e)) == 0 && t.type != JTOK_ARRAY_END) {
+        if (d->ratchet)
+            d->old = ratchet_item(d, s, old, span_at(d, &t));
         rc = decode_item(d, items, &frame, &t, keep);
+        d->old = old;
         if (rc < 0)
             return rc;
         frame.index++;
@@ -362,7 +394,7 @@ decode_array(struct decode *d, const struct schema *s, const struct decode_frame
         return rc;
     put_char(d->out, ']');
     if (s->checked)
-        decode_check_count(d, s, f, frame.index);
+        decode_check_count(d, s, f, true, frame.index);
     if (keep && !d->out->toobig)
         decode_check_unique(d, s, f, first);
     d->c->members.len = first;
@@ -414,9 +446,9 @@ static const unsigned char fits[] = {
     [JTOK_NULL] = 0,
 };
 
-int
-decode_value(struct decode *d, const struct schema *s, const struct decode_frame *f,
-             const struct jtok *t)
+static int
+decode_one(struct decode *d, const struct schema *s, const struct decode_frame *f,
+           const struct jtok *t)
 {
     size_t start = d->out->len;
     int rc = 0;
@@ -446,6 +478,24 @@ decode_value(struct decode *d, const struct schema *s, const struct decode_frame
         if (s->n_enums > 0)
             decode_check_enum(d, s, f, start);
     }
+    if (rc == 0 && s->logic != NULL && !d->out->toobig)
+        rc = decode_check_logic(d, s, f, start);
+    return rc;
+}
+
+int
+decode_value(struct decode *d, const struct schema *s, const struct decode_frame *f,
+             const struct jtok *t)
+{
+    bool quiet = d->quiet;
+    int rc;
+
+    if (!d->ratchet)
+        return decode_one(d, s, f, t);
+    if (d->old.len > 0 && span_same(d->old, span_at(d, t)))
+        d->quiet = true;
+    rc = decode_one(d, s, f, t);
+    d->quiet = quiet;
     return rc;
 }
 
@@ -512,29 +562,58 @@ check_identity(const struct kind *k, struct span object, struct span in, struct 
     return 0;
 }
 
+static int
+decode_kind(struct decode *d, const struct kind *k, struct span in, struct str *out)
+{
+    size_t start = out->len;
+    int rc;
+
+    jtok_init(&d->r, in.ptr, in.len);
+    rc = decode_whole(d, k->schema, true);
+    if (rc == 0)
+        rc = check_identity(k, (struct span){out->ptr + start, out->len - start}, in,
+                            d->e);
+    if (rc == 0 && d->errors > 0) {
+        auto_str text = STR_INIT(400);
+        violations_join(d->v, false, &text);
+        rc = error_set(d->e, ERR_INVALID, "%s", text.ptr);
+    }
+    if (rc < 0)
+        str_truncate(out, start);
+    return rc;
+}
+
 int
 kind_decode(const struct kind *k, struct span in, struct str *out, struct violations *v,
             struct error *e)
 {
     auto_canon *c = canon_take();
     struct decode d = {.c = c, .out = out, .v = v, .e = e, .base = ""};
-    size_t start = out->len;
-    int rc;
 
-    if (in.len < out->max && start < out->max - in.len)
+    if (in.len < out->max && out->len < out->max - in.len)
         str_reserve(out, in.len);
-    jtok_init(&d.r, in.ptr, in.len);
-    rc = decode_whole(&d, k->schema, true);
-    if (rc == 0)
-        rc = check_identity(k, (struct span){out->ptr + start, out->len - start}, in, e);
-    if (rc == 0 && d.errors > 0) {
-        auto_str text = STR_INIT(400);
-        violations_join(v, false, &text);
-        rc = error_set(e, ERR_INVALID, "%s", text.ptr);
-    }
+    return decode_kind(&d, k, in, out);
+}
+
+int
+kind_decode_changed(const struct kind *k, struct span in, struct span old,
+                    struct str *out, struct violations *v, struct error *e)
+{
+    auto_str full = STR_INIT(out->max);
+    auto_violations first = {0};
+    size_t errors;
+    int rc = decode_text(k->schema, "", in, &full, &first, &errors, e);
+
     if (rc < 0)
-        str_truncate(out, start);
-    return rc;
+        return rc;
+    vec_foreach (x, &first.list) { /* what was pruned cannot be seen in the next pass */
+        if (x->reason == VIOLATION_UNKNOWN || x->reason == VIOLATION_DUPLICATE_KEY)
+            violations_add(v, x->reason, x->path, NULL, "%s", "");
+    }
+    auto_canon *c = canon_take();
+    struct decode d = {
+        .c = c, .out = out, .v = v, .e = e, .base = "", .ratchet = true, .old = old};
+    return decode_kind(&d, k, (struct span){full.ptr, full.len}, out);
 }
 
 int

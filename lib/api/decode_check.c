@@ -239,9 +239,8 @@ decode_check_scalar(struct decode *d, const struct schema *s,
 
 void
 decode_check_count(struct decode *d, const struct schema *s, const struct decode_frame *f,
-                   size_t n)
+                   bool array, size_t n)
 {
-    bool array = s->type == SCHEMA_ARRAY;
     size_t min = array ? s->min_items : s->min_members;
     size_t max = array ? s->max_items : s->max_members;
     auto_str path = STR_INIT(512);

@@ -5,12 +5,11 @@
  * refcounted after kind_compile, shared by threads.
  *
  * Structural schemas only. Checked: type, enum, pattern (PCRE2 with limits; RE2's syntax
- * subset), format (others than date-time, date, byte, int32, ipv4, ipv6, cidr, uuid,
- * duration are ignored), all bounds, required, nullable, default, additionalProperties,
- * and the x-kubernetes keywords preserve-unknown-fields, int-or-string,
- * embedded-resource, list-type, list-map-keys, map-type. Refused when compiling, with the
- * path: allOf, anyOf (but for [integer, string] beside int-or-string), oneOf, not, $ref,
- * CEL rules.
+ * subset), format (of those that it knows), all bounds, required, nullable, default,
+ * additionalProperties, allOf, anyOf, oneOf, not, and the x-kubernetes keywords
+ * preserve-unknown-fields, int-or-string, embedded-resource, list-type, list-map-keys,
+ * map-type. Refused when compiling, with the path: CEL rules, and what structural schemas
+ * may not have.
  */
 #ifndef API_KIND_H
 #define API_KIND_H
@@ -101,6 +100,12 @@ enum field_validation { FIELD_IGNORE, FIELD_WARN, FIELD_STRICT };
 int kind_decode(const struct kind *k, struct span in, struct str *out,
                 struct violations *v, struct error *e) WARN_UNUSED;
 
+/* For an update that kind_decode refuses: what is wrong but unchanged since `old`
+ * (canonical) is tolerated, as in Kubernetes; but for what is required, unique or said by
+ * allOf and the like. Two passes. */
+int kind_decode_changed(const struct kind *k, struct span in, struct span old,
+                        struct str *out, struct violations *v,
+                        struct error *e) WARN_UNUSED;
 /* For objects that are stored already: pruned and defaulted, whatever is wrong with them.
  */
 int kind_normalize(const struct kind *k, struct span in, struct str *out,

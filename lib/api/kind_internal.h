@@ -74,6 +74,18 @@ struct schema {
     size_t min_len, max_len; /* characters; SCHEMA_NO_LIMIT */
     size_t min_items, max_items;
     size_t min_members, max_members;
+    struct schema_logic *logic; /* NULL without */
+};
+
+/* allOf, anyOf, oneOf, not: schemas of values only, which accept every type and keep
+ * everything. */
+struct schema_group {
+    struct schema **items;
+    size_t n;
+};
+struct schema_logic {
+    struct schema_group all, any, one;
+    struct schema * not ;
 };
 
 /* Any value at all; a constant. */
@@ -111,6 +123,12 @@ struct decode {
     const char *base;   /* path of the root frame, "" for an object */
     size_t errors;      /* violations that are not of the strict kind */
     int64_t pattern_ns; /* spent on patterns so far */
+    size_t logic_bytes; /* looked at again for allOf and the like */
+    /* Ratcheting: the input is canonical; old is what stood at this place before, and
+     * below an unchanged value the checks are quiet. */
+    bool ratchet, quiet;
+    struct span old;
+    size_t compared;
 };
 
 /* Checks and rewrites one value at p->r. */
@@ -129,7 +147,19 @@ void decode_check_scalar(struct decode *d, const struct schema *s,
 void decode_check_enum(struct decode *d, const struct schema *s,
                        const struct decode_frame *f, size_t start);
 void decode_check_count(struct decode *d, const struct schema *s,
-                        const struct decode_frame *f, size_t n);
+                        const struct decode_frame *f, bool array, size_t n);
+/* allOf, anyOf, oneOf, not for the value at the end of out. */
+int decode_check_logic(struct decode *d, const struct schema *s,
+                       const struct decode_frame *f, size_t start) WARN_UNUSED;
+/* The old value of a member, or of the item with the same keys as the one at `item`. */
+struct ratchet_walk {
+    bool have;
+    const char *cursor;
+    struct span key, value;
+};
+struct span ratchet_member(struct span old, struct ratchet_walk *w, struct span key);
+struct span ratchet_item(struct decode *d, const struct schema *s, struct span old,
+                         struct span item);
 /* members[first..] are the items of the array: off, len. Changes their order. */
 void decode_check_unique(struct decode *d, const struct schema *s,
                          const struct decode_frame *f, size_t first);

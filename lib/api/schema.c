@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Compiled schemas: lookup, the view that server-side apply has of them, release. */
-#include "api/kind_internal.h"
+#include "api/schema_internal.h"
 
 const struct schema schema_any = {
     .type = SCHEMA_ANY,
@@ -105,5 +105,6 @@ schema_free(struct schema *s)
     free(s->default_json);
     free(s->pattern_text);
     pcre2_code_free(s->pattern);
+    schema_logic_free(s->logic);
     free(s);
 }

@@ -2,8 +2,8 @@
 /*
  * From an openAPIV3Schema to the compiled form. Only structural schemas, as Kubernetes
  * asks for them; a keyword that this server cannot check is refused here rather than
- * ignored later (allOf, oneOf, not, CEL rules). Constraints are read by
- * schema_keywords.c.
+ * ignored later (CEL rules). Constraints are read by schema_keywords.c, allOf and the
+ * like by schema_logic.c.
  */
 #include "api/schema_internal.h"
 #include "base/mem.h"
@@ -22,6 +22,20 @@ static const struct {
     {"integer", SCHEMA_INTEGER}, {"number", SCHEMA_NUMBER}, {"boolean", SCHEMA_BOOLEAN},
 };
 
+/* A node without a type, in the words for where it stands. */
+static void
+miss_type(const char *path, struct violations *v)
+{
+    autofree char *at = xasprintf("%s.type", path);
+    const char *why = "must not be empty for specified object fields";
+
+    if (str_ends(path, ".items"))
+        why = "must not be empty for specified array items";
+    else if (str_ends(path, ".openAPIV3Schema"))
+        why = "must not be empty at the root";
+    violations_add(v, VIOLATION_REQUIRED, at, NULL, "%s", why);
+}
+
 static void
 read_type(struct schema *s, const json_t *doc, const char *path, struct violations *v)
 {
@@ -39,8 +53,7 @@ read_type(struct schema *s, const json_t *doc, const char *path, struct violatio
     }
     if (name == NULL) {
         if (!s->preserve_unknown)
-            violations_add(v, VIOLATION_REQUIRED, path, NULL,
-                           "type must not be empty for specified fields");
+            miss_type(path, v);
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
@@ -118,9 +131,12 @@ read_additional(struct schema *s, const json_t *doc, const char *path, unsigned 
 
     if (more == NULL)
         return;
-    if (json_is_false(more) || json_object_get(doc, "properties") != NULL) {
+    if (json_is_false(more)) {
         violations_add(v, VIOLATION_FORBIDDEN, at, NULL,
-                       "must be neither false nor beside properties");
+                       "additionalProperties cannot be set to false");
+    } else if (json_object_size(json_object_get(doc, "properties")) > 0) {
+        violations_add(v, VIOLATION_FORBIDDEN, at, NULL,
+                       "additionalProperties and properties are mutual exclusive");
     } else if (s->type != SCHEMA_OBJECT) {
         violations_add(v, VIOLATION_FORBIDDEN, at, NULL, "needs type object");
     } else if (json_is_true(more)) {
@@ -139,8 +155,7 @@ read_items(struct schema *s, const json_t *doc, const char *path, unsigned depth
 
     if (items == NULL) {
         if (s->type == SCHEMA_ARRAY)
-            violations_add(v, VIOLATION_REQUIRED, at, NULL,
-                           "must be specified for arrays");
+            violations_add(v, VIOLATION_REQUIRED, at, NULL, "must be specified");
         return;
     }
     if (s->type != SCHEMA_ARRAY)
@@ -148,8 +163,9 @@ read_items(struct schema *s, const json_t *doc, const char *path, unsigned depth
     s->items = compile(items, at, depth + 1, v);
 }
 
-static void
-read_required(struct schema *s, const json_t *doc, const char *path, struct violations *v)
+void
+schema_read_required(struct schema *s, const json_t *doc, const char *path,
+                     struct violations *v)
 {
     json_t *list = json_object_get(doc, "required"), *item;
     size_t i;
@@ -286,9 +302,10 @@ compile(const json_t *doc, const char *path, unsigned depth, struct violations *
     read_properties(s, doc, path, depth, v);
     read_additional(s, doc, path, depth, v);
     read_items(s, doc, path, depth, v);
-    read_required(s, doc, path, v);
+    schema_read_required(s, doc, path, v);
     read_embedded(s, doc, path, v);
     schema_read_constraints(s, doc, path, v);
+    schema_read_logic(s, doc, path, v);
     schema_set_needed(s);
     read_default(s, doc, path, v);
     return s;
@@ -314,9 +331,14 @@ schema_compile_root(const json_t *doc, const char *path, struct violations *v)
 
     if (s == NULL)
         return NULL;
+    if (s->type != SCHEMA_OBJECT)
+        schema_complain(v, path, "type", json_object_get(doc, "type"),
+                        "must be object at the root");
+    if (s->additional != NULL || s->additional_any) {
+        autofree char *at = xasprintf("%s.additionalProperties", path);
+        violations_add(v, VIOLATION_FORBIDDEN, at, NULL, "must not be used at the root");
+    }
     if (s->type != SCHEMA_OBJECT || s->additional != NULL || s->additional_any) {
-        violations_add(v, VIOLATION_INVALID, path, NULL,
-                       "the root must have type object and no additionalProperties");
         schema_free(s);
         return NULL;
     }

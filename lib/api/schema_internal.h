@@ -15,6 +15,12 @@ struct schema_field *schema_put_field(struct schema *s, const char *key,
                                       struct schema *sub);
 /* Refuses keywords that cannot be honoured, and unknown ones. */
 void schema_check_keywords(const json_t *doc, const char *path, struct violations *v);
+/* allOf, anyOf, oneOf, not into s->logic. depth: of the schema they stand in. */
+void schema_read_logic(struct schema *s, const json_t *doc, const char *path,
+                       struct violations *v);
+void schema_read_required(struct schema *s, const json_t *doc, const char *path,
+                          struct violations *v);
+void schema_logic_free(struct schema_logic *l); /* NULL ok */
 /* enum, pattern, format, bounds, list and map types, nullable. */
 void schema_read_constraints(struct schema *s, const json_t *doc, const char *path,
                              struct violations *v);

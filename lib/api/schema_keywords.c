@@ -61,20 +61,6 @@ listed(const char *const *list, size_t n, const char *key)
     return false;
 }
 
-/* anyOf [{type: integer}, {type: string}] beside int-or-string says nothing new. */
-static bool
-is_int_or_string_any_of(const json_t *doc, const json_t *list)
-{
-    const char *a, *b;
-
-    if (!json_is_true(json_object_get(doc, "x-kubernetes-int-or-string")) ||
-        json_array_size(list) != 2)
-        return false;
-    a = json_string_value(json_object_get(json_array_get(list, 0), "type"));
-    b = json_string_value(json_object_get(json_array_get(list, 1), "type"));
-    return a != NULL && b != NULL && streq(a, "integer") && streq(b, "string");
-}
-
 void
 schema_check_keywords(const json_t *doc, const char *path, struct violations *v)
 {
@@ -102,29 +88,43 @@ schema_check_keywords(const json_t *doc, const char *path, struct violations *v)
                                         "description",
                                         "title",
                                         "example",
-                                        "externalDocs"};
-    static const char *const hard[] = {"allOf", "anyOf", "oneOf", "not",
-                                       "x-kubernetes-validations"};
+                                        "externalDocs",
+                                        "allOf",
+                                        "anyOf",
+                                        "oneOf",
+                                        "not"};
+    /* Of JSON Schema, not of structural schemas. */
+    static const char *const forbidden[] = {"$ref",
+                                            "definitions",
+                                            "dependencies",
+                                            "patternProperties",
+                                            "additionalItems",
+                                            "discriminator",
+                                            "readOnly",
+                                            "writeOnly",
+                                            "xml",
+                                            "deprecated",
+                                            "id",
+                                            "$schema"};
     const char *key;
     json_t *value;
 
     json_object_foreach ((json_t *)(uintptr_t)doc, key, value) {
         autofree char *at = NULL;
-        if (listed(known, ARRAY_LEN(known), key) ||
-            (streq(key, "uniqueItems") && json_is_false(value)) ||
-            (streq(key, "anyOf") && is_int_or_string_any_of(doc, value)))
+        if (listed(known, ARRAY_LEN(known), key) || json_is_null(value))
             continue;
         at = xasprintf("%s.%s", path, key);
-        if (streq(key, "x-kubernetes-validations") && json_array_size(value) == 0)
-            continue;
-        if (listed(hard, ARRAY_LEN(hard), key))
-            violations_add(
-                v, VIOLATION_FORBIDDEN, at, NULL, "%s not supported by this server",
-                streq(key, "x-kubernetes-validations") ? "validation rules in CEL are"
-                                                       : "this keyword is");
-        else if (!str_starts(key, "x-"))
+        if (streq(key, "uniqueItems") && json_is_true(value))
             violations_add(v, VIOLATION_FORBIDDEN, at, NULL,
-                           "not a keyword of a structural schema");
+                           "uniqueItems cannot be set to true since the runtime "
+                           "complexity becomes quadratic");
+        else if (streq(key, "x-kubernetes-validations") && json_array_size(value) > 0)
+            violations_add(v, VIOLATION_FORBIDDEN, at, NULL,
+                           "validation rules in CEL are not supported by this server");
+        else if (listed(forbidden, ARRAY_LEN(forbidden), key))
+            violations_add(v, VIOLATION_FORBIDDEN, at, NULL, "%s is not supported", key);
+        else if (!str_starts(key, "x-kubernetes-") && !streq(key, "uniqueItems"))
+            violations_add(v, VIOLATION_UNKNOWN, at, NULL, "%s", "");
     }
 }
 
@@ -218,55 +218,95 @@ read_pattern(struct schema *s, const json_t *doc, const char *path, struct viola
 }
 
 static void
+need_type(const json_t *doc, const char *path, const char *type, const char *keyword,
+          struct violations *v)
+{
+    autofree char *why = xasprintf("must be %s if %s is specified", type, keyword);
+    const json_t *have = json_object_get(doc, "type");
+    autofree char *at = xasprintf("%s.type", path);
+
+    if (have == NULL)
+        violations_add(v, VIOLATION_REQUIRED, at, NULL, "%s", why);
+    else
+        schema_complain(v, path, "type", have, why);
+}
+
+static void
 read_map_keys(struct schema *s, const json_t *doc, const char *path, struct violations *v)
 {
     json_t *list = json_object_get(doc, "x-kubernetes-list-map-keys"), *item;
+    autofree char *at = xasprintf("%s.x-kubernetes-list-map-keys", path);
     size_t i, n = json_array_size(list);
 
-    if (n == 0 || n > MAP_KEYS_MAX) {
-        schema_complain(v, path, "x-kubernetes-list-map-keys", NULL,
-                        "must name 1 to 8 members for list type map");
+    if (n == 0) {
+        violations_add(v, VIOLATION_REQUIRED, at, NULL,
+                       "must not be empty if x-kubernetes-list-type is map");
+        return;
+    }
+    if (n > MAP_KEYS_MAX) {
+        violations_add(v, VIOLATION_TOO_MANY, at, NULL, "must have at most %d items",
+                       MAP_KEYS_MAX);
         return;
     }
     s->map_keys = xcalloc(n + 1, sizeof(*s->map_keys));
     json_array_foreach (list, i, item) {
         const char *key = json_string_value(item);
-        if (key == NULL || s->items == NULL || schema_member(s->items, key) == NULL) {
-            schema_complain(v, path, "x-kubernetes-list-map-keys", item,
-                            "must name a member of the items");
-            s->map_keys[i] = xstrdup("");
-        } else {
-            s->map_keys[i] = xstrdup(key);
-        }
+        s->map_keys[i] = xstrdup(key == NULL ? "" : key);
+        if (key == NULL || s->items == NULL || schema_member(s->items, key) == NULL)
+            schema_complain(v, path, "x-kubernetes-list-map-keys", list,
+                            "entries must all be names of item properties");
     }
 }
 
 static void
-read_topology(struct schema *s, const json_t *doc, const char *path, struct violations *v)
+read_list_type(struct schema *s, const json_t *doc, const char *path,
+               struct violations *v)
 {
     const json_t *list = json_object_get(doc, "x-kubernetes-list-type");
-    const json_t *map = json_object_get(doc, "x-kubernetes-map-type");
+    const json_t *keys = json_object_get(doc, "x-kubernetes-list-map-keys");
+    autofree char *at = xasprintf("%s.x-kubernetes-list-type", path);
     const char *name = json_string_value(list);
 
-    if (list != NULL &&
-        (name == NULL || s->type != SCHEMA_ARRAY ||
-         (!streq(name, "atomic") && !streq(name, "set") && !streq(name, "map")))) {
+    if (json_array_size(keys) > 0 && (name == NULL || !streq(name, "map")))
         schema_complain(v, path, "x-kubernetes-list-type", list,
-                        "must be atomic, set or map, on an array");
-    } else if (list != NULL && streq(name, "map")) {
+                        "must be map if x-kubernetes-list-map-keys is non-empty");
+    if (list == NULL)
+        return;
+    if (name == NULL ||
+        (!streq(name, "atomic") && !streq(name, "set") && !streq(name, "map"))) {
+        autofree char *shown = json_dumps(list, JSON_ENCODE_ANY);
+        violations_add(v, VIOLATION_NOT_SUPPORTED, at, shown,
+                       "supported values: \"atomic\", \"set\", \"map\"");
+        return;
+    }
+    if (s->type != SCHEMA_ARRAY)
+        need_type(doc, path, "array", "x-kubernetes-list-type", v);
+    else if (streq(name, "map")) {
         s->list_type = SCHEMA_LIST_MAP;
         read_map_keys(s, doc, path, v);
-    } else if (list != NULL && streq(name, "set")) {
+    } else if (streq(name, "set")) {
         s->list_type = SCHEMA_LIST_SET;
     }
+}
+
+static void
+read_map_type(struct schema *s, const json_t *doc, const char *path, struct violations *v)
+{
+    const json_t *map = json_object_get(doc, "x-kubernetes-map-type");
+    autofree char *at = xasprintf("%s.x-kubernetes-map-type", path);
+    const char *name = json_string_value(map);
+
     if (map == NULL)
         return;
-    name = json_string_value(map);
-    if (name == NULL || (!streq(name, "atomic") && !streq(name, "granular")))
-        schema_complain(v, path, "x-kubernetes-map-type", map,
-                        "must be atomic or granular");
-    else
-        s->map_atomic = streq(name, "atomic");
+    if (name == NULL || (!streq(name, "atomic") && !streq(name, "granular"))) {
+        autofree char *shown = json_dumps(map, JSON_ENCODE_ANY);
+        violations_add(v, VIOLATION_NOT_SUPPORTED, at, shown,
+                       "supported values: \"atomic\", \"granular\"");
+        return;
+    }
+    if (s->type != SCHEMA_OBJECT && !s->preserve_unknown)
+        need_type(doc, path, "object", "x-kubernetes-map-type", v);
+    s->map_atomic = streq(name, "atomic");
 }
 
 void
@@ -296,7 +336,8 @@ schema_read_constraints(struct schema *s, const json_t *doc, const char *path,
     read_size(&s->max_members, doc, path, "maxProperties", v);
     read_enum(s, doc, path, v);
     read_pattern(s, doc, path, v);
-    read_topology(s, doc, path, v);
+    read_list_type(s, doc, path, v);
+    read_map_type(s, doc, path, v);
     s->checked = s->format != FORMAT_NONE || s->minimum.set || s->maximum.set ||
                  s->multiple.set || s->min_len > 0 || s->max_len != SCHEMA_NO_LIMIT ||
                  s->min_items > 0 || s->max_items != SCHEMA_NO_LIMIT ||

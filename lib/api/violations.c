@@ -78,6 +78,21 @@ drop_strict(struct violations *v)
 }
 
 void
+violations_take(struct violations *v, const struct violation *x)
+{
+    struct violation copy = {.reason = x->reason};
+
+    if (v->list.len == VIOLATIONS_MAX) {
+        v->dropped++;
+        if (reasons[x->reason].strict || !drop_strict(v))
+            return;
+    }
+    copy.path = xstrdup(x->path);
+    copy.message = xstrdup(x->message);
+    vec_push(&v->list, copy);
+}
+
+void
 violations_add(struct violations *v, enum violation_reason reason, const char *path,
                const char *value_json, const char *fmt, ...)
 {

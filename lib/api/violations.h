@@ -50,6 +50,8 @@ violations_done_ptr(struct violations *v)
  * reason's prefix ("Invalid value: ") is put before the text. */
 void violations_add(struct violations *v, enum violation_reason reason, const char *path,
                     const char *value_json, const char *fmt, ...) PRINTF_LIKE(5, 6);
+/* A copy of one of another list. */
+void violations_take(struct violations *v, const struct violation *x);
 const char *violation_reason_name(enum violation_reason r); /* "FieldValueInvalid" */
 /* Number of problems that are not of the strict-decoding kind. */
 size_t violations_errors(const struct violations *v);
