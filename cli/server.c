@@ -33,13 +33,14 @@ enum {
     READY_LIMIT_MS = 60000,
     BUSY_LIMIT_MS = 10000,
     DEAD_HOLDER_MS = 3000,
-    PATH_MAX_ARGS = 32
+    PATH_MAX_ARGS = 40
 };
 
 struct server {
     const char *listen, *streams_listen, *log_level, *fake_gpus;
     const char *history_count, *history_age, *history_size;
-    bool no_runner, no_mirror;
+    const char *user_tokens, *client_ca, *issuer;
+    bool no_runner, no_mirror, anonymous;
     char *dir;    /* absolute */
     char *bindir; /* where our sibling programs are */
     int lock_fd;
@@ -245,6 +246,11 @@ add_apiserver(struct server *s)
     arg_path(&a, "--control-socket", in_dir(s, "run/apiserver.ctl"));
     if (s->no_mirror)
         arg(&a, "--no-mirror");
+    arg_option(&a, "--token-auth-file", s->user_tokens);
+    arg_option(&a, "--client-ca-file", s->client_ca);
+    arg_option(&a, "--service-account-issuer", s->issuer);
+    if (s->anonymous)
+        arg(&a, "--anonymous-auth");
     return add_part(s, "drover-apiserver", &a);
 }
 
@@ -540,6 +546,10 @@ run(int argc, char **argv)
         {"history-count", required_argument, NULL, 'H'},
         {"history-age", required_argument, NULL, 'A'},
         {"history-size", required_argument, NULL, 'S'},
+        {"token-auth-file", required_argument, NULL, 'T'},
+        {"client-ca-file", required_argument, NULL, 'C'},
+        {"service-account-issuer", required_argument, NULL, 'I'},
+        {"anonymous-auth", no_argument, NULL, 'N'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -578,6 +588,18 @@ run(int argc, char **argv)
         case 'S':
             s.history_size = optarg;
             break;
+        case 'T':
+            s.user_tokens = optarg;
+            break;
+        case 'C':
+            s.client_ca = optarg;
+            break;
+        case 'I':
+            s.issuer = optarg;
+            break;
+        case 'N':
+            s.anonymous = true;
+            break;
         case 'R':
             s.no_runner = true;
             break;
@@ -609,17 +631,25 @@ const struct cli_verb verb_server = {
     .name = "server",
     .args = "[--data-dir DIR] [--listen ADDRESS:PORT]",
     .summary = "run API server, controllers and an agent for this machine",
-    .help = "  --data-dir DIR            where everything is kept (default ./state)\n"
-            "  --listen ADDRESS:PORT     of the API (default 127.0.0.1:6440)\n"
-            "  --streams-listen A:P      of logs (default 127.0.0.1:6441)\n"
-            "  --no-runner               do not run jobs on this machine\n"
-            "  --no-mirror               no files in <data-dir>/desired, and no edits "
-            "from there\n"
-            "  --fake-gpus FILE          pretend to have the GPUs that FILE lists\n"
-            "  --history-count N         earlier generations kept of an object (50; 0: "
-            "none)\n"
-            "  --history-age DURATION    for how long (30d)\n"
-            "  --history-size SIZE       of all of them together (64MB)\n"
-            "  --log-level SPEC          info, debug, or store=debug,http=warn\n",
+    .help =
+        "  --data-dir DIR            where everything is kept (default ./state)\n"
+        "  --listen ADDRESS:PORT     of the API (default 127.0.0.1:6440)\n"
+        "  --streams-listen A:P      of logs (default 127.0.0.1:6441)\n"
+        "  --no-runner               do not run jobs on this machine\n"
+        "  --no-mirror               no files in <data-dir>/desired, and no edits "
+        "from there\n"
+        "  --fake-gpus FILE          pretend to have the GPUs that FILE lists\n"
+        "  --history-count N         earlier generations kept of an object (50; 0: "
+        "none)\n"
+        "  --history-age DURATION    for how long (30d)\n"
+        "  --history-size SIZE       of all of them together (64MB)\n"
+        "  --token-auth-file FILE    tokens of users: lines \"<hash> <user> "
+        "<group,group>\"\n"
+        "  --client-ca-file FILE     who vouches for client certificates\n"
+        "  --service-account-issuer URL\n"
+        "                            what tokens of ServiceAccounts say who made "
+        "them\n"
+        "  --anonymous-auth          serve requests without credentials too, by RBAC\n"
+        "  --log-level SPEC          info, debug, or store=debug,http=warn\n",
     .run = run,
 };

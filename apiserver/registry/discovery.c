@@ -322,6 +322,10 @@ aggregated_resource(const struct kind *k, struct str *out)
             "\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"},\"verbs\":" VERBS_STATUS
             "}]",
             k->group, k->version, k->kind);
+    if (streq(k->resource, "serviceaccounts"))
+        str_adds(out, ",\"subresources\":[{\"subresource\":\"token\",\"responseKind\":{"
+                      "\"group\":\"authentication.k8s.io\",\"version\":\"v1\",\"kind\":"
+                      "\"TokenRequest\"},\"verbs\":" VERBS_CREATE "}]");
     str_addc(out, '}');
 }
 

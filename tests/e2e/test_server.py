@@ -52,6 +52,33 @@ def test_bad_flag():
     assert r.returncode == 2
 
 
+def test_own_tokens_and_anonymous_reach_the_api(workdir):
+    import hashlib
+    import json
+    import ssl
+    import urllib.error
+    import urllib.request
+    digest = hashlib.blake2b(b"sesame-open-now", digest_size=32).hexdigest()
+    tokens = workdir / "users.tokens"
+    tokens.write_text(f"{digest} ali ops\n")
+    s = Server(workdir / "state", args=["--token-auth-file", str(tokens), "--anonymous-auth"]).start()
+    try:
+        url = next(line.split()[1] for line in s.kubeconfig.read_text().splitlines()
+                   if line.strip().startswith("server:"))
+        context = ssl.create_default_context(cafile=str(s.dir / "keys" / "ca.crt"))
+
+        def message(**headers):
+            request = urllib.request.Request(url + "/api/v1/namespaces", headers=headers)
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(request, context=context)
+            return json.load(refused.value)["message"]
+        assert 'User "ali" cannot list' in message(Authorization="Bearer sesame-open-now")
+        assert 'User "system:anonymous" cannot list' in message()
+        assert "cannot list" not in message(Authorization="Bearer sesame-shut")
+    finally:
+        s.stop()
+
+
 def test_ctrl_c_stops_all_parts(workdir):
     s = Server(workdir / "state").start()
     pids = [s.part_pid(p) for p in ("apiserver", "controllers", "streams", "runner")]
