@@ -36,10 +36,11 @@
  * Operation
  *    0  1  1 put, 2 delete        1  1  0
  *    2  2  length of the resource 4  2  of the namespace      6  2  of the name
- *    8  4  of the object          12 4  0
+ *    8  4  of the object          12 4  of the facts, in a snapshot; else 0
  *   16  8  in a snapshot the revision of the object; in a commit the revision of the
  *          version that it replaces, 0: none
- *   24     these four strings, without NULs. A delete has the last state of the object as
+ *   24     these four strings, without NULs, and the facts (lib/api/object_facts.c).
+ *          A delete has the last state of the object as
  *          watchers shall see it, or nothing when that is larger than 16 KiB or the disk
  *          was full
  *
@@ -234,6 +235,7 @@ log_record_op(struct str *out, const struct log_op *op)
     put16(head + 4, op->ns.len);
     put16(head + 6, op->name.len);
     log_put32(head + 8, (uint32_t)op->object.len);
+    log_put32(head + 12, (uint32_t)op->facts.len);
     log_put64(head + 16, op->revision);
     str_add(out, head, sizeof(head));
     str_add(out, op->resource.ptr, op->resource.len);
@@ -241,6 +243,8 @@ log_record_op(struct str *out, const struct log_op *op)
     str_add(out, op->name.ptr, op->name.len);
     if (op->object.len > 0)
         str_add(out, op->object.ptr, op->object.len);
+    if (op->facts.len > 0)
+        str_add(out, op->facts.ptr, op->facts.len);
 }
 
 void

@@ -44,6 +44,7 @@ struct log_head {
 struct log_op {
     bool del;
     struct span resource, ns, name, object;
+    struct span facts; /* in a snapshot */
     uint64_t revision; /* in a commit: of what was there before, 0: nothing */
 };
 

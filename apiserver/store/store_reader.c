@@ -297,10 +297,11 @@ log_ops_next(struct log_ops *c, struct log_op *ret, struct error *e)
     size_t ns = get16(h + 4);
     size_t name = get16(h + 6);
     size_t object = log_get32(h + 8);
-    if ((h[0] != 1 && h[0] != 2) || object > OBJECT_MAX_BYTES || resource == 0 ||
-        name == 0)
+    size_t facts = log_get32(h + 12);
+    if ((h[0] != 1 && h[0] != 2) || object > OBJECT_MAX_BYTES ||
+        facts > OBJECT_MAX_BYTES || resource == 0 || name == 0)
         return error_set(e, ERR_CORRUPT, "not an operation");
-    if ((size_t)(c->end - c->p) < log_op_size(resource, ns, name, object))
+    if ((size_t)(c->end - c->p) < log_op_size(resource, ns, name, object) + facts)
         return error_set(e, ERR_CORRUPT, "operation cut off");
     take(c, LOG_OP_HEAD);
     ret->del = h[0] == 2;
@@ -309,6 +310,7 @@ log_ops_next(struct log_ops *c, struct log_op *ret, struct error *e)
     ret->ns = take(c, ns);
     ret->name = take(c, name);
     ret->object = take(c, object);
+    ret->facts = take(c, facts);
     if (has_nul(ret->resource) || has_nul(ret->ns) || has_nul(ret->name))
         return error_set(e, ERR_CORRUPT, "NUL in a name");
     c->left--;

@@ -38,6 +38,7 @@ struct replay {
     /* the last resource that was looked up */
     struct store_resource *resource;
     const struct kind *kind;
+    uint64_t facts_id;
     struct str scratch;
 };
 
@@ -68,6 +69,7 @@ find_resource(struct replay *rp, struct span name, struct error *e)
         return error_set(e, ERR_CORRUPT, "resource name of %zu bytes", name.len);
     rp->resource = store_resource_get(rp->s, buf);
     rp->kind = store_kind(rp->s, buf);
+    rp->facts_id = object_facts_id(rp->kind);
     return 0;
 }
 
@@ -92,6 +94,11 @@ static struct object *
 read_object(struct replay *rp, const struct log_op *op, struct error *e)
 {
     struct object *o = NULL;
+    const struct object_source src = {op->object, op->facts, op->ns, op->name,
+                                      op->revision};
+
+    if (op->facts.len > 0 && object_from_facts(rp->kind, rp->facts_id, &src, &o))
+        return o;
     int rc = check_canonical(rp, op->object, e);
 
     if (rc == 0)

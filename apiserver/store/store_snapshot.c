@@ -25,6 +25,7 @@ LOG_MODULE(store);
 
 struct part {
     const char *resource; /* interned */
+    uint64_t facts_id;
     struct store_range range;
 };
 
@@ -47,7 +48,7 @@ struct snapshot_job {
 struct out {
     const struct snapshot_job *job;
     int fd;
-    struct str buf;
+    struct str buf, facts;
     uint64_t at; /* file offset of buf's first byte */
     uint64_t n;
 };
@@ -68,16 +69,22 @@ add_items(struct out *o, struct part *part)
 {
     struct object *obj = store_range_next(&part->range);
     unsigned n_ops = 0;
+    struct str *facts = &o->facts;
 
     if (obj == NULL)
         return false;
     size_t begin = log_record_begin(&o->buf, LOG_ITEMS, 0, o->job->head.first);
     for (;;) {
+        size_t size = object_facts_size(obj);
+        str_reset(facts);
+        str_reserve(facts, size);
+        object_facts_write(obj, part->facts_id, facts->ptr);
         struct log_op op = {
             .resource = span_of(part->resource),
             .ns = span_of(obj->ns),
             .name = span_of(obj->name),
             .object = {obj->bytes, obj->len},
+            .facts = {facts->ptr, size},
             .revision = obj->revision,
         };
         log_record_op(&o->buf, &op);
@@ -94,7 +101,10 @@ add_items(struct out *o, struct part *part)
 static int
 write_records(const struct snapshot_job *job, int fd, struct error *e)
 {
-    struct out o = {.job = job, .fd = fd, .buf = STR_INIT(2 * LOG_BODY_MAX)};
+    struct out o = {.job = job,
+                    .fd = fd,
+                    .buf = STR_INIT(2 * LOG_BODY_MAX),
+                    .facts = STR_INIT(OBJECT_MAX_BYTES * 4)};
     int rc = 0;
 
     str_reserve(&o.buf, LOG_HEAD_BYTES);
@@ -112,6 +122,7 @@ write_records(const struct snapshot_job *job, int fd, struct error *e)
     if (rc == 0)
         rc = flush_out(&o, e);
     str_done(&o.buf);
+    str_done(&o.facts);
     return rc;
 }
 
@@ -272,7 +283,8 @@ add_parts(struct store *s, struct snapshot_job *job)
 
     while (map_next(&c, NULL, &value)) {
         const struct store_resource *r = value;
-        struct part part = {.resource = r->name};
+        struct part part = {.resource = r->name,
+                            .facts_id = object_facts_id(store_kind(s, r->name))};
         store_range_init(&r->index, NULL, NULL, NULL, &part.range);
         vec_push(&job->parts, part);
     }

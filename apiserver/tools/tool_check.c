@@ -8,10 +8,12 @@
 #include <stdio.h>
 
 #include "api/jtok.h"
+#include "apiserver/registry/kinds.h"
 #include "apiserver/store/store_internal.h"
 #include "apiserver/store/store_reader.h"
 #include "apiserver/tools/tool.h"
 #include "base/fs.h"
+#include "base/mem.h"
 
 struct totals {
     uint64_t files, bytes, records, commits, first, last;
@@ -170,17 +172,54 @@ check_snapshots(const struct tool *tool, struct error *e)
     return rc;
 }
 
-static void
-count_resource(void *arg, const char *resource)
+/* The facts that came from a snapshot are those that the object has. */
+static int
+check_facts(const struct kind *k, const struct object *o, struct error *e)
 {
-    UNUSED(resource);
-    ++*(size_t *)arg;
+    size_t n = object_facts_size(o);
+    auto_object *again = NULL;
+    int rc = object_new(k, o->bytes, o->len, o->revision, &again, e);
+
+    if (rc < 0)
+        return rc;
+    autofree char *a = xmalloc(n);
+    autofree char *b = xmalloc(n);
+    object_facts_write(o, 0, a);
+    if (object_facts_size(again) == n)
+        object_facts_write(again, 0, b);
+    if (object_facts_size(again) != n || memcmp(a, b, n) != 0)
+        return error_set(e, ERR_CORRUPT, "%s/%s: its facts are not those of its bytes",
+                         o->ns, o->name);
+    return 0;
+}
+
+struct facts_check {
+    struct tool *t;
+    struct error *e;
+    size_t resources;
+    int rc;
+};
+
+static void
+check_resource(void *arg, const char *resource)
+{
+    struct facts_check *c = arg;
+    const struct kind *k = kinds_kind_of(c->t->kinds, resource);
+    struct store_list *l = store_list(c->t->store, resource, NULL, NULL);
+    const struct object *o;
+
+    c->resources++;
+    while (c->rc == 0 && (o = store_list_next(l)) != NULL) {
+        c->rc = check_facts(k, o, c->e);
+        if (c->rc < 0)
+            error_prepend(c->e, "%s", resource);
+    }
+    store_list_free(l);
 }
 
 int
 tool_check(struct tool *t, struct error *e)
 {
-    size_t resources = 0;
     autofree char *lock = tool_path(t, "log/lock");
     autofree char *dir = tool_path(t, "log");
     autoclose int fd = -1;
@@ -196,10 +235,14 @@ tool_check(struct tool *t, struct error *e)
     close(move_fd(fd)); /* the store takes it */
     if ((rc = tool_open(t, TOOL_READ, e)) < 0)
         return rc;
-    store_resources(t->store, count_resource, &resources);
+    struct facts_check facts = {.t = t, .e = e};
+    store_resources(t->store, check_resource, &facts);
+    if (facts.rc < 0)
+        return facts.rc;
     store_stats(t->store, &st);
     printf("objects: %zu in %zu resources, %zu bytes, at revision %" PRIu64
            "; watches from %" PRIu64 "\nok\n",
-           st.objects, resources, st.object_bytes, st.revision, store_retained(t->store));
+           st.objects, facts.resources, st.object_bytes, st.revision,
+           store_retained(t->store));
     return 0;
 }

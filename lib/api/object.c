@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define OBJECT_MAGIC 0x6f626a31u
 #define RV_KEY "\"resourceVersion\":\""
 
 struct scan {

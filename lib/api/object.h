@@ -66,6 +66,23 @@ int object_new(const struct kind *k, const char *canonical, size_t n, uint64_t r
  * ERR_INVALID); canonicalises. */
 int object_from_json(const struct kind *k, const char *json, size_t n,
                      struct object **ret, struct error *e) WARN_UNUSED;
+/*
+ * The facts as bytes (object_facts.c says how), for a store's snapshot: an object comes
+ * back from its canonical bytes and these without a look at the JSON. id names the kind's
+ * columns and selectable fields; facts of another id are of no use.
+ */
+uint64_t object_facts_id(const struct kind *k); /* NULL ok; takes some microseconds */
+size_t object_facts_size(const struct object *o);
+void object_facts_write(const struct object *o, uint64_t id, char *out); /* so many */
+struct object_source {
+    struct span bytes, facts; /* bytes: canonical, which the caller answers for */
+    struct span ns, name;     /* as in the bytes */
+    uint64_t revision;
+};
+/* False: not facts of this id, or not of these bytes as far as can be seen; object_new
+ * then. Whatever the facts are, nothing is read outside of the bytes. */
+bool object_from_facts(const struct kind *k, uint64_t id, const struct object_source *src,
+                       struct object **ret);
 /* Same bytes and facts under another revision (a delete event carries the deletion's). */
 struct object *object_with_revision(const struct object *o, uint64_t revision);
 /* The object as that version of its kind shows it: another apiVersion (conversion None),

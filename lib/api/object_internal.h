@@ -6,6 +6,8 @@
 #include "api/jtok_internal.h"
 #include "api/object.h"
 
+#define OBJECT_MAGIC 0x6f626a31u
+
 /* In the order of canonical bytes. */
 enum meta_key {
     META_ANNOTATIONS,

@@ -17,3 +17,7 @@ add_executable(bench_store EXCLUDE_FROM_ALL
   ${CMAKE_SOURCE_DIR}/tests/bench/bench_store.c)
 target_link_libraries(bench_store PRIVATE drover_options store api io base)
 target_include_directories(bench_store PRIVATE ${CMAKE_SOURCE_DIR})
+add_executable(bench_start EXCLUDE_FROM_ALL
+  ${CMAKE_SOURCE_DIR}/tests/bench/bench_start.c)
+target_link_libraries(bench_start PRIVATE drover_options apiserver_core store api io base)
+target_include_directories(bench_start PRIVATE ${CMAKE_SOURCE_DIR})

@@ -264,6 +264,93 @@ test_log_missing(void **state)
     assert_int_equal(fx_try_open(f, &e), -ERR_CORRUPT);
 }
 
+/* --- facts --- */
+
+static struct kind *
+make_kind(const char *column)
+{
+    auto_violations v = {0};
+    struct error e = ERROR_INIT;
+    json_error_t je;
+    struct kind *k = NULL;
+    autofree char *text = xasprintf(
+        "{\"spec\":{\"group\":\"drover.dev\",\"scope\":\"Namespaced\",\"names\":{"
+        "\"plural\":"
+        "\"runs\",\"kind\":\"Run\"},\"versions\":[{\"name\":\"v1\",\"storage\":true,"
+        "\"selectableFields\":[{\"jsonPath\":\".spec.n\"}],\"additionalPrinterColumns\":["
+        "{"
+        "\"name\":\"A\",\"type\":\"string\",\"jsonPath\":\"%s\"}],\"schema\":{"
+        "\"openAPIV3Schema\":{\"type\":\"object\",\"properties\":{\"spec\":{\"type\":"
+        "\"object\",\"properties\":{\"n\":{\"type\":\"integer\"},\"pad\":{\"type\":"
+        "\"string\"}}}}}}}]}}",
+        column);
+    json_t *crd = json_loads(text, 0, &je);
+
+    assert_non_null(crd);
+    if (kind_compile(crd, NULL, &k, &v, &e) < 0)
+        fail_msg("kind: %s", e.msg);
+    json_decref(crd);
+    return k;
+}
+
+static const struct kind *
+the_kind(void *arg, const char *resource)
+{
+    UNUSED(resource);
+    return *(struct kind **)arg;
+}
+
+static void
+expect_facts(const struct fixture *f, const char *cell)
+{
+    const struct object *o = fx_get(f, "default", "n1");
+    struct span label;
+
+    assert_non_null(o);
+    assert_int_equal(o->facts.n_fields, 1);
+    assert_int_equal(o->facts.n_cells, 1);
+    assert_true(span_eq(object_fact(o, o->facts.fields[0]), "7"));
+    assert_true(span_eq(object_fact(o, o->facts.cells[0]), cell));
+    assert_true(object_label(o, "app", &label) && span_eq(label, "web"));
+    assert_int_equal(fx_value(o), 7);
+}
+
+/* Facts of a snapshot are used under the kind that they were made for, and made anew
+ * under another one. */
+static void
+test_facts(void **state)
+{
+    struct fixture *f = *state;
+    struct kind *a = make_kind(".spec.n");
+    struct kind *b = make_kind(".metadata.labels.app");
+    struct kind *now = a;
+
+    fx_close(f);
+    f->opts.kind_of = the_kind;
+    f->opts.arg = &now;
+    f->opts.on_fatal = NULL;
+    fx_open(f);
+    fx_put(f, RUNS, "default", "n1", "web", 7);
+    assert_int_equal(store_refresh(f->store, RUNS, &(struct error){0}), 0);
+    snapshot(f);
+    fx_reopen(f);
+    expect_facts(f, "7");
+    now = b;
+    fx_reopen(f);
+    expect_facts(f, "\"web\"");
+    snapshot(f);
+    fx_reopen(f);
+    expect_facts(f, "\"web\"");
+    assert_true(object_facts_id(a) != object_facts_id(b));
+    assert_true(object_facts_id(a) == object_facts_id(a));
+    kind_unref(a);
+    kind_unref(b);
+    fx_close(f);
+    f->opts.kind_of = NULL;
+    fx_open(f);
+    assert_int_equal(fx_get(f, "default", "n1")->facts.n_cells, 0);
+}
+
 /* --- failing --- */
 
 static void
@@ -331,6 +418,7 @@ main(void)
         INLINE(test_older_one_helps),
         INLINE(test_log_missing),
         INLINE(test_failing),
+        INLINE(test_facts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
