@@ -11,13 +11,8 @@
 #include "base/str.h"
 
 static const struct store_verb *const verbs[] = {
-    &store_verb_check,
-    &store_verb_dump,
-    &store_verb_compact,
-    &store_verb_backup,
-    &store_verb_restore,
-    &store_verb_rebuild,
-    NULL,
+    &store_verb_check,   &store_verb_dump,    &store_verb_compact, &store_verb_backup,
+    &store_verb_restore, &store_verb_rebuild, &store_verb_rekey,   NULL,
 };
 
 static void
@@ -50,7 +45,7 @@ store_run(int argc, char **argv)
 
 const struct cli_verb verb_store = {
     .name = "store",
-    .args = "check|dump|compact|backup|restore|rebuild [options]",
+    .args = "check|dump|compact|backup|restore|rekey|rebuild [options]",
     .summary = "check, look into, save and repair the store's files",
     .help = "",
     .run = store_run,

@@ -12,7 +12,7 @@ struct store_verb {
 };
 
 extern const struct store_verb store_verb_check, store_verb_dump, store_verb_compact,
-    store_verb_backup, store_verb_restore, store_verb_rebuild;
+    store_verb_backup, store_verb_restore, store_verb_rekey, store_verb_rebuild;
 
 /* Becomes `drover-apiserver store <argv...>`, which has the options and their help.
  * Returns only on failure, with the exit status. */

@@ -46,3 +46,5 @@ const struct store_verb store_verb_rebuild = {
     "rebuild", "make a new store from the files in desired/ alone", store_exec};
 const struct store_verb store_verb_restore = {
     "restore", "make an empty data directory from a backup", store_exec};
+const struct store_verb store_verb_rekey = {"rekey", "change the key that seals Secrets",
+                                            store_exec};

@@ -13,6 +13,7 @@
 #include "apiserver/http/tls.h"
 #include "apiserver/mirror/mirror.h"
 #include "apiserver/mirror/rebuild.h"
+#include "apiserver/store/store_seal.h"
 #include "apiserver/tools/tool.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -55,6 +56,7 @@ struct program {
     struct loop_timer *drain;
     struct tls_files tls;
     struct str client_ca;
+    struct store_seal *seal;
     int64_t drain_until_ms;
     struct error start_error;
 };
@@ -247,13 +249,16 @@ start_core(struct program *p, struct error *e)
     const struct options *o = &p->o;
     autofree char *keys = fs_join(o->data_dir, "keys");
     autofree char *history_key = fs_join(keys, "history.key");
+    autofree char *seal = fs_join(keys, SEAL_FILE);
 
-    if (fs_mkdirs(keys, 0700, e) < 0 || kinds_load(&p->kinds, e) < 0)
+    if (fs_mkdirs(keys, 0700, e) < 0 || kinds_load(&p->kinds, e) < 0 ||
+        store_seal_load(seal, true, &p->seal, e) < 0)
         return -(int)e->code;
     struct store_opts so = {.dir = o->data_dir,
                             .on_fatal = on_store_fatal,
                             .kind_of = kinds_kind_of,
-                            .arg = p->kinds};
+                            .arg = p->kinds,
+                            .seal = p->seal};
     if (store_open(p->loop, &so, &p->store, e) < 0 ||
         (!o->insecure && tls_load(keys, &p->tls, e) < 0))
         return -(int)e->code;
@@ -432,6 +437,7 @@ stop(struct program *p)
     tls_done(&p->tls);
     if (p->client_ca.cap > 0)
         str_done(&p->client_ca);
+    store_seal_free(p->seal);
     loop_timer_free(p->drain);
     loop_signal_free(p->term);
     loop_signal_free(p->intr);

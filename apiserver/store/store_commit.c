@@ -11,6 +11,7 @@
 #include <inttypes.h>
 
 #include "apiserver/store/store_internal.h"
+#include "apiserver/store/store_seal.h"
 #include "apiserver/store/store_writer.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -77,8 +78,10 @@ store_files_peek(const struct store *s, const struct store_key *k)
 static void
 pending_free(struct store_pending *p)
 {
-    for (size_t i = 0; i < p->n; i++)
+    for (size_t i = 0; i < p->n; i++) {
         object_unref(p->changes[i].obj);
+        free(p->changes[i].sealed);
+    }
     free(p);
 }
 
@@ -160,6 +163,9 @@ check_op(const struct store *s, const struct store_op *ops, size_t i, size_t *bo
     const struct store_key *k = &op->key;
     const struct object *logged = op->type == STORE_PUT ? op->obj : last_state(s, op);
     size_t object = logged == NULL ? 0 : logged->len;
+
+    if (logged != NULL && store_seal_wants(s->opts.seal, k->resource))
+        object = store_seal_size(k->resource, (struct span){logged->bytes, logged->len});
 
     if (strlen(k->resource) > KEY_PART_MAX || strlen(k->ns) > KEY_PART_MAX ||
         strlen(k->name) > KEY_PART_MAX)
@@ -265,6 +271,13 @@ fill_change(struct store *s, const struct store_op *op, uint64_t revision,
         ch->obj = object_with_revision(state, revision);
     }
     ch->resource = store_resource_get(s, op->key.resource);
+    if (!ch->bare && store_seal_wants(s->opts.seal, op->key.resource)) {
+        auto_str sealed = STR_INIT(2 * OBJECT_MAX_BYTES);
+        store_seal(s->opts.seal, op->key.resource,
+                   (struct span){ch->obj->bytes, ch->obj->len}, &sealed);
+        ch->sealed_len = sealed.len;
+        ch->sealed = str_detach(&sealed);
+    }
 }
 
 static struct store_pending *

@@ -419,7 +419,8 @@ encode_commit(struct store_log *log, const struct store_pending *p)
             .revision = ch->expect,
         };
         if (!op.del || !ch->bare)
-            op.object = (struct span){ch->obj->bytes, ch->obj->len};
+            op.object = ch->sealed != NULL ? (struct span){ch->sealed, ch->sealed_len}
+                                           : (struct span){ch->obj->bytes, ch->obj->len};
         log_record_op(&log->buf, &op);
     }
     log_record_end(&log->buf, begin, (unsigned)p->n, log->synced, &log->head, log->end);

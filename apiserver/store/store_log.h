@@ -78,6 +78,8 @@ struct store_change {
     uint64_t expect;
     bool bare;          /* a delete that is logged without the last state */
     struct object *obj; /* a reference; for a delete the state that watchers shall see */
+    char *sealed;       /* what is logged instead of obj's bytes; NULL: they are */
+    size_t sealed_len;
 };
 struct store_pending {
     uint64_t revision;

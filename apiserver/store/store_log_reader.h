@@ -33,7 +33,7 @@ struct log_change {
     /* Canonical bytes as stored. Of a deletion the last state as watchers shall see it,
      * or nothing when it was large or made on a full disk: then log_back_version of prev
      * is the second best. */
-    struct span object;
+    struct span object; /* of sealed resources: sealed, see store_seal.h */
 };
 
 /* log_dir is <data>/log. ERR_EXPIRED "too old resource version: N (M)": not retained. */

@@ -17,6 +17,7 @@
 #include "apiserver/store/store_internal.h"
 #include "apiserver/store/store_log_reader.h"
 #include "apiserver/store/store_reader.h"
+#include "apiserver/store/store_seal.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -39,7 +40,7 @@ struct replay {
     struct store_resource *resource;
     const struct kind *kind;
     uint64_t facts_id;
-    struct str scratch;
+    struct str scratch, opened;
 };
 
 static int
@@ -101,8 +102,14 @@ read_object(struct replay *rp, const struct log_op *op, struct error *e)
         return o;
     int rc = check_canonical(rp, op->object, e);
 
+    struct span bytes = op->object;
+    if (rc == 0 && store_seal_wants(rp->s->opts.seal, rp->resource->name)) {
+        str_reset(&rp->opened);
+        rc = store_unseal(rp->s->opts.seal, rp->resource->name, bytes, &rp->opened, e);
+        bytes = (struct span){rp->opened.ptr, rp->opened.len};
+    }
     if (rc == 0)
-        rc = object_new(rp->kind, op->object.ptr, op->object.len, op->revision, &o, e);
+        rc = object_new(rp->kind, bytes.ptr, bytes.len, op->revision, &o, e);
     if (rc < 0 || o == NULL) {
         e->code = ERR_CORRUPT;
         error_prepend(e, "%s \"" SPAN_FMT "\"", rp->resource->name, SPAN_ARG(op->name));
@@ -199,7 +206,7 @@ forget(struct replay *rp)
 
     map_clear(s->resources);
     s->n_objects = s->object_bytes = 0;
-    *rp = (struct replay){.s = s, .scratch = rp->scratch};
+    *rp = (struct replay){.s = s, .scratch = rp->scratch, .opened = rp->opened};
 }
 
 /* *ret_worst: why a snapshot had to be passed over. */
@@ -469,7 +476,9 @@ replay(struct replay *rp, const store_revisions *snaps, const store_revisions *s
 int
 store_replay(struct store *s, struct log_head *ret_start, struct error *e)
 {
-    struct replay rp = {.s = s, .scratch = STR_INIT(OBJECT_MAX_BYTES + 1)};
+    struct replay rp = {.s = s,
+                        .scratch = STR_INIT(OBJECT_MAX_BYTES + 1),
+                        .opened = STR_INIT(OBJECT_MAX_BYTES)};
     store_revisions snaps = {0};
     store_revisions segs = {0};
     int rc = s->opts.read_only ? 0 : store_files_clean(s->files->log_dir, s->opts.fs, e);
@@ -485,6 +494,7 @@ store_replay(struct store *s, struct log_head *ret_start, struct error *e)
     vec_done(&snaps);
     vec_done(&segs);
     str_done(&rp.scratch);
+    str_done(&rp.opened);
     if (rc == 0 && rp.floor > FLOOR_LIMIT - STORE_FLOOR_BLOCK)
         rc = error_set(e, ERR_CORRUPT, "floor %" PRIu64, rp.floor);
     if (rc < 0)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "apiserver/store/store_internal.h"
+#include "apiserver/store/store_seal.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -33,6 +34,7 @@ struct snapshot_job {
     struct store *s; /* for the loop thread only */
     const struct store_fs_ops *fs;
     const char *dir, *log_dir; /* borrowed from the store */
+    const struct store_seal *seal;
     struct log_head head;
     bool only_clean; /* no snapshot: removes what the last one has replaced */
     int64_t retain_s;
@@ -48,8 +50,8 @@ struct snapshot_job {
 struct out {
     const struct snapshot_job *job;
     int fd;
-    struct str buf, facts;
-    uint64_t at; /* file offset of buf's first byte */
+    struct str buf, extra; /* extra: facts, or a sealed object */
+    uint64_t at;           /* file offset of buf's first byte */
     uint64_t n;
 };
 
@@ -63,30 +65,51 @@ flush_out(struct out *o, struct error *e)
     return rc;
 }
 
+static void
+add_facts(struct out *o, const struct part *part, const struct object *obj,
+          struct log_op *op)
+{
+    size_t n = object_facts_size(obj);
+
+    str_reset(&o->extra);
+    str_reserve(&o->extra, n);
+    object_facts_write(obj, part->facts_id, o->extra.ptr);
+    op->facts = (struct span){o->extra.ptr, n};
+}
+
+/* Facts would be of the bytes before; the few objects that are sealed do without. */
+static void
+seal_object(struct out *o, const struct part *part, struct log_op *op)
+{
+    str_reset(&o->extra);
+    store_seal(o->job->seal, part->resource, op->object, &o->extra);
+    /* What cannot be read back must not be written, least of all instead of the log. */
+    if (o->extra.len <= OBJECT_MAX_BYTES)
+        op->object = (struct span){o->extra.ptr, o->extra.len};
+}
+
 /* One record of at most ITEMS_BYTES, or of one object. False: nothing is left. */
 static bool
 add_items(struct out *o, struct part *part)
 {
     struct object *obj = store_range_next(&part->range);
     unsigned n_ops = 0;
-    struct str *facts = &o->facts;
 
     if (obj == NULL)
         return false;
     size_t begin = log_record_begin(&o->buf, LOG_ITEMS, 0, o->job->head.first);
     for (;;) {
-        size_t size = object_facts_size(obj);
-        str_reset(facts);
-        str_reserve(facts, size);
-        object_facts_write(obj, part->facts_id, facts->ptr);
         struct log_op op = {
             .resource = span_of(part->resource),
             .ns = span_of(obj->ns),
             .name = span_of(obj->name),
             .object = {obj->bytes, obj->len},
-            .facts = {facts->ptr, size},
             .revision = obj->revision,
         };
+        if (store_seal_wants(o->job->seal, part->resource))
+            seal_object(o, part, &op);
+        else
+            add_facts(o, part, obj, &op);
         log_record_op(&o->buf, &op);
         n_ops++;
         if (o->buf.len - begin >= ITEMS_BYTES ||
@@ -104,7 +127,7 @@ write_records(const struct snapshot_job *job, int fd, struct error *e)
     struct out o = {.job = job,
                     .fd = fd,
                     .buf = STR_INIT(2 * LOG_BODY_MAX),
-                    .facts = STR_INIT(OBJECT_MAX_BYTES * 4)};
+                    .extra = STR_INIT(OBJECT_MAX_BYTES * 4)};
     int rc = 0;
 
     str_reserve(&o.buf, LOG_HEAD_BYTES);
@@ -122,7 +145,7 @@ write_records(const struct snapshot_job *job, int fd, struct error *e)
     if (rc == 0)
         rc = flush_out(&o, e);
     str_done(&o.buf);
-    str_done(&o.facts);
+    str_done(&o.extra);
     return rc;
 }
 
@@ -297,6 +320,7 @@ new_job(struct store *s, uint64_t revision)
 
     job->s = s;
     job->fs = s->opts.fs;
+    job->seal = s->opts.seal;
     job->dir = s->files->snapshot_dir;
     job->log_dir = s->files->log_dir;
     job->head.first = revision;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "apiserver/registry/kinds.h"
+#include "apiserver/store/store_seal.h"
 #include "base/fs.h"
 #include "base/mem.h"
 
@@ -89,6 +90,11 @@ static const struct verb {
      "mistakes\n"
      "a new state for one that it has seen.\n",
      tool_restore},
+    {"rekey", " data-dir ", "",
+     "Makes a new key for the values of Secrets, writes everything anew under it, and "
+     "drops\n"
+     "the old keys. Backups made before need the old keys. Only while no server runs.\n",
+     tool_rekey},
 };
 
 static void
@@ -226,9 +232,11 @@ tool_open(struct tool *t, enum tool_mode mode, struct error *e)
 {
     struct store_opts o = {.dir = t->data_dir,
                            .inline_sync = true,
-                           .read_only = mode == TOOL_READ,
+                           .read_only = mode != TOOL_WRITE,
+                           .retain_s = mode == TOOL_WRITE ? -1 : 0,
                            .kind_of = kinds_kind_of};
     autofree char *log = tool_path(t, "log");
+    autofree char *keys = tool_path(t, "keys/" SEAL_FILE);
     int rc = 0;
 
     if (access(log, F_OK) != 0)
@@ -236,7 +244,10 @@ tool_open(struct tool *t, enum tool_mode mode, struct error *e)
     rc = kinds_load(&t->kinds, e);
     if (rc == 0)
         rc = loop_new(&t->loop, e);
+    if (rc == 0 && mode != TOOL_RAW && access(keys, F_OK) == 0)
+        rc = store_seal_load(keys, false, &t->seal, e);
     o.arg = t->kinds;
+    o.seal = t->seal;
     if (rc == 0)
         rc = store_open(t->loop, &o, &t->store, e);
     if (rc == -ERR_BUSY)
@@ -256,6 +267,8 @@ tool_close(struct tool *t)
     t->loop = NULL;
     kinds_free(t->kinds);
     t->kinds = NULL;
+    store_seal_free(t->seal);
+    t->seal = NULL;
 }
 
 /* --- a running server --- */

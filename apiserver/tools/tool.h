@@ -17,11 +17,16 @@ struct tool {
     struct loop *loop;
     struct store *store;
     struct kinds *kinds;
+    struct store_seal *seal;
 };
 
-enum tool_mode { TOOL_READ, TOOL_WRITE };
+enum tool_mode {
+    TOOL_RAW,  /* read; values of Secrets stay sealed */
+    TOOL_READ, /* read; they are opened if there are keys */
+    TOOL_WRITE,
+};
 /* Opens the store of data_dir into t; tool_close closes it. ERR_BUSY: a server has it.
- * TOOL_READ changes no file. */
+ * Only TOOL_WRITE changes a file. */
 int tool_open(struct tool *t, enum tool_mode mode, struct error *e) WARN_UNUSED;
 void tool_close(struct tool *t);
 /* malloc'd <data_dir>/<name> */
@@ -40,6 +45,9 @@ int tool_sync_dir(const char *dir, struct error *e) WARN_UNUSED;
 int tool_check(struct tool *t, struct error *e) WARN_UNUSED;
 int tool_dump(struct tool *t, struct error *e) WARN_UNUSED;
 int tool_compact(struct tool *t, struct error *e) WARN_UNUSED;
+/* Removes all that is older than the revision; t is open for writing. */
+int tool_compact_now(struct tool *t, uint64_t revision, struct error *e) WARN_UNUSED;
+int tool_rekey(struct tool *t, struct error *e) WARN_UNUSED;
 int tool_backup(struct tool *t, struct error *e) WARN_UNUSED;
 int tool_restore(struct tool *t, struct error *e) WARN_UNUSED;
 

@@ -100,7 +100,7 @@ tool_backup(struct tool *t, struct error *e)
 
     if (lstat(t->target, &st) == 0)
         return error_set(e, ERR_EXISTS, "%s exists already", t->target);
-    int rc = tool_open(t, TOOL_READ, &busy);
+    int rc = tool_open(t, TOOL_RAW, &busy);
     bool online = rc == -ERR_BUSY;
     if (rc < 0 && !online) {
         *e = busy;

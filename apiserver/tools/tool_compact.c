@@ -35,10 +35,24 @@ compact_online(const struct tool *t, struct error *e)
 }
 
 int
+tool_compact_now(struct tool *t, uint64_t revision, struct error *e)
+{
+    struct result r = {.e = ERROR_INIT};
+    int rc = store_compact(t->store, revision, on_done, &r, e);
+
+    if (rc < 0)
+        return rc;
+    while (!r.done)
+        store_flush(t->store);
+    if (r.e.code != ERR_OK)
+        *e = r.e;
+    return -(int)r.e.code;
+}
+
+int
 tool_compact(struct tool *t, struct error *e)
 {
     struct error busy = ERROR_INIT;
-    struct result r = {.e = ERROR_INIT};
     int rc = tool_open(t, TOOL_WRITE, &busy);
 
     if (rc == -ERR_BUSY) {
@@ -50,15 +64,8 @@ tool_compact(struct tool *t, struct error *e)
         return rc;
     }
     uint64_t at = t->revision != 0 ? t->revision : store_revision(t->store);
-    rc = store_compact(t->store, at, on_done, &r, e);
-    if (rc < 0)
+    if ((rc = tool_compact_now(t, at, e)) < 0)
         return rc;
-    while (!r.done)
-        store_flush(t->store);
-    if (r.e.code != ERR_OK) {
-        *e = r.e;
-        return -(int)e->code;
-    }
     printf("compacted to revision %" PRIu64 "\n", at);
     return 0;
 }

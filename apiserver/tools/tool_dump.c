@@ -159,7 +159,7 @@ tool_dump(struct tool *t, struct error *e)
                          t->output);
     if (!t->log && (t->from != 0 || t->to != 0))
         return error_set(e, ERR_BAD_REQUEST, "--from and --to go with --log");
-    int rc = tool_open(t, TOOL_READ, e);
+    int rc = tool_open(t, TOOL_RAW, e);
 
     if (rc < 0)
         return rc;

@@ -88,7 +88,7 @@ tool_restore(struct tool *t, struct error *e)
         (rc = tool_sync_dir(snap_dir, e)) < 0 ||
         (rc = tool_copy_dir(keys, keys_to, e)) < 0 ||
         (rc = write_log(log_dir, &f, e)) < 0 ||
-        (rc = tool_sync_dir(t->data_dir, e)) < 0 || (rc = tool_open(t, TOOL_READ, e)) < 0)
+        (rc = tool_sync_dir(t->data_dir, e)) < 0 || (rc = tool_open(t, TOOL_RAW, e)) < 0)
         return rc;
     printf("%" PRIu64 " objects of revision %" PRIu64 " in %s%s\n", f.objects, f.revision,
            t->data_dir,

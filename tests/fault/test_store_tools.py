@@ -130,6 +130,39 @@ def test_compact_and_check(workdir, stopped):
     store("check", "--data-dir", d)
 
 
+def plaintext_files(d, *texts):
+    return [p for p in d.rglob("*") if p.is_file() and p.parent.name in ("log", "snapshot")
+            and any(t in p.read_bytes() for t in texts)]
+
+
+def test_secrets_are_sealed_and_rekeyed(workdir):
+    value = "bm90LWZvci1leWVz"  # base64, as it would stand in the file
+    s = Server(workdir / "state", args=["--no-runner"]).start()
+    s.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s1"},
+             "data": {"token": value}})
+    assert s.get("secret", "s1")["data"] == {"token": value}
+    for r in (store("rekey", "--data-dir", s.dir, check=False),):
+        assert r.returncode == 6 and "in use" in r.stderr
+    s.stop()
+    keys = s.dir / "keys/secrets.keys"
+    old = keys.read_text()
+    assert keys.stat().st_mode & 0o777 == 0o600 and len(old.splitlines()) == 1
+    assert not plaintext_files(s.dir, value.encode(), b"not-for-eyes")
+    dump = store("dump", "--data-dir", s.dir, "--resource", "secrets").stdout
+    assert "sealed:v1:" in dump and value not in dump
+    store("rekey", "--data-dir", s.dir)
+    assert len(keys.read_text().splitlines()) == 1 and keys.read_text() != old
+    assert not plaintext_files(s.dir, value.encode(), old[:8].encode())
+    store("check", "--data-dir", s.dir)
+    s.start()
+    assert s.get("secret", "s1")["data"] == {"token": value}
+    s.stop()
+    # With the old key alone nothing can be read, and both tool and server say so.
+    keys.write_text(old)
+    r = store("check", "--data-dir", s.dir, check=False)
+    assert r.returncode == 70 and "not in secrets.keys" in r.stderr
+
+
 def test_misuse(workdir):
     assert store("check", "--data-dir", workdir / "none", check=False).returncode == 3
     assert store("nothing", check=False).returncode == 2

@@ -6,7 +6,7 @@ foreach(t commit watch snapshot readback)
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_store_${t}.c ${store_fixture}
     DEPS store api io base LABELS unit threads)
 endforeach()
-foreach(t index log fault sweep)
+foreach(t index log fault sweep seal)
   drover_test(test_store_${t}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_store_${t}.c ${store_fixture}
     DEPS store api io base LABELS unit TIMEOUT 120)
