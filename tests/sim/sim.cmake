@@ -10,3 +10,8 @@ drover_test(test_sim
   SOURCES ${sim_sources} ${CMAKE_SOURCE_DIR}/runner/job_plan.c
   DEPS apiserver_core controllers_lib control client api io base
   LABELS sim TIMEOUT 300)
+
+# The store alone on a disk that forgets; same options.
+drover_test(test_store_sim
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_store_sim.c ${CMAKE_CURRENT_SOURCE_DIR}/platter.c
+  DEPS store api io base LABELS sim TIMEOUT 300)
