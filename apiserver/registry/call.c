@@ -305,7 +305,8 @@ run_resource(struct api_call *c)
     bool status =
         finalize || (streq(r->sub, "status") && r->kind != NULL && r->kind->has_status);
     bool ns_wrong = r->kind != NULL && *r->ns != '\0' && !r->kind->namespaced;
-    if (r->kind == NULL || ns_wrong || (*r->sub != '\0' && !status)) {
+    bool scale = streq(r->sub, "scale") && r->kind != NULL && r->kind->scale_spec != NULL;
+    if (r->kind == NULL || ns_wrong || (*r->sub != '\0' && !status && !scale)) {
         call_error(c, ERR_NOT_FOUND, "the server could not find the requested resource");
         return;
     }
@@ -333,7 +334,12 @@ run_resource(struct api_call *c)
                    "the server does not allow this method on the requested resource");
         return;
     }
-    verb.run(c);
+    if (r->kind->deprecation_warning != NULL)
+        call_warning(c, r->kind->deprecation_warning);
+    if (scale)
+        verb_scale(c);
+    else
+        verb.run(c);
 }
 
 /* The verb of a request for a path is its method in lower case. */

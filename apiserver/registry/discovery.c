@@ -176,6 +176,12 @@ legacy_resource(const struct kind *k, struct str *out)
                  ",{\"name\":\"%s/status\",\"singularName\":\"\",\"namespaced\":%s,"
                  "\"kind\":\"%s\",\"verbs\":" VERBS_STATUS "}",
                  k->plural, k->namespaced ? "true" : "false", k->kind);
+    if (k->scale_spec != NULL)
+        str_addf(out,
+                 ",{\"name\":\"%s/scale\",\"singularName\":\"\",\"namespaced\":%s,"
+                 "\"group\":\"autoscaling\",\"version\":\"v1\",\"kind\":\"Scale\","
+                 "\"verbs\":" VERBS_STATUS "}",
+                 k->plural, k->namespaced ? "true" : "false");
 }
 
 /* Subresources with verbs of their own. */
@@ -305,6 +311,26 @@ group_lists(struct discovery *d, const struct api_server *s, const struct groups
  * -------------------------------------------------------------------------- */
 
 static void
+aggregated_subresources(const struct kind *k, struct str *out)
+{
+    if (!k->has_status && k->scale_spec == NULL)
+        return;
+    str_adds(out, ",\"subresources\":[");
+    if (k->has_status)
+        str_addf(out,
+                 "{\"subresource\":\"status\",\"responseKind\":{\"group\":\"%s\","
+                 "\"version\":\"%s\",\"kind\":\"%s\"},\"verbs\":" VERBS_STATUS "}",
+                 k->group, k->version, k->kind);
+    if (k->scale_spec != NULL) {
+        jput_item(out);
+        str_adds(out, "{\"subresource\":\"scale\",\"responseKind\":{\"group\":"
+                      "\"autoscaling\",\"version\":\"v1\",\"kind\":\"Scale\"},"
+                      "\"verbs\":" VERBS_STATUS "}");
+    }
+    str_addc(out, ']');
+}
+
+static void
 aggregated_resource(const struct kind *k, struct str *out)
 {
     jput_item(out);
@@ -315,13 +341,7 @@ aggregated_resource(const struct kind *k, struct str *out)
              k->namespaced ? "Namespaced" : "Cluster", k->singular, verbs_of(k));
     string_array(out, "shortNames", k->short_names);
     string_array(out, "categories", k->categories);
-    if (k->has_status)
-        str_addf(
-            out,
-            ",\"subresources\":[{\"subresource\":\"status\",\"responseKind\":{"
-            "\"group\":\"%s\",\"version\":\"%s\",\"kind\":\"%s\"},\"verbs\":" VERBS_STATUS
-            "}]",
-            k->group, k->version, k->kind);
+    aggregated_subresources(k, out);
     if (streq(k->resource, "serviceaccounts"))
         str_adds(out, ",\"subresources\":[{\"subresource\":\"token\",\"responseKind\":{"
                       "\"group\":\"authentication.k8s.io\",\"version\":\"v1\",\"kind\":"

@@ -57,6 +57,9 @@ void verb_get(struct api_call *c);
 void verb_list(struct api_call *c);
 void verb_watch(struct api_call *c);
 void verb_write(struct api_call *c); /* create, update, patch */
+void verb_scale(struct api_call *c);
+/* Warning: 299 - "text"; for several, call it several times. */
+void call_warning(struct api_call *c, const char *text);
 void verb_delete(struct api_call *c);
 void verb_deletecollection(struct api_call *c);
 

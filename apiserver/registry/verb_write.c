@@ -12,8 +12,8 @@
 enum { WARNING_MAX = 256 };
 
 /* Warning: 299 - "text" with the quotes and backslashes of text escaped. */
-static void
-add_warning(struct api_call *c, const char *text)
+void
+call_warning(struct api_call *c, const char *text)
 {
     auto_str value = STR_INIT(4 * WARNING_MAX);
     size_t n = 0;
@@ -33,7 +33,7 @@ add_warnings(struct api_call *c, const struct violations *v)
 {
     vec_foreach (p, &v->list) {
         if (p->reason == VIOLATION_UNKNOWN || p->reason == VIOLATION_DUPLICATE_KEY)
-            add_warning(c, p->message);
+            call_warning(c, p->message);
     }
 }
 

@@ -14,7 +14,9 @@ spec:
   - name: v1
     served: true
     storage: true
-    subresources: {{status: {{}}}}
+    subresources:
+      status: {{}}
+      scale: {{specReplicasPath: .spec.size, statusReplicasPath: .status.size}}
     additionalPrinterColumns:
     - {{name: Size, type: integer, jsonPath: .spec.size}}
     schema:
@@ -70,6 +72,8 @@ def test_life_of_a_kind(kubectl):
     assert "4" in kubectl("get", n["plural"], "one")
     kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", text=thing(n, "one", size=5))
     assert "5" in kubectl("get", n["plural"], "one")
+    assert "scaled" in kubectl("scale", n["plural"], "one", "--replicas=6", "--current-replicas=5")
+    assert "6" in kubectl("get", n["plural"], "one")
     assert "How many" in kubectl("explain", f"{n['plural']}.spec.size")
     assert "made up" in kubectl("explain", n["kind"].lower())
 

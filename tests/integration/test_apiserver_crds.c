@@ -322,6 +322,55 @@ names_conflict(void **state)
     api_ok(f, 200, "GET", "/apis/example.dev/v1/others", NULL, NULL);
 }
 
+#define SCALED                                                                           \
+    VERSION("v1", "true", SCHEMA(OPEN_SPEC),                                             \
+            ",'deprecated':true,'subresources':{'status':{},'scale':{"                   \
+            "'specReplicasPath':'.spec.size.replicas','statusReplicasPath':"             \
+            "'.status.now','labelSelectorPath':'.status.selector'}}")
+
+static void
+scale(struct api_fixture *f, int status, const char *method, const char *type,
+      const char *text)
+{
+    autofree char *body = quoted(text);
+
+    api_ok(f, status, method, V1 "/a/scale", type, body);
+}
+
+static void
+scale_subresource(void **state)
+{
+    struct api_fixture *f = *state;
+
+    make(f, SCALED);
+    put_widget(f, 201, V1, "v1", "a", "{'size':{'replicas':3}}");
+    assert_string_equal(f->reply.warning,
+                        "299 - \"example.dev/v1 Widget is deprecated\"");
+    autofree char *status = quoted("{'status':{'now':2,'selector':'a=b'}}");
+    api_ok(f, 200, "PATCH", V1 "/a/status", MERGE, status);
+    api_ok(f, 200, "GET", V1 "/a/scale", NULL, NULL);
+    assert_string_equal(api_text(f, "kind"), "Scale");
+    assert_int_equal(api_int(f, "spec.replicas"), 3);
+    assert_int_equal(api_int(f, "status.replicas"), 2);
+    assert_string_equal(api_text(f, "status.selector"), "a=b");
+    scale(f, 200, "PATCH", MERGE, "{'spec':{'replicas':7}}");
+    assert_int_equal(api_int(f, "spec.replicas"), 7);
+    scale(f, 200, "PATCH", JSON_PATCH,
+          "[{'op':'replace','path':'/spec/replicas','value':8}]");
+    api_ok(f, 200, "GET", V1 "/a", NULL, NULL);
+    assert_int_equal(api_int(f, "spec.size.replicas"), 8);
+    assert_int_equal(api_int(f, "metadata.generation"), 3);
+    scale(f, 200, "PUT", NULL, "{'spec':{'replicas':1}}");
+    scale(f, 409, "PUT", NULL,
+          "{'metadata':{'resourceVersion':'1'},'spec':{'replicas':2}}");
+    scale(f, 422, "PUT", NULL, "{'spec':{'replicas':-1}}");
+    assert_string_equal(api_text(f, "details.causes.0.message"),
+                        "Invalid value: -1: should be a non-negative integer");
+    api_ok(f, 404, "GET", V1 "/none/scale", NULL, NULL);
+    api_ok(f, 200, "GET", "/apis/example.dev/v1", NULL, NULL);
+    assert_string_equal(api_text(f, "resources.2.name"), "widgets/scale");
+}
+
 /* --- deleted ------------------------------------------------------------------------ */
 
 static void
@@ -369,6 +418,7 @@ main(void)
                                         api_teardown),
         cmocka_unit_test_setup_teardown(schema_changes, api_setup, api_teardown),
         cmocka_unit_test_setup_teardown(names_conflict, api_setup, api_teardown),
+        cmocka_unit_test_setup_teardown(scale_subresource, api_setup, api_teardown),
         cmocka_unit_test_setup_teardown(deletion_takes_the_instances, api_setup,
                                         api_teardown),
     };
