@@ -19,7 +19,7 @@ struct openapi_doc {
 struct openapi {
     const struct kinds *kinds;
     struct map *docs; /* "apis/drover.dev/v1" -> struct openapi_doc; "" is the index */
-    struct openapi_doc *v2;
+    struct openapi_doc *v2, *v2_json;
 };
 
 static const char object_meta_json[] =
@@ -164,17 +164,25 @@ operations(const struct kind *k)
     return json_pack("{s:o,s:o}", "get", get, "patch", patch);
 }
 
-static void
-publish(struct map *docs, const char *key, json_t *tree)
+/* Takes the tree. */
+static struct openapi_doc *
+document_of(json_t *tree)
 {
     autofree char *text = json_dumps(tree, JSON_COMPACT | JSON_SORT_KEYS);
     struct openapi_doc *d = xnew(struct openapi_doc);
 
+    bug_if(text == NULL);
     str_init(&d->body, DOCUMENT_MAX);
     str_adds(&d->body, text);
     id_hash_hex(text, strlen(text), d->hash);
-    map_put(docs, key, d);
     json_decref(tree);
+    return d;
+}
+
+static void
+publish(struct map *docs, const char *key, json_t *tree)
+{
+    map_put(docs, key, document_of(tree));
 }
 
 static void
@@ -255,6 +263,7 @@ openapi_free(struct openapi *o)
     if (o == NULL)
         return;
     doc_free(o->v2);
+    doc_free(o->v2_json);
     map_free(o->docs);
     free(o);
 }
@@ -298,10 +307,16 @@ serve_v2(struct api_call *c, struct openapi *o)
         answer(c, o->v2, types[1]);
         return true;
     }
-    call_error(c, ERR_NOT_ACCEPTABLE,
-               "only the following media types are accepted: %s; JSON schemas are at "
-               "/openapi/v3",
-               types[0]);
+    if (accept != NULL && *accept != '\0' && !accept_has(accept, "application/json") &&
+        !accept_has(accept, "*/*") && !accept_has(accept, "application/*")) {
+        call_error(c, ERR_NOT_ACCEPTABLE,
+                   "only the following media types are accepted: application/json, %s",
+                   types[0]);
+        return true;
+    }
+    if (o->v2_json == NULL)
+        o->v2_json = document_of(openapi_v2_tree(o->kinds));
+    answer(c, o->v2_json, "application/json");
     return true;
 }
 

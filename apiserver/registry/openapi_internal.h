@@ -20,6 +20,11 @@ json_t *openapi_gvk(const struct kind *k);
 json_t *openapi_schema(const struct kind *k, const char *ref_prefix);
 json_t *openapi_object_meta(void);
 
+/* Takes out of a schema, in place, what v2 cannot say. */
+void openapi_v2_clean(json_t *schema);
+json_t *openapi_v2_definition(const struct kind *k);
+/* The OpenAPI v2 document of all kinds, as JSON. */
+json_t *openapi_v2_tree(const struct kinds *kinds);
 /* The OpenAPI v2 document of all kinds, in gnostic's protobuf encoding. */
 void openapi_v2_write(const struct kinds *kinds, struct str *out);
 

@@ -106,8 +106,10 @@ scalars_write(const json_t *s, struct str *out)
         put_text(out, 2, format);
     if (description != NULL)
         put_text(out, 4, description);
-    json_array_foreach (required, i, item)
-        put_text(out, 19, json_string_value(item));
+    json_array_foreach (required, i, item) {
+        if (json_is_string(item))
+            put_text(out, 19, json_string_value(item));
+    }
     if (type != NULL) {
         auto_str value = STR_INIT(256);
         put_text(&value, 1, type);
@@ -125,9 +127,10 @@ schema_write(const json_t *s, struct str *out, unsigned depth)
     const char *key;
     json_t *value;
 
-    if (json_array_size(all_of) == 1) { /* only metadata: a plain reference in v2 */
-        const json_t *one = json_array_get(all_of, 0);
-        put_text(out, 1, json_string_value(json_object_get(one, "$ref")));
+    const char *ref =
+        json_string_value(json_object_get(json_array_get(all_of, 0), "$ref"));
+    if (ref != NULL) { /* only metadata: a plain reference in v2 */
+        put_text(out, 1, ref);
         return;
     }
     scalars_write(s, out);
@@ -219,7 +222,7 @@ openapi_v2_write(const struct kinds *kinds, struct str *out)
         auto_str name = STR_INIT(1024);
         openapi_name(k, &name);
         path_write(k, &paths);
-        definition_write(name.ptr, openapi_schema(k, "#/definitions/"), &definitions);
+        definition_write(name.ptr, openapi_v2_definition(k), &definitions);
     }
     put_message(out, 8, &paths);
     put_message(out, 9, &definitions);

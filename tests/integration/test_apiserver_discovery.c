@@ -154,7 +154,17 @@ openapi_v2(void **state)
     struct api_fixture *f = *state;
     struct span part = {0};
 
+    f->accept = "application/xml";
     api_ok(f, 406, "GET", "/openapi/v2", NULL, NULL);
+    f->accept = NULL;
+    api_ok(f, 200, "GET", "/openapi/v2", NULL, NULL);
+    assert_string_equal(api_text(f, "swagger"), "2.0");
+    assert_string_equal(
+        api_text(f, "definitions/dev.drover.v1.Run/properties/metadata/$ref"),
+        "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    const json_t *runs = json_object_get(
+        api_at(f, "paths"), "/apis/drover.dev/v1/namespaces/{namespace}/runs");
+    assert_non_null(json_object_get(runs, "post"));
     f->accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
     api_ok(f, 200, "GET", "/openapi/v2", NULL, NULL);
     const unsigned char *bytes = (const unsigned char *)f->reply.body.ptr;
