@@ -86,6 +86,33 @@ def test_life_of_a_kind(kubectl):
     kubectl.fails("get", "crd", crd)
 
 
+def test_versions_and_rules(kubectl):
+    n = names(kubectl)
+    crd = json.dumps({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{n['plural']}.{n['group']}"},
+        "spec": {"group": n["group"], "scope": "Namespaced",
+                 "names": {"plural": n["plural"], "kind": n["kind"]},
+                 "versions": [
+                     {"name": v, "served": True, "storage": v == "v1", "schema": {"openAPIV3Schema": {
+                         "type": "object", "properties": {"spec": {
+                             "type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "string"}},
+                             "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}}}}}
+                     for v in ("v1", "v1beta1")]}})
+    kubectl("create", "-f", "-", text=crd)
+    kubectl("wait", "--for=condition=Established", f"crd/{n['plural']}.{n['group']}", "--timeout=20s")
+    kubectl("create", "-f", "-", text=thing(n, "one", a=1))
+    other = f"{n['plural']}.v1beta1.{n['group']}"
+    assert json.loads(kubectl("get", other, "one", "-o", "json"))["apiVersion"] == f"{n['group']}/v1beta1"
+    kubectl("create", "-f", "-", text=thing(n, "two", b="x").replace("/v1\"", "/v1beta1\""))
+    assert json.loads(kubectl("get", n["plural"], "two", "-o", "json"))["apiVersion"] == f"{n['group']}/v1"
+    text = kubectl.fails("create", "-f", "-", text=thing(n, "three", a=1, b="x"))
+    assert "must validate one and only one schema (oneOf). Found 2 valid alternatives" in text
+    assert "boolean" in kubectl("explain", "crd.spec.versions.served")
+    kubectl("explain", n["plural"])
+    kubectl("delete", "crd", f"{n['plural']}.{n['group']}")
+
+
 def test_refused(kubectl):
     n = names(kubectl)
     wrong = CRD.format(**n).replace(f"name: {n['plural']}.{n['group']}", "name: else.example.dev")
