@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * OpenAPI v3: an index and one document per group and version, from the CRD schemas, with
- * what clients look for and nothing else (reference F §3). v2 is in openapi_v2.c. Built
- * when first asked for and kept.
+ * what clients look for and nothing else (reference F §3). v2 is in openapi_v2*.c. All
+ * are written on the pool when first asked for after a change of the kinds, and kept; who
+ * asks meanwhile waits.
  */
 #include <stdlib.h>
 
@@ -16,10 +17,24 @@ struct openapi_doc {
     struct str body;
     char hash[65];
 };
-struct openapi {
-    const struct kinds *kinds;
-    struct map *docs; /* "apis/drover.dev/v1" -> struct openapi_doc; "" is the index */
+/* All documents of one state of the kinds. */
+struct documents {
+    struct openapi_kinds kinds;
+    struct map *v3; /* "apis/drover.dev/v1" -> struct openapi_doc; "" is the index */
     struct openapi_doc *v2, *v2_json;
+};
+
+struct waiting {
+    STAILQ_ENTRY(waiting) entry;
+    struct api_call *call;
+};
+STAILQ_HEAD(waiting_list, waiting);
+
+struct openapi {
+    struct api_server *s;
+    struct documents *docs; /* NULL: to be written */
+    bool writing, stale;    /* stale: the kinds changed since writing began */
+    struct waiting_list waiting;
 };
 
 static const char object_meta_json[] =
@@ -198,15 +213,13 @@ add_kind(json_t *doc, const struct kind *k)
 }
 
 static void
-build_v3(struct openapi *o)
+write_v3(struct documents *d)
 {
     json_t *trees = json_object(), *index = json_object(), *doc;
     const char *root;
 
-    for (size_t i = 0; i < kinds_len(o->kinds); i++) {
-        const struct kind *k = kinds_at(o->kinds, i)->kind;
-        if (!k->served)
-            continue;
+    for (size_t i = 0; i < d->kinds.list.len; i++) {
+        const struct kind *k = d->kinds.list.items[i];
         auto_str key = STR_INIT(512);
         root_of(k, &key);
         doc = json_object_get(trees, key.ptr);
@@ -220,13 +233,13 @@ build_v3(struct openapi *o)
         add_kind(doc, k);
     }
     json_object_foreach (trees, root, doc) {
-        publish(o->docs, root, json_incref(doc));
-        const struct openapi_doc *d = map_get(o->docs, root);
-        autofree char *url = xasprintf("/openapi/v3/%s?hash=%.32s", root, d->hash);
+        publish(d->v3, root, json_incref(doc));
+        const struct openapi_doc *one = map_get(d->v3, root);
+        autofree char *url = xasprintf("/openapi/v3/%s?hash=%.32s", root, one->hash);
         json_object_set_new(index, root, json_pack("{s:s}", "serverRelativeURL", url));
     }
     json_decref(trees);
-    publish(o->docs, "", json_pack("{s:o}", "paths", index));
+    publish(d->v3, "", json_pack("{s:o}", "paths", index));
 }
 
 static void
@@ -240,21 +253,65 @@ doc_free(void *p)
     free(d);
 }
 
+static void
+documents_free(struct documents *d)
+{
+    if (d == NULL)
+        return;
+    vec_foreach (k, &d->kinds.list)
+        kind_unref(*k);
+    vec_done(&d->kinds.list);
+    map_free(d->v3);
+    doc_free(d->v2);
+    doc_free(d->v2_json);
+    free(d);
+}
+
+static struct documents *
+documents_new(const struct api_server *s)
+{
+    struct documents *d = xnew(struct documents);
+
+    d->v3 = map_new(doc_free);
+    for (size_t i = 0; i < kinds_len(s->kinds); i++) {
+        struct kind *k = kinds_at(s->kinds, i)->kind;
+        if (k->served)
+            vec_push(&d->kinds.list, kind_ref(k));
+    }
+    return d;
+}
+
+static void
+write_all(struct documents *d)
+{
+    write_v3(d);
+    d->v2 = xnew(struct openapi_doc);
+    str_init(&d->v2->body, DOCUMENT_MAX);
+    openapi_v2_write(&d->kinds, &d->v2->body);
+    id_hash_hex(d->v2->body.ptr, d->v2->body.len, d->v2->hash);
+    d->v2_json = document_of(openapi_v2_tree(&d->kinds));
+}
+
 struct openapi *
-openapi_new(const struct api_server *s)
+openapi_new(struct api_server *s)
 {
     struct openapi *o = xnew(struct openapi);
 
-    o->kinds = s->kinds;
-    o->docs = map_new(doc_free);
+    o->s = s;
+    STAILQ_INIT(&o->waiting);
     return o;
 }
 
 void
 openapi_forget(struct api_server *s)
 {
-    openapi_free(s->openapi);
-    s->openapi = openapi_new(s);
+    struct openapi *o = s->openapi;
+
+    if (o == NULL)
+        return;
+    documents_free(o->docs);
+    o->docs = NULL;
+    o->stale = true;
 }
 
 void
@@ -262,9 +319,8 @@ openapi_free(struct openapi *o)
 {
     if (o == NULL)
         return;
-    doc_free(o->v2);
-    doc_free(o->v2_json);
-    map_free(o->docs);
+    bug_if(o->writing); /* the pool is gone before */
+    documents_free(o->docs);
     free(o);
 }
 
@@ -286,8 +342,8 @@ answer(struct api_call *c, const struct openapi_doc *d, const char *type)
     call_respond(c, 200, type, &body);
 }
 
-static bool
-serve_v2(struct api_call *c, struct openapi *o)
+static void
+serve_v2(struct api_call *c, const struct documents *d)
 {
     static const char *const types[] = {
         "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
@@ -297,27 +353,94 @@ serve_v2(struct api_call *c, struct openapi *o)
     for (size_t i = 0; i < ARRAY_LEN(types); i++) {
         if (!accept_has(accept, types[i]))
             continue;
-        if (o->v2 == NULL) {
-            o->v2 = xnew(struct openapi_doc);
-            str_init(&o->v2->body, DOCUMENT_MAX);
-            openapi_v2_write(o->kinds, &o->v2->body);
-            id_hash_hex(o->v2->body.ptr, o->v2->body.len, o->v2->hash);
-        }
         /* The old name has an '@', which clients' own MIME parsers refuse in answers. */
-        answer(c, o->v2, types[1]);
-        return true;
+        answer(c, d->v2, types[1]);
+        return;
     }
-    if (accept != NULL && *accept != '\0' && !accept_has(accept, "application/json") &&
-        !accept_has(accept, "*/*") && !accept_has(accept, "application/*")) {
+    if (accept == NULL || *accept == '\0' || accept_has(accept, "application/json") ||
+        accept_has(accept, "*/*") || accept_has(accept, "application/*"))
+        answer(c, d->v2_json, "application/json");
+    else
         call_error(c, ERR_NOT_ACCEPTABLE,
                    "only the following media types are accepted: application/json, %s",
                    types[0]);
-        return true;
+}
+
+static void
+serve(struct api_call *c, const struct documents *d)
+{
+    const char *path = c->req.path;
+
+    if (c->ops == NULL) { /* left while it waited */
+        call_error(c, ERR_UNAVAILABLE, "the client left");
+        return;
     }
-    if (o->v2_json == NULL)
-        o->v2_json = document_of(openapi_v2_tree(o->kinds));
-    answer(c, o->v2_json, "application/json");
-    return true;
+    if (streq(path, "/openapi/v2")) {
+        serve_v2(c, d);
+        return;
+    }
+    path += strlen("/openapi/v3");
+    path += strspn(path, "/");
+    const struct openapi_doc *one = map_get(d->v3, path);
+    if (one != NULL)
+        answer(c, one, "application/json");
+    else
+        call_error(c, ERR_NOT_FOUND, "the server could not find the requested resource");
+}
+
+static void write_soon(struct openapi *o);
+
+struct writing {
+    struct openapi *o;
+    struct documents *docs;
+};
+
+static void
+on_pool(void *arg)
+{
+    struct writing *w = arg;
+
+    write_all(w->docs);
+}
+
+static void
+on_written(void *arg)
+{
+    struct writing *w = arg;
+    struct openapi *o = w->o;
+    struct waiting *x;
+
+    o->writing = false;
+    if (o->stale) {
+        documents_free(w->docs);
+        free(w);
+        write_soon(o);
+        return;
+    }
+    o->docs = w->docs;
+    free(w);
+    while ((x = STAILQ_FIRST(&o->waiting)) != NULL) {
+        STAILQ_REMOVE_HEAD(&o->waiting, entry);
+        serve(x->call, o->docs);
+        free(x);
+    }
+}
+
+static void
+write_soon(struct openapi *o)
+{
+    struct writing *w = xnew(struct writing);
+
+    w->o = o;
+    w->docs = documents_new(o->s);
+    o->writing = true;
+    o->stale = false;
+    if (o->s->pool != NULL) {
+        loop_pool_run(o->s->pool, on_pool, on_written, w);
+        return;
+    }
+    on_pool(w);
+    on_written(w);
 }
 
 bool
@@ -326,17 +449,17 @@ openapi_serve(struct api_call *c)
     struct openapi *o = c->server->openapi;
     const char *path = c->req.path;
 
-    if (streq(path, "/openapi/v2"))
-        return serve_v2(c, o);
-    if (!str_starts(path, "/openapi/v3"))
+    if (!streq(path, "/openapi/v2") && !streq(path, "/openapi/v3") &&
+        !str_starts(path, "/openapi/v3/"))
         return false;
-    path += strlen("/openapi/v3");
-    path += strspn(path, "/");
-    if (map_len(o->docs) == 0)
-        build_v3(o);
-    const struct openapi_doc *d = map_get(o->docs, path);
-    if (d == NULL)
-        return false;
-    answer(c, d, "application/json");
+    if (o->docs != NULL) {
+        serve(c, o->docs);
+        return true;
+    }
+    struct waiting *x = xnew(struct waiting);
+    x->call = c;
+    STAILQ_INSERT_TAIL(&o->waiting, x, entry);
+    if (!o->writing)
+        write_soon(o);
     return true;
 }

@@ -6,6 +6,13 @@
 #include <jansson.h>
 
 #include "apiserver/registry/kinds.h"
+#include "base/vec.h"
+
+/* The served kinds at one moment; references, so that the documents can be written on the
+ * pool. */
+struct openapi_kinds {
+    vec(struct kind *) list;
+};
 
 #define OBJECT_META_NAME "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
@@ -24,8 +31,8 @@ json_t *openapi_object_meta(void);
 void openapi_v2_clean(json_t *schema);
 json_t *openapi_v2_definition(const struct kind *k);
 /* The OpenAPI v2 document of all kinds, as JSON. */
-json_t *openapi_v2_tree(const struct kinds *kinds);
+json_t *openapi_v2_tree(const struct openapi_kinds *kinds);
 /* The OpenAPI v2 document of all kinds, in gnostic's protobuf encoding. */
-void openapi_v2_write(const struct kinds *kinds, struct str *out);
+void openapi_v2_write(const struct openapi_kinds *kinds, struct str *out);
 
 #endif

@@ -205,7 +205,7 @@ definition_write(const char *name, json_t *schema, struct str *definitions)
 }
 
 void
-openapi_v2_write(const struct kinds *kinds, struct str *out)
+openapi_v2_write(const struct openapi_kinds *kinds, struct str *out)
 {
     auto_str paths = STR_INIT(DOCUMENT_MAX), definitions = STR_INIT(DOCUMENT_MAX),
              info = STR_INIT(256);
@@ -215,10 +215,8 @@ openapi_v2_write(const struct kinds *kinds, struct str *out)
     put_text(out, 1, "2.0");
     put_message(out, 2, &info);
     definition_write(OBJECT_META_NAME, openapi_object_meta(), &definitions);
-    for (size_t i = 0; i < kinds_len(kinds); i++) {
-        const struct kind *k = kinds_at(kinds, i)->kind;
-        if (!k->served)
-            continue;
+    for (size_t i = 0; i < kinds->list.len; i++) {
+        const struct kind *k = kinds->list.items[i];
         auto_str name = STR_INIT(1024);
         openapi_name(k, &name);
         path_write(k, &paths);

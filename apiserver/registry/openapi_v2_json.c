@@ -131,16 +131,14 @@ json_definition(const struct kind *k)
 }
 
 json_t *
-openapi_v2_tree(const struct kinds *kinds)
+openapi_v2_tree(const struct openapi_kinds *kinds)
 {
     json_t *paths = json_object(), *definitions = json_object();
 
     json_object_set_new(definitions, OBJECT_META_NAME, openapi_object_meta());
-    for (size_t i = 0; i < kinds_len(kinds); i++) {
-        const struct kind *k = kinds_at(kinds, i)->kind;
+    for (size_t i = 0; i < kinds->list.len; i++) {
+        const struct kind *k = kinds->list.items[i];
         auto_str name = STR_INIT(1024);
-        if (!k->served)
-            continue;
         openapi_name(k, &name);
         add_paths(paths, k);
         json_object_set_new(definitions, name.ptr, json_definition(k));

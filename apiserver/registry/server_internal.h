@@ -110,7 +110,7 @@ void table_head(const struct table_opts *t, const char *metadata, bool columns,
 struct discovery *discovery_new(const struct api_server *s);
 void discovery_free(struct discovery *d);
 bool discovery_serve(struct api_call *c);
-struct openapi *openapi_new(const struct api_server *s);
+struct openapi *openapi_new(struct api_server *s);
 void openapi_free(struct openapi *o);
 /* The kinds have changed: built again when next asked for. */
 void discovery_forget(struct api_server *s);
