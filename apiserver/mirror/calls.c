@@ -9,9 +9,10 @@
 #include <sys/eventfd.h>
 
 #include "apiserver/mirror/feed.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
-enum { IN_FLIGHT_MAX = 128, SUBMIT_PER_TURN = 8, REPLY_MAX = 8 << 20 };
+enum { IN_FLIGHT_MAX = 128, TURN_NS = 1000 * 1000, REPLY_MAX = 8 << 20 };
 
 struct mirror_calls {
     struct api_server *s;
@@ -190,15 +191,16 @@ on_submit(void *arg, int fd, uint32_t events)
 {
     struct mirror_calls *c = arg;
     uint64_t count;
+    int64_t until = clock_now_ns() + TURN_NS;
 
     UNUSED(events);
     if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN && errno != EINTR)
         return;
-    for (size_t i = 0;; i++) {
+    for (;;) {
         pthread_mutex_lock(&c->lock);
         bool more = !c->cancelled && c->submitted < c->n;
         c->stuck = more && c->submitted - c->answered >= IN_FLIGHT_MAX;
-        bool go = more && !c->stuck && i < SUBMIT_PER_TURN;
+        bool go = more && !c->stuck && clock_now_ns() < until;
         struct mirror_op *op = go ? &c->ops[c->submitted++] : NULL;
         pthread_mutex_unlock(&c->lock);
         if (op != NULL) {

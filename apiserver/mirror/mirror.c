@@ -22,7 +22,7 @@ enum {
     QUIET_MS = 200,
     QUIET_MAX_MS = 10 * 1000, /* a tree that is never quiet is looked at anyway */
     COALESCE_MS = 20,
-    NICE = 5,
+    NICE = 10, /* a tenth of a core beside a busy loop; all of an idle one */
     STATUS_MAX = 256 * 1024,
 };
 
@@ -213,6 +213,8 @@ discard_all(struct mirror *m)
         mirror_tree_open_root(m->tree, &root, &e) < 0 ||
         mirror_state_set_root(m->state, root.dev, root.ino, &e) < 0)
         log_err("cannot make the mirror's root", "error=\"%s\"", e.msg);
+    m->in_all = true;
+    m->last_hint = m->first_hint = 0;
 }
 
 /* The root is taken as it is from here on. */
@@ -305,7 +307,10 @@ earlier(int64_t wait, int64_t at, int64_t now)
 static int
 next_wait(struct mirror *m, int64_t now)
 {
-    int64_t wait = m->suspended[0] != '\0' ? -1 : in_wait(m, now);
+    int64_t wait = in_wait(m, now);
+
+    if (m->suspended[0] != '\0' && wait == 0)
+        wait = -1; /* looked, and it is as it was: until the next event */
 
     if (map_len(m->out) > 0 && m->looked_once && m->suspended[0] == '\0')
         wait = earlier(wait, m->out_since + COALESCE_MS, now);
