@@ -228,6 +228,16 @@ parse_form(const struct str *text)
     return json_loadb(text->ptr, text->len, JSON_ALLOW_NUL, NULL);
 }
 
+static json_t *
+read_applied(struct mirror *m, const struct mirror_base *b)
+{
+    auto_str text = STR_INIT(FORM_MAX);
+    struct error e = ERROR_INIT;
+
+    return mirror_state_read_applied(m->state, b, &text, &e) < 0 ? NULL
+                                                                 : parse_form(&text);
+}
+
 void
 mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *en,
                  const struct mirror_look *l, struct mirror_plan *ret)
@@ -235,7 +245,7 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
     const struct mirror_base *b = mirror_state_get(m->state, path);
     bool has_base = b != NULL && b->now.set;
     auto_str old_store = STR_INIT(FORM_MAX), old_file = STR_INIT(FORM_MAX);
-    json_t *base_store = NULL, *base_file = NULL, *store = NULL;
+    json_t *base_store = NULL, *base_file = NULL, *store = NULL, *applied = NULL;
     struct error e = ERROR_INIT;
 
     if (l->file == MIRROR_FILE_CHANGED) {
@@ -249,10 +259,13 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
                 old_file.len == 0 ? json_incref(base_store) : parse_form(&old_file);
         }
         store = parse_form(&l->store);
-        if (m->import && !has_base && en->obj != NULL) { /* the file is the truth */
+        if (b != NULL && b->applied != 0)
+            applied = read_applied(m, b);
+        if (!has_base && en->obj != NULL && (m->import || applied != NULL)) {
+            /* An import: the file is the truth. Or this file has made the object. */
             has_base = true;
-            base_store = json_incref(store);
-            base_file = json_incref(store);
+            base_store = json_incref(m->import ? store : applied);
+            base_file = json_incref(base_store);
         }
     }
     struct mirror_versions v = {.has_base = has_base,
@@ -261,6 +274,7 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
                                                                       : en->obj->uid,
                                 .base_file = base_file,
                                 .base_store = base_store,
+                                .applied = applied,
                                 .file = l->file,
                                 .file_form = l->form.json,
                                 .file_plain = l->form.plain,
@@ -275,5 +289,6 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
     mirror_plan(&v, l->secret, ret);
     json_decref(base_store);
     json_decref(base_file);
+    json_decref(applied);
     json_decref(store);
 }

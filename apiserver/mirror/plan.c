@@ -101,14 +101,14 @@ same(const json_t *a, const json_t *b)
 /* One changed path: file's value (null: removed) against base and store. */
 static void
 check_leaf(struct check *c, const char *path, const json_t *want, const json_t *base,
-           const json_t *stored)
+           const json_t *applied, const json_t *stored)
 {
     bool there =
         json_is_null(want) ? stored == NULL : stored != NULL && mirror_says(stored, want);
 
     if (there)
         return;
-    if (same(base, stored)) {
+    if (same(base, stored) || (applied != NULL && same(applied, stored))) {
         c->open++;
         return;
     }
@@ -122,21 +122,26 @@ check_leaf(struct check *c, const char *path, const json_t *want, const json_t *
     str_addc(c->text, '\n');
 }
 
+struct three {
+    const json_t *base, *applied, *stored;
+};
+
 static void
-check_patch(struct check *c, const char *at, const json_t *patch, const json_t *base,
-            const json_t *stored)
+check_patch(struct check *c, const char *at, const json_t *patch, struct three t)
 {
     const char *key;
     json_t *value;
 
     json_object_foreach ((json_t *)(uintptr_t)patch, key, value) {
         char path[PATH_MAX_LEN];
-        const json_t *b = json_object_get(base, key), *s = json_object_get(stored, key);
+        struct three sub = {json_object_get(t.base, key), json_object_get(t.applied, key),
+                            json_object_get(t.stored, key)};
         snprintf(path, sizeof(path), "%s%s%s", at, *at == '\0' ? "" : ".", key);
-        if (json_is_object(value) && json_is_object(b) && json_is_object(s))
-            check_patch(c, path, value, b, s);
+        if (json_is_object(value) && json_is_object(sub.base) &&
+            json_is_object(sub.stored))
+            check_patch(c, path, value, sub);
         else
-            check_leaf(c, path, value, b, s);
+            check_leaf(c, path, value, sub.base, sub.applied, sub.stored);
     }
 }
 
@@ -210,7 +215,7 @@ plan_edit(const struct mirror_versions *v, bool secret, struct mirror_plan *p)
     struct check c = {.secret = secret, .text = &p->text};
 
     if (patch != NULL)
-        check_patch(&c, "", patch, v->base_store, v->store);
+        check_patch(&c, "", patch, (struct three){v->base_store, v->applied, v->store});
     if (c.conflicts > 0) {
         p->action = MIRROR_REFUSE;
         json_decref(patch);

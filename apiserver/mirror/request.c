@@ -3,6 +3,9 @@
 #include <stdlib.h>
 
 #include "apiserver/mirror/internal.h"
+#include "base/log.h"
+
+LOG_MODULE(mirror);
 
 enum { TEXT_MAX = 16 * 1024, PATH_TEXT_MAX = 1024, TRIES_MAX = 6, FORM_MAX = 16 << 20 };
 
@@ -78,6 +81,18 @@ delete_request(struct mirror_op *op, const struct kind *k, const struct mirror_k
     op->tail = xasprintf("\",\"uid\":\"%s\"}}", uid);
 }
 
+/* So that a kill before the answer is no conflict with ourselves afterwards. */
+static void
+announce(struct mirror *m, const char *path, const json_t *form)
+{
+    autofree char *text = json_dumps(form, JSON_COMPACT | JSON_SORT_KEYS);
+    struct error e = ERROR_INIT;
+
+    if (mirror_state_applying(m->state, path, span_of(text), &e) < 0)
+        log_warn_rl("the mirror's state is not written", "file=%s error=\"%s\"", path,
+                    e.msg);
+}
+
 bool
 mirror_request(struct mirror *m, struct mirror_item_op *item, const json_t *patch,
                struct mirror_op *ret)
@@ -94,6 +109,7 @@ mirror_request(struct mirror *m, struct mirror_item_op *item, const json_t *patc
         return true;
     }
     bool create = item->action == MIRROR_CREATE;
+    announce(m, item->path, l->form.json);
     json_t *body =
         mirror_open_values(m->seal, &l->key, create ? l->form.json : patch, &p);
     if (body == NULL) {
@@ -231,6 +247,9 @@ mirror_answer(struct mirror *m, struct mirror_item_op *item, const struct mirror
         mirror_later(m, item->path, moved ? NULL : "apply", &e);
         return;
     }
+    if (mirror_state_refused(m->state, item->path, &e) < 0)
+        log_warn_rl("the mirror's state is not written", "file=%s error=\"%s\"",
+                    item->path, e.msg);
     explain(op, item->look.secret, &text);
     mirror_fail(m, item->path, en, text.ptr);
 }

@@ -10,6 +10,7 @@
  * the 'B'  the file is the base now    /  file, u32 n + stored form, u32 n + file's form
  *                                           (0 bytes: the same)
  *       'K'  the write announced by W is done: it is the base now
+ *       'A'  about to apply the file: u32 n + its form       'X'  that was refused
  *       'F'  forgotten                   'H' held for confirmation   'U' not held any
  * more 'R'  (path "") identity of the root: u64 st_dev, u64 st_ino 'O'  (path "") opened:
  * u16 n + boot id 'C'  (path "") checkpoint: the tree and all records before are on the
@@ -55,6 +56,7 @@ struct mirror_mark { /* one version, in the file */
 };
 struct mirror_base {
     struct mirror_mark now, intent; /* intent: W without its K */
+    uint64_t applied; /* where the form is that may have been applied since; 0: none */
     bool held;
     /* After a power cut: hashes mirrored since the last checkpoint. */
     bool suspect;
@@ -97,6 +99,14 @@ int mirror_state_done(struct mirror_state *s, const char *path,
                       struct error *e) WARN_UNUSED;
 int mirror_state_record(struct mirror_state *s, const char *path,
                         const struct mirror_new *n, struct error *e) WARN_UNUSED;
+/* A killed process may have applied a form and not recorded it: what the store has of it
+ * is no one else's change. Void with the next record of the path. */
+int mirror_state_applying(struct mirror_state *s, const char *path, struct span form,
+                          struct error *e) WARN_UNUSED;
+int mirror_state_refused(struct mirror_state *s, const char *path,
+                         struct error *e) WARN_UNUSED;
+int mirror_state_read_applied(const struct mirror_state *s, const struct mirror_base *b,
+                              struct str *form, struct error *e) WARN_UNUSED;
 int mirror_state_forget(struct mirror_state *s, const char *path,
                         struct error *e) WARN_UNUSED;
 int mirror_state_hold(struct mirror_state *s, const char *path, bool held,

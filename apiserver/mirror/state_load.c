@@ -135,6 +135,10 @@ replay_plain(struct replay *r, char type, const char *path)
         replay_forget(r, path);
         return true;
     }
+    if (type == 'X') {
+        mirror_base_refused(r->s, path);
+        return true;
+    }
     if (type == 'H' || type == 'U') {
         if (b != NULL)
             b->held = type == 'H';
@@ -186,6 +190,13 @@ replay_record(struct replay *r, struct cursor c, uint64_t off)
         r->checkpointed = false;
     if (type == 'W' || type == 'B')
         return replay_version(r, type, path, &c, off);
+    if (type == 'A') {
+        take_span(&c, 4);
+        if (c.bad || c.p != c.end)
+            return false;
+        mirror_base_make(r->s, path)->applied = off;
+        return true;
+    }
     return c.p == c.end && replay_plain(r, type, path);
 }
 
@@ -315,21 +326,36 @@ mirror_state_close(struct mirror_state *s)
     free(s);
 }
 
-int
-mirror_state_read(const struct mirror_state *s, const struct mirror_base *b,
-                  struct str *store, struct str *form, struct error *e)
+/* The payload of the record at off. */
+static int
+read_record(const struct mirror_state *s, uint64_t off, unsigned char **ret,
+            size_t *ret_n, struct error *e)
 {
     unsigned char head[RECORD_HEAD];
 
-    if (pread(s->fd, head, sizeof(head), (off_t)b->now.off) != RECORD_HEAD)
+    if (pread(s->fd, head, sizeof(head), (off_t)off) != RECORD_HEAD)
         return error_set(e, ERR_CORRUPT, "%s: short read", s->path);
     struct cursor h = {head, head + 4, false};
     size_t len = take_int(&h, 4);
     if (len > RECORD_MAX)
         return error_set(e, ERR_CORRUPT, "%s: bad record", s->path);
     autofree unsigned char *bytes = xmalloc(len + 1);
-    if (pread(s->fd, bytes, len, (off_t)(b->now.off + RECORD_HEAD)) != (ssize_t)len)
+    if (pread(s->fd, bytes, len, (off_t)(off + RECORD_HEAD)) != (ssize_t)len)
         return error_set(e, ERR_CORRUPT, "%s: short read", s->path);
+    *ret = move_ptr(bytes);
+    *ret_n = len;
+    return 0;
+}
+
+int
+mirror_state_read(const struct mirror_state *s, const struct mirror_base *b,
+                  struct str *store, struct str *form, struct error *e)
+{
+    autofree unsigned char *bytes = NULL;
+    size_t len = 0;
+
+    if (read_record(s, b->now.off, &bytes, &len, e) < 0)
+        return -(int)e->code;
     struct cursor c = {bytes, bytes + len, false};
     take(&c, 1);
     take_span(&c, 2); /* path */
@@ -339,6 +365,25 @@ mirror_state_read(const struct mirror_state *s, const struct mirror_base *b,
     if (c.bad)
         return error_set(e, ERR_CORRUPT, "%s: bad record", s->path);
     str_add(store, st.ptr, st.len);
+    str_add(form, fo.ptr, fo.len);
+    return 0;
+}
+
+int
+mirror_state_read_applied(const struct mirror_state *s, const struct mirror_base *b,
+                          struct str *form, struct error *e)
+{
+    autofree unsigned char *bytes = NULL;
+    size_t len = 0;
+
+    if (read_record(s, b->applied, &bytes, &len, e) < 0)
+        return -(int)e->code;
+    struct cursor c = {bytes, bytes + len, false};
+    take(&c, 1);
+    take_span(&c, 2); /* path */
+    struct span fo = take_span(&c, 4);
+    if (c.bad)
+        return error_set(e, ERR_CORRUPT, "%s: bad record", s->path);
     str_add(form, fo.ptr, fo.len);
     return 0;
 }

@@ -100,7 +100,8 @@ def test_kill_while_mirroring(workdir, seed):
     assert "0 deletions held" in m.status()
     for name, o in objects.items():
         doc = yaml.safe_load((m.configmaps / f"{name}.yaml").read_text())
-        assert not (m.configmaps / f"{name}.yaml.error").exists(), (seed, name)
+        error = m.configmaps / f"{name}.yaml.error"
+        assert not error.exists(), (seed, error.read_text(), doc, o["data"])
         assert at_least(o, "api", w.acked.get(name, 0)), (seed, name, o["data"], w.acked)
         assert doc["data"] == o["data"], (seed, name)
         assert o["data"]["file"] == str(w.files.get(name, 0)), (seed, name, m.status())

@@ -222,6 +222,32 @@ test_state_intent(void **state)
     mirror_state_close(s);
 }
 
+static void
+test_state_applied(void **state)
+{
+    struct mirror_state *s = reopen(NULL, *state);
+    struct mirror_new one = version("one");
+    auto_str form = STR_INIT(4096);
+
+    assert_int_equal(mirror_state_record(s, P, &one, &err), 0);
+    assert_int_equal(mirror_state_applying(s, P, span_of("{1}"), &err), 0);
+    assert_int_equal(mirror_state_applying(s, "new", span_of("{2}"), &err), 0);
+    assert_int_equal(mirror_state_applying(s, "refused", span_of("{3}"), &err), 0);
+    assert_int_equal(mirror_state_refused(s, "refused", &err), 0);
+    s = reopen(s, *state);
+    assert_int_equal(mirror_state_len(s), 1);
+    assert_null(mirror_state_get(s, "refused"));
+    const struct mirror_base *b = mirror_state_get(s, "new");
+    assert_true(b != NULL && !b->now.set && b->applied != 0);
+    assert_int_equal(mirror_state_read_applied(s, mirror_state_get(s, P), &form, &err),
+                     0);
+    assert_string_equal(form.ptr, "{1}");
+    assert_int_equal(mirror_state_record(s, P, &one, &err), 0);
+    s = reopen(s, *state);
+    assert_true(mirror_state_get(s, P)->applied == 0);
+    mirror_state_close(s);
+}
+
 /* Every length of a torn file opens, with a prefix of what was recorded. */
 static void
 test_state_torn(void **state)
@@ -376,6 +402,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_seal, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_state, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_state_intent, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_state_applied, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_state_torn, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_state_power_cut, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_tree_writes, make_dir, remove_dir),

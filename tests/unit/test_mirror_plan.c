@@ -18,7 +18,7 @@ struct row {
     const char *form;
     const char *store;
     bool plain, deleting;
-    const char *unwanted;
+    const char *unwanted, *applied;
     enum mirror_action want;
     const char *patch; /* PATCH */
     const char *text;  /* REFUSE, RESTORE: is in it */
@@ -73,6 +73,13 @@ static const struct row rows[] = {
     {"a short file, its silent field moved in the store", A, "{\"spec\":{\"x\":1}}",
      MIRROR_FILE_CHANGED, "{\"spec\":{\"x\":2}}", A_Y2, .want = MIRROR_PATCH,
      .patch = "{\"spec\":{\"x\":2}}"},
+    {"an edit after one that was applied by a killed process", A, NULL,
+     MIRROR_FILE_CHANGED, "{\"spec\":{\"x\":3,\"y\":1}}", A_X2,
+     .applied = "{\"spec\":{\"x\":2,\"y\":1}}", .want = MIRROR_PATCH,
+     .patch = "{\"spec\":{\"x\":3}}"},
+    {"the same, but somebody else came after", A, NULL, MIRROR_FILE_CHANGED,
+     "{\"spec\":{\"x\":3,\"y\":1}}", A_X2, .applied = "{\"spec\":{\"x\":9,\"y\":1}}",
+     .want = MIRROR_REFUSE, .text = "from 1 to 2"},
     {"an edit of a deleted object", A, NULL, MIRROR_FILE_CHANGED,
      "{\"spec\":{\"x\":2,\"y\":1}}", NULL, .want = MIRROR_REFUSE, .text = "was deleted"},
     {"an edit of a replaced object", A, NULL, MIRROR_FILE_CHANGED,
@@ -109,11 +116,12 @@ check_row(const struct row *r)
     json_t *base = form(r->base == NULL ? NULL : r->base + 2);
     json_t *base_file = r->base_file == NULL ? json_incref(base) : form(r->base_file);
     json_t *store = form(r->store == NULL ? NULL : r->store + 2), *file = form(r->form);
-    json_t *patch = form(r->patch);
+    json_t *patch = form(r->patch), *applied = form(r->applied);
     struct mirror_versions v = {.has_base = base != NULL,
                                 .base_uid = base_uid,
                                 .base_store = base,
                                 .base_file = base_file,
+                                .applied = applied,
                                 .file = r->file,
                                 .file_form = file,
                                 .file_plain = r->plain,
@@ -143,6 +151,7 @@ check_row(const struct row *r)
     json_decref(store);
     json_decref(file);
     json_decref(patch);
+    json_decref(applied);
 }
 
 static void
