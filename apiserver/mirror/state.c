@@ -153,7 +153,7 @@ append(struct mirror_state *s, uint64_t *ret_off, struct error *e)
 static int
 append_plain(struct mirror_state *s, char type, const char *path, struct error *e)
 {
-    uint64_t off;
+    uint64_t off = 0;
 
     begin(&s->buf, type, path);
     return append(s, &off, e);
@@ -187,7 +187,7 @@ int
 mirror_state_applying(struct mirror_state *s, const char *path, struct span form,
                       struct error *e)
 {
-    uint64_t off;
+    uint64_t off = 0;
 
     begin(&s->buf, 'A', path);
     put_u32(&s->buf, form.len);
@@ -227,7 +227,7 @@ int
 mirror_state_intend(struct mirror_state *s, const char *path, const struct mirror_new *n,
                     struct error *e)
 {
-    uint64_t off;
+    uint64_t off = 0;
 
     begin(&s->buf, 'W', path);
     put_new(&s->buf, n);
@@ -255,7 +255,7 @@ mirror_state_record(struct mirror_state *s, const char *path, const struct mirro
                     struct error *e)
 {
     struct mirror_mark m;
-    uint64_t off;
+    uint64_t off = 0;
 
     begin(&s->buf, 'B', path);
     put_new(&s->buf, n);
@@ -332,7 +332,7 @@ mirror_state_root(const struct mirror_state *s)
 int
 mirror_state_set_root(struct mirror_state *s, uint64_t dev, uint64_t ino, struct error *e)
 {
-    uint64_t off;
+    uint64_t off = 0;
 
     begin(&s->buf, 'R', "");
     put_u64(&s->buf, dev);
@@ -346,7 +346,7 @@ mirror_state_set_root(struct mirror_state *s, uint64_t dev, uint64_t ino, struct
 int
 mirror_state_opened(struct mirror_state *s, struct error *e)
 {
-    uint64_t off;
+    uint64_t off = 0;
 
     begin(&s->buf, 'O', "");
     put_u16(&s->buf, strlen(s->boot));

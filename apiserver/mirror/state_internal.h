@@ -20,7 +20,7 @@ struct mirror_state {
     struct str buf;
 };
 
-void mirror_base_free(void *b);
+void mirror_base_free(void *p);
 struct mirror_base *mirror_base_make(struct mirror_state *s, const char *path);
 void mirror_base_refused(struct mirror_state *s, const char *path);
 void mirror_base_settle_now(struct mirror_state *s, struct mirror_base *b,

@@ -64,7 +64,8 @@ take_mark(struct cursor *c, uint64_t off, struct mirror_mark *ret)
     take_span(c, 4);
     if (c->bad || c->p != c->end || uid.len >= sizeof(m.uid))
         return false;
-    memcpy(m.uid, uid.ptr, uid.len);
+    if (uid.len > 0)
+        memcpy(m.uid, uid.ptr, uid.len);
     memcpy(m.file.b, hash, MIRROR_HASH);
     m.store = mirror_hash_of(store.ptr, store.len);
     *ret = m;
@@ -170,7 +171,8 @@ replay_whole(struct replay *r, char type, struct cursor *c)
     boot = take_span(c, 2);
     if (type != 'O' || c->bad || boot.len >= BOOT_ID_LEN)
         return false;
-    memcpy(r->boot, boot.ptr, boot.len);
+    if (boot.len > 0)
+        memcpy(r->boot, boot.ptr, boot.len);
     r->boot[boot.len] = '\0';
     return true;
 }

@@ -165,7 +165,7 @@ mirror_tree_stat(struct mirror_tree *t, const char *path, struct mirror_stat *re
     struct error e = ERROR_INIT;
     struct stat st;
     const char *name;
-    int dir;
+    int dir = -1;
 
     if (dir_of(t, path, false, &dir, &name, &e) < 0 ||
         fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
@@ -237,7 +237,7 @@ mirror_tree_read(struct mirror_tree *t, const char *path, struct str *out,
                  struct mirror_stat *st, struct error *e)
 {
     const char *name;
-    int dir;
+    int dir = -1;
 
     if (dir_of(t, path, false, &dir, &name, e) < 0) {
         if (e->code == ERR_NOT_FOUND || e->sys == ENOTDIR)
@@ -328,7 +328,7 @@ mirror_tree_write(struct mirror_tree *t, const char *path, struct span bytes,
 {
     char temp[64];
     const char *name;
-    int dir;
+    int dir = -1;
 
     if (dir_of(t, path, true, &dir, &name, e) < 0 ||
         write_temp(dir, bytes, temp, ret, e) < 0)
@@ -348,7 +348,7 @@ mirror_tree_put(struct mirror_tree *t, const char *path, struct span bytes,
     struct mirror_stat st;
     char temp[64];
     const char *name;
-    int dir;
+    int dir = -1;
 
     if (dir_of(t, path, false, &dir, &name, e) < 0 ||
         write_temp(dir, bytes, temp, &st, e) < 0)
@@ -380,7 +380,7 @@ mirror_tree_remove(struct mirror_tree *t, const char *path,
 {
     struct error gone = ERROR_INIT;
     const char *name;
-    int dir;
+    int dir = -1;
 
     if (dir_of(t, path, false, &dir, &name, &gone) < 0) {
         if (gone.code == ERR_NOT_FOUND)
