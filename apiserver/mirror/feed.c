@@ -71,8 +71,12 @@ current_kinds(const struct api_server *s)
     k->refs = 1;
     k->n = kinds_len(all);
     k->list = xcalloc(k->n == 0 ? 1 : k->n, sizeof(struct kind *));
-    for (size_t i = 0; i < k->n; i++)
-        k->list[i] = kind_ref(kinds_at(all, i)->kind);
+    k->n = 0; /* files are of the version that is stored */
+    for (size_t i = 0; i < kinds_len(all); i++) {
+        const struct kind *kind = kinds_at(all, i)->kind;
+        if (kind->storage)
+            k->list[k->n++] = kind_ref(kind);
+    }
     return k;
 }
 
@@ -240,8 +244,10 @@ attach(struct mirror_feed *f, struct error *e)
 
     if (store_watch(store, &o, &f->watch, e) < 0)
         return -(int)e->code;
-    for (size_t i = 0; i < kinds_len(kinds); i++)
-        vec_push(&f->pending, xstrdup(kinds_at(kinds, i)->kind->resource));
+    for (size_t i = 0; i < kinds_len(kinds); i++) {
+        if (kinds_at(kinds, i)->kind->storage)
+            vec_push(&f->pending, xstrdup(kinds_at(kinds, i)->kind->resource));
+    }
     f->listing_all = true;
     pthread_mutex_lock(&f->lock);
     f->next.begins = true;

@@ -9,6 +9,7 @@
 
 #include "apiserver/auth/auth.h"
 #include "apiserver/mirror/mirror.h"
+#include "apiserver/store/store_seal.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -21,6 +22,7 @@ struct rebuild {
     struct loop *loop;
     struct loop_pool *pool;
     struct kinds *kinds;
+    struct store_seal *seal;
     struct store *store;
     struct api_server *server;
     struct auth *auth;
@@ -121,9 +123,13 @@ start(struct rebuild *r, struct error *e)
     struct store_opts so = {
         .dir = r->dir, .on_fatal = on_fatal, .kind_of = kinds_kind_of};
 
-    if (loop_new(&r->loop, e) < 0 || kinds_load(&r->kinds, e) < 0)
+    autofree char *keys = fs_join(r->dir, "keys");
+    autofree char *seal = fs_join(keys, "secrets.keys");
+    if (loop_new(&r->loop, e) < 0 || kinds_load(&r->kinds, e) < 0 ||
+        fs_mkdirs(keys, 0700, e) < 0 || store_seal_load(seal, true, &r->seal, e) < 0)
         return -(int)e->code;
     so.arg = r->kinds;
+    so.seal = r->seal;
     if (store_open(r->loop, &so, &r->store, e) < 0)
         return -(int)e->code;
     r->pool = loop_pool_new(r->loop, "compute", POOL_THREADS);
@@ -160,6 +166,7 @@ stop(struct rebuild *r)
     auth_free(r->auth);
     api_server_free(r->server);
     kinds_free(r->kinds);
+    store_seal_free(r->seal);
     if (r->loop != NULL)
         loop_free(r->loop);
 }
