@@ -76,6 +76,17 @@ compare_entries(const void *left, const void *right)
     return d != 0 ? d : strcmp(a->plural, b->plural);
 }
 
+/* Events of both groups are the same objects (api/object.h: object_as). */
+static void
+share_storage(struct kind *k)
+{
+    if (!streq(k->resource, "events.events.k8s.io"))
+        return;
+    free(k->resource);
+    k->resource = xstrdup("events");
+    k->storage = false;
+}
+
 static int
 load_crd(struct kinds *k, const struct yaml_doc *doc, const char *name, struct error *e)
 {
@@ -91,6 +102,7 @@ load_crd(struct kinds *k, const struct yaml_doc *doc, const char *name, struct e
             error_prepend(e, "%s", v.list.items[0].message);
         return error_prepend(e, "document %s", name);
     }
+    share_storage(entry.kind);
     vec_push(&k->entries, entry);
     return 0;
 }
@@ -180,7 +192,9 @@ bool
 kinds_is_embedded(const struct kinds *k, const char *resource)
 {
     vec_foreach (entry, &k->entries) {
-        if (entry->crd != NULL && streq(entry->kind->resource, resource))
+        const json_t *meta = json_object_get(entry->crd, "metadata");
+        const char *name = json_string_value(json_object_get(meta, "name"));
+        if (name != NULL && streq(name, resource))
             return true;
     }
     return false;

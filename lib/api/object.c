@@ -479,9 +479,11 @@ object_as(const struct kind *k, const struct object *o, struct object **ret,
     }
     if (same)
         str_add(&bytes, o->bytes, o->len);
+    else if (object_is_renamed(k))
+        rc = object_rename(k, o, &bytes, e);
     else
         put_version(k, o, &bytes);
-    if (k->defaults_on_read)
+    if (rc == 0 && k->defaults_on_read)
         rc = kind_normalize(k, (struct span){bytes.ptr, bytes.len}, &full, e);
     if (rc < 0)
         return rc;

@@ -34,6 +34,11 @@ struct meta_scan {
 };
 /* p at the '{' of metadata; returns behind its '}'. */
 const char *meta_scan(const char *p, struct meta_scan *ret);
+/* object_names.c: whether objects of this kind have other names in another group, and o
+ * with the names of k. */
+bool object_is_renamed(const struct kind *k);
+int object_rename(const struct kind *k, const struct object *o, struct str *out,
+                  struct error *e) WARN_UNUSED;
 /* The contents of a raw string; a zero span for anything else. */
 struct span raw_text(struct span raw);
 

@@ -227,6 +227,44 @@ def test_events_are_found_and_counted(api):
     assert api("GET", api.events, fieldSelector="message=m").status == 400
 
 
+def test_events_of_both_groups_are_the_same(api):
+    new = f"/apis/events.k8s.io/v1/namespaces/{api.namespace}/events"
+    event(api, "core.1")
+    r = api("GET", new + "/core.1", want=200)
+    assert r["apiVersion"] == "events.k8s.io/v1" and r["kind"] == "Event"
+    assert r["note"] == "m" and r["regarding"]["name"] == "c" and r["deprecatedCount"] == 1
+    assert r["deprecatedSource"] == {"component": "test"} and "message" not in r.json
+    body = {"apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "new.1"},
+            "regarding": {"kind": "ConfigMap", "name": "d", "namespace": api.namespace},
+            "reason": "Made", "note": "hello", "type": "Warning", "action": "Testing",
+            "eventTime": "2026-01-01T00:00:00.000001Z", "reportingController": "test.dev/ctl",
+            "reportingInstance": "ctl-0"}
+    made = api("POST", new, body, want=201)
+    assert made["note"] == "hello" and made["apiVersion"] == "events.k8s.io/v1"
+    r = api("GET", api.events + "/new.1", want=200)
+    assert r["message"] == "hello" and r["involvedObject"]["name"] == "d" and r["apiVersion"] == "v1"
+    assert r["reportingComponent"] == "test.dev/ctl" and r.rv == made.rv
+    w = api.watch(new, resourceVersion=made.rv)
+    # A recorder that sees the same again writes a series.
+    r = api("PATCH", new + "/new.1", {"series": {"count": 2, "lastObservedTime":
+                                                 "2026-01-01T00:01:00.000000Z"}}, want=200,
+            type=STRATEGIC)
+    assert r["series"]["count"] == 2 and r["note"] == "hello"
+    e = w.next()
+    assert e["type"] == "MODIFIED" and e["object"]["note"] == "hello"
+    w.close()
+    assert api("GET", api.events + "/new.1", want=200)["series"]["count"] == 2
+    both = api("GET", new, want=200)
+    assert both.names == ["core.1", "new.1"] and both["items"][0]["note"] == "m"
+    assert api("GET", new, want=200, fieldSelector="regarding.name=d,reason=Made").names == ["new.1"]
+    assert api("GET", api.events, want=200, fieldSelector="involvedObject.name=d").names == ["new.1"]
+    del body["eventTime"]
+    r = api("POST", new, {**body, "metadata": {"name": "bad"}}, want=422)
+    assert ("FieldValueRequired", "eventTime") in causes(r)
+    api("DELETE", new + "/new.1", want=200)
+    api("GET", api.events + "/new.1", want=404)
+
+
 # --- garbage collection
 
 
