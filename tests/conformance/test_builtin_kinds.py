@@ -59,12 +59,12 @@ def test_namespace_termination(api):
     while True:
         seen = w.next()["object"]
         found = {c["type"]: c for c in seen["status"].get("conditions", [])}
-        if "has 1 resource instances" in found.get("NamespaceContentRemaining", {}).get("message", ""):
+        # Other things in it (its ServiceAccount) go at their own pace.
+        if found.get("NamespaceContentRemaining", {}).get("message") == \
+                "Some resources are remaining: configmaps has 1 resource instances":
             break
     assert found["NamespaceContentRemaining"]["status"] == "True"
     assert found["NamespaceContentRemaining"]["reason"] == "SomeResourcesRemain"
-    assert found["NamespaceContentRemaining"]["message"] == \
-        "Some resources are remaining: configmaps has 1 resource instances"
     assert found["NamespaceFinalizersRemaining"]["message"] == (
         "Some content in the namespace has finalizers remaining: x.dev/hold in 1 resource instances")
     assert found["NamespaceDeletionContentFailure"]["status"] == "False"
