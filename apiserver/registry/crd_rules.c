@@ -133,6 +133,20 @@ add_stored(const json_t *spec, json_t *status)
     json_array_append_new(list, json_string(name));
 }
 
+/* Keywords of schemas that nobody knows are fields that nobody knows. */
+static int
+refuse_unknown(struct problem *p)
+{
+    vec_foreach (x, &p->v.list) {
+        if (x->reason != VIOLATION_UNKNOWN)
+            continue;
+        problem_set(p, ERR_BAD_REQUEST, "unknown fields");
+        p->form = PROBLEM_STRICT;
+        return -ERR_BAD_REQUEST;
+    }
+    return 0;
+}
+
 static int
 check_spec(struct compute *c, json_t *spec, const json_t *status)
 {
@@ -148,7 +162,9 @@ check_spec(struct compute *c, json_t *spec, const json_t *status)
     check_stored(spec, status, &p->v);
     json_decref(annotations);
     json_decref(old);
-    return violations_errors(&p->v) > 0 ? problem_invalid(p) : 0;
+    if (violations_errors(&p->v) > 0)
+        return problem_invalid(p);
+    return c->in->opt.validation == FIELD_STRICT ? refuse_unknown(p) : 0;
 }
 
 int

@@ -21,7 +21,13 @@
     "'my-name',  or 'abc-123', regex used for validation is "                            \
     "'[a-z]([-a-z0-9]*[a-z0-9])?')"
 
-enum { VERSIONS_MAX = 32, COLUMNS_MAX = 64, SELECTABLE_MAX = 8, SHOWN_MAX = 400 };
+enum {
+    VERSIONS_MAX = 32,
+    COLUMNS_MAX = 64,
+    SELECTABLE_MAX = 8,
+    SHOWN_MAX = 400,
+    SCHEMA_DEPTH_MAX = 90
+};
 
 static const char *
 text_at(const json_t *o, const char *key)
@@ -302,6 +308,60 @@ check_subresources(struct violations *v, const char *at, const json_t *version)
                          "should be a json path under either .spec or .status");
 }
 
+static bool
+lists(const json_t *names, const char *name)
+{
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach (names, i, item) {
+        if (json_is_string(item) && streq(json_string_value(item), name))
+            return true;
+    }
+    return false;
+}
+
+/* What tells the items of a list map apart must be there. */
+static void
+check_map_keys(struct violations *v, const char *at, const json_t *list)
+{
+    const json_t *items = json_object_get(list, "items"), *key;
+    size_t i;
+
+    json_array_foreach (json_object_get(list, "x-kubernetes-list-map-keys"), i, key) {
+        const char *name = json_string_value(key) == NULL ? "" : json_string_value(key);
+        const json_t *field = json_object_get(json_object_get(items, "properties"), name);
+        if (field == NULL || json_object_get(field, "default") != NULL ||
+            lists(json_object_get(items, "required"), name))
+            continue;
+        autofree char *path = xasprintf("%s.items.properties[%s].default", at, name);
+        required(v, path,
+                 "this property is in x-kubernetes-list-map-keys, so it must have a "
+                 "default or be a required property");
+    }
+}
+
+static void
+check_schema(struct violations *v, const char *at, const json_t *schema, unsigned depth)
+{
+    const json_t *more = json_object_get(schema, "additionalProperties");
+    const json_t *items = json_object_get(schema, "items");
+    autofree char *more_at = xasprintf("%s.additionalProperties", at);
+    autofree char *items_at = xasprintf("%s.items", at);
+    const char *key;
+    json_t *sub;
+
+    if (!json_is_object(schema) || depth > SCHEMA_DEPTH_MAX)
+        return; /* said by kind_compile */
+    check_map_keys(v, at, schema);
+    json_object_foreach (json_object_get(schema, "properties"), key, sub) {
+        autofree char *sub_at = xasprintf("%s.properties[%s]", at, key);
+        check_schema(v, sub_at, sub, depth + 1);
+    }
+    check_schema(v, more_at, more, depth + 1);
+    check_schema(v, items_at, items, depth + 1);
+}
+
 static void
 check_version(struct violations *v, const char *at, const json_t *version)
 {
@@ -320,6 +380,7 @@ check_version(struct violations *v, const char *at, const json_t *version)
                 "can only be set for deprecated versions");
     if (!json_is_object(schema_of(version)))
         required(v, schema, "schemas are required");
+    check_schema(v, schema, schema_of(version), 0);
     json_array_foreach (columns, i, column) {
         autofree char *one = xasprintf("%s.additionalPrinterColumns[%zu]", at, i);
         check_column(v, one, column);

@@ -46,6 +46,13 @@ broken(struct pb *p, const char *what)
     return error_set(p->e, ERR_BAD_REQUEST, "protobuf: %s", what);
 }
 
+/* An absent message has no bytes to point at. */
+static const char *
+begin(struct span s)
+{
+    return s.ptr == NULL ? "" : s.ptr;
+}
+
 static bool
 take_varint(const char **at, const char *end, uint64_t *ret)
 {
@@ -117,7 +124,7 @@ compare_entries(const void *left, const void *right)
 static int
 read_entries(struct pb *p, struct span message)
 {
-    const char *at = message.ptr, *end = at + message.len;
+    const char *at = begin(message), *end = at + message.len;
     size_t first = p->entries.len;
     bool ordered = true;
 
@@ -141,7 +148,7 @@ static int
 find_entry(struct pb *p, struct span message, uint32_t number, unsigned wire,
            struct entry *ret)
 {
-    const char *at = message.ptr, *end = at + message.len;
+    const char *at = begin(message), *end = at + message.len;
     int rc;
 
     *ret = (struct entry){0};
@@ -166,15 +173,15 @@ static int write_value(struct pb *p, const struct pb_field *f, const struct entr
 static int
 write_string(struct pb *p, struct span s)
 {
-    const char *end = s.ptr + s.len;
+    const char *at = begin(s), *end = at + s.len;
 
-    for (const char *at = s.ptr; at < end;) {
+    while (at < end) {
         size_t n = (unsigned char)*at < 0x80 ? 1 : jtok_utf8(at, end);
         if (n == 0)
             return broken(p, "a string is not UTF-8");
         at += n;
     }
-    jput_string(p->out, s.len == 0 ? "" : s.ptr, s.len);
+    jput_string(p->out, begin(s), s.len);
     return 0;
 }
 
@@ -229,7 +236,7 @@ write_wrapped(struct pb *p, struct span message)
 static int
 write_strings(struct pb *p, struct span message)
 {
-    const char *at = message.ptr, *end = at + message.len;
+    const char *at = begin(message), *end = at + message.len;
 
     str_addc(p->out, '[');
     while (at < end) {
@@ -251,7 +258,7 @@ write_strings(struct pb *p, struct span message)
 static int
 write_schemas(struct pb *p, const struct pb_message *m, struct span list)
 {
-    const char *at = list.ptr, *end = at + list.len;
+    const char *at = begin(list), *end = at + list.len;
 
     str_addc(p->out, '[');
     while (at < end) {

@@ -150,6 +150,17 @@ refused(void **state)
          "Invalid value: \"string\": spec.versions[0].schema.openAPIV3Schema.properties["
          "spec].properties[a].default in body must be of type integer: \"string\""},
         {"widgets.example.dev", "example.dev", NAMES,
+         VERSION("v1", "true",
+                 SCHEMA("{'type':'array','x-kubernetes-list-type':'map',"
+                        "'x-kubernetes-list-map-keys':['k'],'items':{'type':'object',"
+                        "'properties':{'k':{'type':'string'}}}}"),
+                 ""),
+         "spec.versions[0].schema.openAPIV3Schema.properties[spec].items.properties[k]"
+         ".default",
+         "Required value: this property is in x-kubernetes-list-map-keys, so it must "
+         "have "
+         "a default or be a required property"},
+        {"widgets.example.dev", "example.dev", NAMES,
          VERSION("v1", "true", SCHEMA(OPEN_SPEC),
                  ",'selectableFields':[{'jsonPath':'.spec.color'}]"),
          "spec.versions[0].selectableFields[0].jsonPath",
