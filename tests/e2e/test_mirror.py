@@ -436,3 +436,43 @@ def test_without_the_mirror(workdir):
     r = m.server.drover("mirror", "status", "--data-dir", str(m.server.dir), check=False)
     assert r.returncode != 0 and "--no-mirror" in r.stderr
     m.server.stop()
+
+
+def test_kind_of_ones_own_in_one_batch(own):
+    """A CRD, a namespace and objects of both appear at once; they come in the right order."""
+    m = own
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    assert m.api.call("POST", f"{rbac}/clusterroles", {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "widgets"},
+        "rules": [{"apiGroups": ["example.com"], "resources": ["*"], "verbs": ["*"]}]})[0] == 201
+    assert m.api.call("POST", f"{rbac}/clusterrolebindings", {
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "files-widgets"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+                    "name": "widgets"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User",
+                      "name": "system:files"}]})[0] == 201
+    crd = {"spec": {"group": "example.com", "scope": "Namespaced",
+                    "names": {"plural": "widgets", "kind": "Widget"},
+                    "versions": [{"name": "v1", "served": True, "storage": True, "schema": {
+                        "openAPIV3Schema": {"type": "object", "properties": {"spec": {
+                            "type": "object", "properties": {"size": {"type": "integer"}}}}}}}]}}
+    files = {"shop/widgets.example.com/a.yaml": {"spec": {"size": 1}},
+             "_cluster/namespaces/shop.yaml": {"metadata": {"labels": {"a": "b"}}},
+             "_cluster/customresourcedefinitions.apiextensions.k8s.io/widgets.example.com.yaml": crd}
+    for name, doc in files.items():
+        (m.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (m.root / name).write_text(yaml.safe_dump(doc))
+    path = "/apis/example.com/v1/namespaces/shop/widgets/a"
+    wait_until(lambda: m.api.get(path), 30, "the widget")
+    m.settled()
+    assert "0 not applied" in m.status(), m.status()
+    m.api.patch(path, {"spec": {"size": 2}})
+    m.wait_file(m.root / "shop/widgets.example.com/a.yaml", lambda d: d["spec"]["size"] == 2)
+    m.settled()
+    # one file, but everything of the kind would go
+    (m.root / "_cluster/customresourcedefinitions.apiextensions.k8s.io"
+     / "widgets.example.com.yaml").unlink()
+    wait_until(lambda: "1 deletions held" in m.status(), 30, "it to be held")
+    assert m.api.get(path)
