@@ -165,7 +165,7 @@ check_op(const struct store *s, const struct store_op *ops, size_t i, size_t *bo
     size_t object = logged == NULL ? 0 : logged->len;
 
     if (logged != NULL && store_seal_wants(s->opts.seal, k->resource))
-        object = store_seal_size(k->resource, (struct span){logged->bytes, logged->len});
+        object = store_seal_size((struct span){logged->bytes, logged->len});
 
     if (strlen(k->resource) > KEY_PART_MAX || strlen(k->ns) > KEY_PART_MAX ||
         strlen(k->name) > KEY_PART_MAX)
@@ -273,8 +273,7 @@ fill_change(struct store *s, const struct store_op *op, uint64_t revision,
     ch->resource = store_resource_get(s, op->key.resource);
     if (!ch->bare && store_seal_wants(s->opts.seal, op->key.resource)) {
         auto_str sealed = STR_INIT(2 * OBJECT_MAX_BYTES);
-        store_seal(s->opts.seal, op->key.resource,
-                   (struct span){ch->obj->bytes, ch->obj->len}, &sealed);
+        store_seal(s->opts.seal, (struct span){ch->obj->bytes, ch->obj->len}, &sealed);
         ch->sealed_len = sealed.len;
         ch->sealed = str_detach(&sealed);
     }

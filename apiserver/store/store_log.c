@@ -536,7 +536,8 @@ roll(struct store_log *log, const struct log_batch *b, struct error *e)
         .prev_end = log->end,
     };
 
-    bug_if(h.first <= log->head.first);
+    if (log->last < log->head.first)
+        return 0; /* it has no commit yet, so another one would not be larger */
     int rc = new_segment(log, h, true, e);
     if (rc == 0 || (e->code == ERR_FULL && b->reclaim && fits(log, b, true)))
         return 0;

@@ -105,7 +105,7 @@ read_object(struct replay *rp, const struct log_op *op, struct error *e)
     struct span bytes = op->object;
     if (rc == 0 && store_seal_wants(rp->s->opts.seal, rp->resource->name)) {
         str_reset(&rp->opened);
-        rc = store_unseal(rp->s->opts.seal, rp->resource->name, bytes, &rp->opened, e);
+        rc = store_unseal(rp->s->opts.seal, bytes, &rp->opened, e);
         bytes = (struct span){rp->opened.ptr, rp->opened.len};
     }
     if (rc == 0)

@@ -16,7 +16,6 @@
 #define NONCE_BYTES crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 #define TAG_BYTES crypto_aead_xchacha20poly1305_ietf_ABYTES
 #define ANNOTATION "kubectl.kubernetes.io/last-applied-configuration"
-#define REVISIONS "revisions.history.drover.dev"
 enum { KEY_ID_LEN = 8, KEYS_MAX = 64, FILE_MAX_BYTES = 16384, FIELD_MAX = 1024 };
 
 struct seal_key {
@@ -193,19 +192,6 @@ secret_fields(struct span secret, fields *out)
         add_field(out, "annotation", span_of(ANNOTATION), value);
 }
 
-static void
-find_fields(const char *resource, struct span bytes, fields *out)
-{
-    struct span of, value;
-
-    if (streq(resource, "secrets")) {
-        secret_fields(bytes, out);
-    } else if (jscan_member(bytes, "of", &of) && jscan_member(of, "resource", &value) &&
-               span_eq(value, "\"secrets\"") && jscan_member(bytes, "object", &value)) {
-        secret_fields(value, out);
-    }
-}
-
 static struct span
 uid_of(struct span bytes)
 {
@@ -309,16 +295,16 @@ open_value(const struct store_seal *s, const struct field *f, const struct str *
 bool
 store_seal_wants(const struct store_seal *s, const char *resource)
 {
-    return s != NULL && (streq(resource, "secrets") || streq(resource, REVISIONS));
+    return s != NULL && streq(resource, "secrets");
 }
 
 size_t
-store_seal_size(const char *resource, struct span bytes)
+store_seal_size(struct span bytes)
 {
     fields found = {0};
     size_t n = bytes.len;
 
-    find_fields(resource, bytes, &found);
+    secret_fields(bytes, &found);
     vec_foreach (f, &found)
         n += sealed_len(f->text.len) - f->text.len;
     vec_done(&found);
@@ -326,15 +312,14 @@ store_seal_size(const char *resource, struct span bytes)
 }
 
 void
-store_seal(const struct store_seal *s, const char *resource, struct span bytes,
-           struct str *out)
+store_seal(const struct store_seal *s, struct span bytes, struct str *out)
 {
     auto_str bound = STR_INIT(2 * FIELD_MAX);
     struct span uid = uid_of(bytes);
     fields found = {0};
     const char *at = bytes.ptr;
 
-    find_fields(resource, bytes, &found);
+    secret_fields(bytes, &found);
     vec_foreach (f, &found) {
         str_add(out, at, (size_t)(f->text.ptr - at));
         bind_to(uid, f, &bound);
@@ -346,8 +331,8 @@ store_seal(const struct store_seal *s, const char *resource, struct span bytes,
 }
 
 int
-store_unseal(const struct store_seal *s, const char *resource, struct span bytes,
-             struct str *out, struct error *e)
+store_unseal(const struct store_seal *s, struct span bytes, struct str *out,
+             struct error *e)
 {
     auto_str bound = STR_INIT(2 * FIELD_MAX);
     struct span uid = uid_of(bytes);
@@ -355,7 +340,7 @@ store_unseal(const struct store_seal *s, const char *resource, struct span bytes
     const char *at = bytes.ptr;
     int rc = 0;
 
-    find_fields(resource, bytes, &found);
+    secret_fields(bytes, &found);
     vec_foreach (f, &found) {
         if (rc < 0 || !is_sealed(f))
             continue;

@@ -79,10 +79,10 @@ add_facts(struct out *o, const struct part *part, const struct object *obj,
 
 /* Facts would be of the bytes before; the few objects that are sealed do without. */
 static void
-seal_object(struct out *o, const struct part *part, struct log_op *op)
+seal_object(struct out *o, struct log_op *op)
 {
     str_reset(&o->extra);
-    store_seal(o->job->seal, part->resource, op->object, &o->extra);
+    store_seal(o->job->seal, op->object, &o->extra);
     /* What cannot be read back must not be written, least of all instead of the log. */
     if (o->extra.len <= OBJECT_MAX_BYTES)
         op->object = (struct span){o->extra.ptr, o->extra.len};
@@ -107,7 +107,7 @@ add_items(struct out *o, struct part *part)
             .revision = obj->revision,
         };
         if (store_seal_wants(o->job->seal, part->resource))
-            seal_object(o, part, &op);
+            seal_object(o, &op);
         else
             add_facts(o, part, obj, &op);
         log_record_op(&o->buf, &op);

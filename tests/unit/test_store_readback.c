@@ -231,6 +231,41 @@ never(void *arg)
     UNUSED(arg);
 }
 
+/* At every revision, deletions among them: from just before it is refused, from it on
+ * nothing is missing. */
+static void
+test_compact_everywhere(void **state)
+{
+    struct fixture *f = *state;
+    struct history *h = xnew(struct history);
+    struct error e = ERROR_INIT;
+
+    write_history(f, h, 40);
+    for (size_t i = 0; i < h->len; i++) {
+        struct fx_result r = {0};
+        struct store_watch *w = NULL;
+        struct store_event ev;
+        struct store_watch_opts o = {
+            .resource = RUNS, .from = h->e[i].revision - 1, .wake = never};
+        assert_int_equal(store_compact(f->store, h->e[i].revision, fx_on_done, &r, &e),
+                         0);
+        fx_wait(f, &r);
+        assert_int_equal(store_watch(f->store, &o, &w, &e), -ERR_EXPIRED);
+        o.from = h->e[i].revision;
+        assert_int_equal(store_watch(f->store, &o, &w, &e), 0);
+        for (size_t k = i + 1; k < h->len; k++) {
+            assert_int_equal(store_watch_next(w, &ev, &e), 1);
+            assert_true(ev.revision == h->e[k].revision);
+            assert_int_equal(ev.type == STORE_DELETED, h->e[k].del);
+            assert_int_equal(fx_value(ev.obj), h->e[k].n);
+        }
+        assert_int_equal(store_watch_next(w, &ev, &e), 0);
+        store_watch_free(w);
+        expect_history(f, h, h->e[i].revision, store_revision(f->store));
+    }
+    free(h);
+}
+
 /* Deleted, then compacted: from before is refused, from after has everything. */
 static void
 test_compact(void **state)
@@ -309,6 +344,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_over_segments, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_while_written, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_compact, setup, fx_teardown),
+        cmocka_unit_test_setup_teardown(test_compact_everywhere, setup, fx_teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, fx_teardown),
     };
 
