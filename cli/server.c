@@ -39,6 +39,7 @@ enum {
 struct server {
     const char *listen, *streams_listen, *log_level, *fake_gpus;
     const char *history_count, *history_age, *history_size;
+    const char *retain_age, *retain_size;
     const char *user_tokens, *client_ca, *issuer;
     bool no_runner, no_mirror, anonymous;
     char *dir;    /* absolute */
@@ -243,6 +244,8 @@ add_apiserver(struct server *s)
     arg_option(&a, "--history-count", s->history_count);
     arg_option(&a, "--history-age", s->history_age);
     arg_option(&a, "--history-size", s->history_size);
+    arg_option(&a, "--retain-age", s->retain_age);
+    arg_option(&a, "--retain-size", s->retain_size);
     arg_path(&a, "--control-socket", in_dir(s, "run/apiserver.ctl"));
     if (s->no_mirror)
         arg(&a, "--no-mirror");
@@ -550,6 +553,8 @@ run(int argc, char **argv)
         {"client-ca-file", required_argument, NULL, 'C'},
         {"service-account-issuer", required_argument, NULL, 'I'},
         {"anonymous-auth", no_argument, NULL, 'N'},
+        {"retain-age", required_argument, NULL, 'a'},
+        {"retain-size", required_argument, NULL, 'z'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -600,6 +605,12 @@ run(int argc, char **argv)
         case 'N':
             s.anonymous = true;
             break;
+        case 'a':
+            s.retain_age = optarg;
+            break;
+        case 'z':
+            s.retain_size = optarg;
+            break;
         case 'R':
             s.no_runner = true;
             break;
@@ -643,6 +654,9 @@ const struct cli_verb verb_server = {
         "none)\n"
         "  --history-age DURATION    for how long (30d)\n"
         "  --history-size SIZE       of all of them together (64MB)\n"
+        "  --retain-age DURATION     of the log that a snapshot has replaced, for "
+        "watchers\n"
+        "  --retain-size SIZE        that are behind (1h, 256MB)\n"
         "  --token-auth-file FILE    tokens of users: lines \"<hash> <user> "
         "<group,group>\"\n"
         "  --client-ca-file FILE     who vouches for client certificates\n"

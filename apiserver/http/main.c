@@ -13,6 +13,7 @@
 #include "apiserver/http/tls.h"
 #include "apiserver/mirror/mirror.h"
 #include "apiserver/mirror/rebuild.h"
+#include "apiserver/store/store_options.h"
 #include "apiserver/store/store_seal.h"
 #include "apiserver/tools/tool.h"
 #include "base/fs.h"
@@ -33,6 +34,7 @@ struct options {
     const char *data_dir, *listen, *unix_socket, *parts_tokens, *streams_address,
         *streams_socket, *control_socket, *user_tokens, *client_ca, *issuer;
     const char *history_count, *history_age, *history_size;
+    const char *retain_age, *retain_size;
     struct history_limits history;
     bool insecure, no_mirror, anonymous, rotate_key;
     char address[64];
@@ -70,12 +72,16 @@ static const char usage[] =
     "    [--service-account-issuer URL] [--anonymous-auth] [--rotate-token-key]\n"
     "    [--insecure-listen] [--no-mirror] [--log-level SPEC]\n"
     "    [--history-count N] [--history-age DURATION] [--history-size SIZE]\n"
+    "    [--retain-age DURATION] [--retain-size SIZE]\n"
     "Serves the API over HTTPS on --listen (127.0.0.1:6440) and over HTTP on the unix\n"
     "socket. Makes keys/, admin.token and kubeconfig in the data directory. Normally\n"
     "started by `drover server`. As `drover-apiserver store VERB` it is a tool for the\n"
     "store's files: see drover store --help. Earlier generations are kept: at most N of "
     "an object\n"
-    "(50; 0: none), for DURATION (30d), in SIZE of memory (64MB). --insecure-listen "
+    "(50; 0: none), for DURATION (30d), in SIZE of memory (64MB). Of the log that a\n"
+    "snapshot has replaced, --retain-age (1h) and --retain-size (256MB) stay for "
+    "watchers that\n"
+    "are behind. --insecure-listen "
     "leaves TLS out; for measurements "
     "only.\n";
 
@@ -93,6 +99,8 @@ enum option_id {
     OPT_HISTORY_COUNT,
     OPT_HISTORY_AGE,
     OPT_HISTORY_SIZE,
+    OPT_RETAIN_AGE,
+    OPT_RETAIN_SIZE,
     OPT_INSECURE,
     OPT_NO_MIRROR,
     OPT_ANONYMOUS,
@@ -115,6 +123,8 @@ static const struct option long_options[] = {
     {"history-count", required_argument, NULL, OPT_HISTORY_COUNT},
     {"history-age", required_argument, NULL, OPT_HISTORY_AGE},
     {"history-size", required_argument, NULL, OPT_HISTORY_SIZE},
+    {"retain-age", required_argument, NULL, OPT_RETAIN_AGE},
+    {"retain-size", required_argument, NULL, OPT_RETAIN_SIZE},
     {"insecure-listen", no_argument, NULL, OPT_INSECURE},
     {"no-mirror", no_argument, NULL, OPT_NO_MIRROR},
     {"anonymous-auth", no_argument, NULL, OPT_ANONYMOUS},
@@ -139,9 +149,11 @@ take_option(struct options *o, int id, struct error *e)
                                  [OPT_ISSUER] = &o->issuer,
                                  [OPT_HISTORY_COUNT] = &o->history_count,
                                  [OPT_HISTORY_AGE] = &o->history_age,
-                                 [OPT_HISTORY_SIZE] = &o->history_size};
+                                 [OPT_HISTORY_SIZE] = &o->history_size,
+                                 [OPT_RETAIN_AGE] = &o->retain_age,
+                                 [OPT_RETAIN_SIZE] = &o->retain_size};
 
-    if (id >= OPT_DATA && id <= OPT_HISTORY_SIZE) {
+    if (id >= OPT_DATA && id <= OPT_RETAIN_SIZE) {
         *text[id] = optarg;
         return 0;
     }
@@ -259,6 +271,8 @@ start_core(struct program *p, struct error *e)
                             .kind_of = kinds_kind_of,
                             .arg = p->kinds,
                             .seal = p->seal};
+    if (store_retention_parse(o->retain_age, o->retain_size, &so, e) < 0)
+        return -(int)e->code;
     if (store_open(p->loop, &so, &p->store, e) < 0 ||
         (!o->insecure && tls_load(keys, &p->tls, e) < 0))
         return -(int)e->code;

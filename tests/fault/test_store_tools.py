@@ -164,6 +164,9 @@ def test_secrets_are_sealed_and_rekeyed(workdir):
 
 
 def test_misuse(workdir):
+    r = subprocess.run([BIN / "drover-apiserver", "--data-dir", workdir / "x", "--retain-age",
+                        "soon"], capture_output=True, text=True, timeout=20)
+    assert r.returncode == 2 and "--retain-age" in r.stderr, r.stderr
     assert store("check", "--data-dir", workdir / "none", check=False).returncode == 3
     assert store("nothing", check=False).returncode == 2
     assert store("backup", "--data-dir", workdir, check=False).returncode == 2
