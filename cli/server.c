@@ -535,6 +535,38 @@ finish(struct server *s)
     free(s->dir);
 }
 
+/* Options that are texts and nothing more. NULL: it is another one. */
+static const char **
+text_option(struct server *s, int c)
+{
+    switch (c) {
+    case 'l':
+        return &s->listen;
+    case 's':
+        return &s->streams_listen;
+    case 'g':
+        return &s->fake_gpus;
+    case 'H':
+        return &s->history_count;
+    case 'A':
+        return &s->history_age;
+    case 'S':
+        return &s->history_size;
+    case 'T':
+        return &s->user_tokens;
+    case 'C':
+        return &s->client_ca;
+    case 'I':
+        return &s->issuer;
+    case 'a':
+        return &s->retain_age;
+    case 'z':
+        return &s->retain_size;
+    default:
+        return NULL;
+    }
+}
+
 static int
 run(int argc, char **argv)
 {
@@ -565,15 +597,14 @@ run(int argc, char **argv)
     int c;
 
     while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        const char **text = text_option(&s, c);
+        if (text != NULL) {
+            *text = optarg;
+            continue;
+        }
         switch (c) {
         case 'd':
             dir = optarg;
-            break;
-        case 'l':
-            s.listen = optarg;
-            break;
-        case 's':
-            s.streams_listen = optarg;
             break;
         case 'v':
             s.log_level = optarg;
@@ -581,35 +612,8 @@ run(int argc, char **argv)
                 return cli_misuse(&verb_server, "--log-level: unknown level in \"%s\"",
                                   optarg);
             break;
-        case 'g':
-            s.fake_gpus = optarg;
-            break;
-        case 'H':
-            s.history_count = optarg;
-            break;
-        case 'A':
-            s.history_age = optarg;
-            break;
-        case 'S':
-            s.history_size = optarg;
-            break;
-        case 'T':
-            s.user_tokens = optarg;
-            break;
-        case 'C':
-            s.client_ca = optarg;
-            break;
-        case 'I':
-            s.issuer = optarg;
-            break;
         case 'N':
             s.anonymous = true;
-            break;
-        case 'a':
-            s.retain_age = optarg;
-            break;
-        case 'z':
-            s.retain_size = optarg;
             break;
         case 'R':
             s.no_runner = true;

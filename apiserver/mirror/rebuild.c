@@ -18,7 +18,6 @@ enum { POOL_THREADS = 2, STATUS_MAX = 256 * 1024 };
 
 struct rebuild {
     const char *dir;
-    struct store_seal *seal;
     bool replace;
     struct loop *loop;
     struct loop_pool *pool;

@@ -208,7 +208,6 @@ void store_snapshot_stop(struct store *s);
 void store_snapshot_release(struct store *s);
 
 /* store_files.c */
-extern const struct store_fs_ops store_fs_real;
 enum { STORE_NAME_DIGITS = 20 };
 /* Removes what an interrupted start left behind. Before anybody writes. */
 int store_files_clean(const char *dir, const struct store_fs_ops *fs,

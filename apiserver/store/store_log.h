@@ -30,6 +30,9 @@
 #define LOG_MAGIC "DROVLOG1"
 #define LOG_SNAP_MAGIC "DROVSNP1"
 
+/* The real file operations. */
+extern const struct store_fs_ops store_fs_real;
+
 enum log_type { LOG_COMMIT = 1, LOG_FLOOR, LOG_SEAL, LOG_ITEMS, LOG_END };
 #define LOG_FLAG_LAZY 1u
 

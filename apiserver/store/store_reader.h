@@ -39,9 +39,6 @@ int log_reader_open(struct log_reader *r, const struct store_fs_ops *fs, const c
                     const char magic[8], struct error *e) WARN_UNUSED;
 void log_reader_done(struct log_reader *r);
 
-/* The real file operations. */
-extern const struct store_fs_ops store_fs_real;
-
 enum log_read { LOG_READ_RECORD, LOG_READ_END, LOG_READ_BAD };
 /* END: nothing but zeros from pos on. BAD: no valid record at pos, and not the end. */
 int log_reader_next(struct log_reader *r, struct log_record *ret, enum log_read *ret_what,

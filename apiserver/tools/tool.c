@@ -106,42 +106,44 @@ usage(const struct verb *v, FILE *out)
 }
 
 static int
-take_number(const char *option, uint64_t *ret, struct error *e)
+take_number(uint64_t *ret, struct error *e)
 {
     char *end;
 
     errno = 0;
     *ret = strtoull(optarg, &end, 10);
     if (errno != 0 || end == optarg || *end != '\0' || optarg[0] == '-' || *ret == 0)
-        return error_set(e, ERR_BAD_REQUEST, "--%s \"%s\" is not a revision", option,
-                         optarg);
+        return error_set(e, ERR_BAD_REQUEST, "\"%s\" is not a revision", optarg);
     return 0;
 }
 
 static int
 take_option(struct tool *t, int id, struct error *e)
 {
-    const char **text = id == OPT_DATA        ? &t->data_dir
-                        : id == OPT_TARGET    ? &t->target
-                        : id == OPT_OUTPUT    ? &t->output
-                        : id == OPT_RESOURCE  ? &t->resource
-                        : id == OPT_NAMESPACE ? &t->ns
-                        : id == OPT_NAME      ? &t->name
-                        : id == OPT_CONTROL   ? &t->control
-                                              : NULL;
+    const struct {
+        int id;
+        const char **text;
+        uint64_t *number;
+        bool *flag;
+    } targets[] = {
+        {OPT_DATA, &t->data_dir, NULL, NULL},   {OPT_TARGET, &t->target, NULL, NULL},
+        {OPT_OUTPUT, &t->output, NULL, NULL},   {OPT_RESOURCE, &t->resource, NULL, NULL},
+        {OPT_NAMESPACE, &t->ns, NULL, NULL},    {OPT_NAME, &t->name, NULL, NULL},
+        {OPT_CONTROL, &t->control, NULL, NULL}, {OPT_FROM, NULL, &t->from, NULL},
+        {OPT_TO, NULL, &t->to, NULL},           {OPT_REVISION, NULL, &t->revision, NULL},
+        {OPT_LOG, NULL, NULL, &t->log},         {OPT_KEYS, NULL, NULL, &t->with_keys},
+    };
 
-    if (text != NULL)
-        *text = optarg;
-    else if (id == OPT_LOG)
-        t->log = true;
-    else if (id == OPT_KEYS)
-        t->with_keys = true;
-    else if (id == OPT_FROM)
-        return take_number("from", &t->from, e);
-    else if (id == OPT_TO)
-        return take_number("to", &t->to, e);
-    else if (id == OPT_REVISION)
-        return take_number("revision", &t->revision, e);
+    for (size_t i = 0; i < ARRAY_LEN(targets); i++) {
+        if (targets[i].id != id)
+            continue;
+        if (targets[i].text != NULL)
+            *targets[i].text = optarg;
+        else if (targets[i].flag != NULL)
+            *targets[i].flag = true;
+        else
+            return take_number(targets[i].number, e);
+    }
     return 0;
 }
 

@@ -66,7 +66,7 @@ fill(struct tool *t, const char *dir, bool online, struct error *e)
     autofree char *keys = tool_path(t, "keys");
     autofree char *keys_to = fs_join(dir, "keys");
     autofree char *about = fs_join(dir, "backup.json");
-    struct snapshot_facts f;
+    struct snapshot_facts f = {0};
     char json[256];
     int rc = online ? from_server(t, dir, &snap, e) : from_files(t, dir, &snap, e);
 
