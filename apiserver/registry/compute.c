@@ -138,8 +138,12 @@ track_managers(struct compute *c, struct str *bytes)
 {
     const struct compute_in *in = c->in;
     char now[CLOCK_RFC3339_LEN];
-    struct managed_opts o = {
-        .kind = in->kind, .manager = in->opt.manager, .subresource = in->sub, .now = now};
+    struct managed_opts o = {.kind = in->kind,
+                             .manager = in->opt.manager,
+                             .subresource = in->sub,
+                             .now = now,
+                             .versions = in->versions,
+                             .n_versions = in->n_versions};
     struct managed_bytes b = {.next = {bytes->ptr, bytes->len},
                               .live_fields = c->live_doc.meta.managed_fields,
                               .next_fields = c->doc.meta.managed_fields};

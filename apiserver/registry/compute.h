@@ -34,6 +34,9 @@ struct compute_in {
     struct write_options opt;
     char uid[37]; /* for a new object */
     int64_t now_ns;
+    /* All versions of the kind, where there are several; n_versions 0: one. */
+    const struct kind *const *versions;
+    size_t n_versions;
 };
 struct compute_out {
     struct object *obj;     /* the next state; NULL on failure. A reference. */

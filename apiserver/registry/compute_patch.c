@@ -318,7 +318,9 @@ merge_config(struct compute *c, json_t *config)
                              .manager = in->opt.manager,
                              .subresource = in->sub,
                              .now = now,
-                             .force = in->opt.force};
+                             .force = in->opt.force,
+                             .versions = in->versions,
+                             .n_versions = in->n_versions};
     json_t *live = in->live == NULL ? NULL : object_json(in->live);
     int rc =
         managed_apply(&o, live, config, &result, &c->apply_changed, &p->conflicts, &e);

@@ -45,7 +45,9 @@ struct write {
     struct api_user *user; /* a reference, or NULL */
     char *generate_base;   /* metadata.generateName when there is no name */
     unsigned tries, late_tries;
-    bool fresh;          /* the view is newer than this request */
+    bool fresh;                               /* the view is newer than this request */
+    struct kind *versions[KIND_VERSIONS_MAX]; /* of the kind, when it has several */
+    size_t n_versions;
     struct object *live; /* a reference; NULL: absent */
     struct compute_in in;
     struct compute_out out;
@@ -64,6 +66,30 @@ static void attempt(struct write *w);
 static void commit(struct write *w);
 
 static void
+drop_versions(struct write *w)
+{
+    for (size_t i = 0; i < w->n_versions; i++)
+        kind_unref(w->versions[i]);
+    w->n_versions = 0;
+}
+
+/* Owners of fields may have written them in any version of the kind. */
+static void
+take_versions(struct write *w)
+{
+    const struct kinds *k = w->s->kinds;
+
+    drop_versions(w);
+    if (kinds_versions(k, w->kind->resource) < 2)
+        return;
+    for (size_t i = 0; i < kinds_len(k) && w->n_versions < KIND_VERSIONS_MAX; i++) {
+        const struct kind *version = kinds_at(k, i)->kind;
+        if (streq(version->resource, w->kind->resource))
+            w->versions[w->n_versions++] = kind_ref(version);
+    }
+}
+
+static void
 write_free(struct write *w)
 {
     object_unref(w->live);
@@ -72,6 +98,7 @@ write_free(struct write *w)
     object_unref(w->revision);
     quota_use_done(&w->quota);
     problem_done(&w->out.problem);
+    drop_versions(w);
     kind_unref(w->kind);
     str_done(&w->body);
     free(w->author);
@@ -515,6 +542,7 @@ attempt(struct write *w)
         lost_race(w, &exists);
         return;
     }
+    take_versions(w);
     w->in = (struct compute_in){.kind = w->kind,
                                 .type = w->type,
                                 .ns = w->ns,
@@ -523,7 +551,9 @@ attempt(struct write *w)
                                 .body = {w->body.ptr, w->body.len},
                                 .live = w->live,
                                 .opt = w->opt,
-                                .now_ns = clock_wall_ns()};
+                                .now_ns = clock_wall_ns(),
+                                .versions = (const struct kind *const *)w->versions,
+                                .n_versions = w->n_versions};
     id_uuid4(w->in.uid);
     /* A status ends no generation; only of what is being deleted it may be the last. */
     w->keeps_history = history_wants(w->s->history, w->kind, w->live) &&
