@@ -33,7 +33,8 @@ enum {
     READY_LIMIT_MS = 60000,
     BUSY_LIMIT_MS = 10000,
     DEAD_HOLDER_MS = 3000,
-    PATH_MAX_ARGS = 40
+    PATH_MAX_ARGS = 64,
+    STORE_ARGS = 16
 };
 
 struct server {
@@ -41,6 +42,9 @@ struct server {
     const char *history_count, *history_age, *history_size;
     const char *retain_age, *retain_size;
     const char *user_tokens, *client_ca, *issuer;
+    const struct option *store_flags[STORE_ARGS]; /* for the API server ... */
+    const char *store_values[STORE_ARGS];         /* ... and their values */
+    size_t n_store;
     bool no_runner, no_mirror, anonymous;
     char *dir;    /* absolute */
     char *bindir; /* where our sibling programs are */
@@ -186,6 +190,13 @@ arg(struct args *a, const char *text)
 }
 
 static void
+arg_owned(struct args *a, char *text)
+{
+    arg(a, text);
+    a->owned[a->n_owned++] = text;
+}
+
+static void
 arg_path(struct args *a, const char *flag, char *path)
 {
     arg(a, flag);
@@ -246,6 +257,8 @@ add_apiserver(struct server *s)
     arg_option(&a, "--history-size", s->history_size);
     arg_option(&a, "--retain-age", s->retain_age);
     arg_option(&a, "--retain-size", s->retain_size);
+    for (size_t i = 0; i < s->n_store; i++)
+        arg_owned(&a, xasprintf("--%s=%s", s->store_flags[i]->name, s->store_values[i]));
     arg_path(&a, "--control-socket", in_dir(s, "run/apiserver.ctl"));
     if (s->no_mirror)
         arg(&a, "--no-mirror");
@@ -587,6 +600,15 @@ run(int argc, char **argv)
         {"anonymous-auth", no_argument, NULL, 'N'},
         {"retain-age", required_argument, NULL, 'a'},
         {"retain-size", required_argument, NULL, 'z'},
+        {"store", required_argument, NULL, 'E'},
+        {"etcd-endpoints", required_argument, NULL, 'E'},
+        {"etcd-prefix", required_argument, NULL, 'E'},
+        {"etcd-cacert", required_argument, NULL, 'E'},
+        {"etcd-cert", required_argument, NULL, 'E'},
+        {"etcd-key", required_argument, NULL, 'E'},
+        {"etcd-user", required_argument, NULL, 'E'},
+        {"etcd-password-file", required_argument, NULL, 'E'},
+        {"etcd-compact", required_argument, NULL, 'E'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -594,9 +616,10 @@ run(int argc, char **argv)
         .listen = "127.0.0.1:6440", .streams_listen = "127.0.0.1:6441", .lock_fd = -1};
     struct error e = ERROR_INIT;
     const char *dir = "./state";
+    int index = 0;
     int c;
 
-    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "h", longs, &index)) != -1) {
         const char **text = text_option(&s, c);
         if (text != NULL) {
             *text = optarg;
@@ -614,6 +637,12 @@ run(int argc, char **argv)
             break;
         case 'N':
             s.anonymous = true;
+            break;
+        case 'E':
+            if (s.n_store == STORE_ARGS)
+                return cli_misuse(&verb_server, "too many options of the store");
+            s.store_flags[s.n_store] = &longs[index];
+            s.store_values[s.n_store++] = optarg;
             break;
         case 'R':
             s.no_runner = true;
@@ -668,6 +697,10 @@ const struct cli_verb verb_server = {
         "                            what tokens of ServiceAccounts say who made "
         "them\n"
         "  --anonymous-auth          serve requests without credentials too, by RBAC\n"
+        "  --store files|etcd        where objects are kept (files)\n"
+        "  --etcd-endpoints URL,URL  with --store etcd; also --etcd-prefix,\n"
+        "                            --etcd-cacert, --etcd-cert, --etcd-key,\n"
+        "                            --etcd-user, --etcd-password-file, --etcd-compact\n"
         "  --log-level SPEC          info, debug, or store=debug,http=warn\n",
     .run = run,
 };

@@ -44,6 +44,10 @@ void auth_stop(void *auth);
  * with NULL on success. */
 void auth_bootstrap(struct auth *a, void (*done)(void *arg, const struct error *e),
                     void *arg);
+/* With a shared store: that this server has the same keys as the others. done comes once,
+ * with NULL on success, maybe before this returns. */
+void auth_check_keys(struct auth *a, void (*done)(void *arg, const struct error *e),
+                     void *arg);
 /* The plain admin token, for the kubeconfig; wiped by auth_forget_admin. */
 const char *auth_admin_token(const struct auth *a);
 void auth_forget_admin(struct auth *a);

@@ -59,9 +59,12 @@ struct signer_opts {
     const char *dir; /* the key is made when its file is missing; NULL: of this process */
     const char *issuer;
     bool rotate; /* as if the key were too old */
+    bool keep;   /* however old: servers that share a store share it */
 };
 int signer_new(const struct signer_opts *o, struct signer **ret,
                struct error *e) WARN_UNUSED;
+const char *signer_kid(const struct signer *s); /* the fingerprint of what signs */
+bool signer_knows(const struct signer *s, const char *kid); /* former ones too */
 void signer_free(struct signer *s);
 const char *signer_issuer(const struct signer *s);
 void signer_jwks(const struct signer *s, struct str *out); /* {"keys":[...]} */

@@ -96,7 +96,8 @@ load(struct auth *a, const struct auth_opts *o, struct error *e)
     struct signer_opts so = {.dir = keys,
                              .issuer =
                                  o->issuer == NULL ? AUTH_ISSUER_DEFAULT : o->issuer,
-                             .rotate = o->rotate_key};
+                             .rotate = o->rotate_key,
+                             .keep = store_is_shared(api_server_store(a->server))};
     if ((rc = signer_new(&so, &a->signer, e)) < 0)
         return rc;
     if (o->parts_tokens != NULL && (rc = load_parts(a, o->parts_tokens, e)) < 0)

@@ -153,7 +153,7 @@ load(struct signer *s, const struct signer_opts *o, struct error *e)
         return rc;
     *e = ERROR_INIT;
     if (rc == 0 && s->n > 0 && !o->rotate &&
-        (s->made_s == 0 || now_s - s->made_s < KEY_AGE_S))
+        (o->keep || s->made_s == 0 || now_s - s->made_s < KEY_AGE_S))
         return 0;
     rotate(s, now_s);
     return file == NULL ? 0 : write_keys(s, file, e);
@@ -172,6 +172,22 @@ signer_new(const struct signer_opts *o, struct signer **ret, struct error *e)
     }
     *ret = s;
     return 0;
+}
+
+const char *
+signer_kid(const struct signer *s)
+{
+    return s->keys[0].kid;
+}
+
+bool
+signer_knows(const struct signer *s, const char *kid)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        if (streq(s->keys[i].kid, kid))
+            return true;
+    }
+    return false;
 }
 
 void

@@ -10,6 +10,7 @@
 
 #include "apiserver/http/control.h"
 #include "apiserver/http/front.h"
+#include "apiserver/http/store_options.h"
 #include "apiserver/http/tls.h"
 #include "apiserver/mirror/mirror.h"
 #include "apiserver/mirror/rebuild.h"
@@ -36,6 +37,7 @@ struct options {
     const char *history_count, *history_age, *history_size;
     const char *retain_age, *retain_size;
     struct history_limits history;
+    struct store_options store;
     bool insecure, no_mirror, anonymous, rotate_key;
     char address[64];
     uint16_t port;
@@ -73,6 +75,9 @@ static const char usage[] =
     "    [--insecure-listen] [--no-mirror] [--log-level SPEC]\n"
     "    [--history-count N] [--history-age DURATION] [--history-size SIZE]\n"
     "    [--retain-age DURATION] [--retain-size SIZE]\n"
+    "    [--store files|etcd --etcd-endpoints URL,URL [--etcd-prefix /PREFIX]\n"
+    "     [--etcd-cacert FILE] [--etcd-cert FILE --etcd-key FILE]\n"
+    "     [--etcd-user NAME --etcd-password-file FILE] [--etcd-compact DURATION]]\n"
     "Serves the API over HTTPS on --listen (127.0.0.1:6440) and over HTTP on the unix\n"
     "socket. Makes keys/, admin.token and kubeconfig in the data directory. Normally\n"
     "started by `drover server`. As `drover-apiserver store VERB` it is a tool for the\n"
@@ -101,6 +106,15 @@ enum option_id {
     OPT_HISTORY_SIZE,
     OPT_RETAIN_AGE,
     OPT_RETAIN_SIZE,
+    OPT_STORE,
+    OPT_ETCD_ENDPOINTS,
+    OPT_ETCD_PREFIX,
+    OPT_ETCD_CACERT,
+    OPT_ETCD_CERT,
+    OPT_ETCD_KEY,
+    OPT_ETCD_USER,
+    OPT_ETCD_PASSWORD,
+    OPT_ETCD_COMPACT,
     OPT_INSECURE,
     OPT_NO_MIRROR,
     OPT_ANONYMOUS,
@@ -125,6 +139,15 @@ static const struct option long_options[] = {
     {"history-size", required_argument, NULL, OPT_HISTORY_SIZE},
     {"retain-age", required_argument, NULL, OPT_RETAIN_AGE},
     {"retain-size", required_argument, NULL, OPT_RETAIN_SIZE},
+    {"store", required_argument, NULL, OPT_STORE},
+    {"etcd-endpoints", required_argument, NULL, OPT_ETCD_ENDPOINTS},
+    {"etcd-prefix", required_argument, NULL, OPT_ETCD_PREFIX},
+    {"etcd-cacert", required_argument, NULL, OPT_ETCD_CACERT},
+    {"etcd-cert", required_argument, NULL, OPT_ETCD_CERT},
+    {"etcd-key", required_argument, NULL, OPT_ETCD_KEY},
+    {"etcd-user", required_argument, NULL, OPT_ETCD_USER},
+    {"etcd-password-file", required_argument, NULL, OPT_ETCD_PASSWORD},
+    {"etcd-compact", required_argument, NULL, OPT_ETCD_COMPACT},
     {"insecure-listen", no_argument, NULL, OPT_INSECURE},
     {"no-mirror", no_argument, NULL, OPT_NO_MIRROR},
     {"anonymous-auth", no_argument, NULL, OPT_ANONYMOUS},
@@ -151,9 +174,18 @@ take_option(struct options *o, int id, struct error *e)
                                  [OPT_HISTORY_AGE] = &o->history_age,
                                  [OPT_HISTORY_SIZE] = &o->history_size,
                                  [OPT_RETAIN_AGE] = &o->retain_age,
-                                 [OPT_RETAIN_SIZE] = &o->retain_size};
+                                 [OPT_RETAIN_SIZE] = &o->retain_size,
+                                 [OPT_STORE] = &o->store.driver,
+                                 [OPT_ETCD_ENDPOINTS] = &o->store.etcd.endpoints,
+                                 [OPT_ETCD_PREFIX] = &o->store.etcd.prefix,
+                                 [OPT_ETCD_CACERT] = &o->store.etcd.ca_file,
+                                 [OPT_ETCD_CERT] = &o->store.etcd.cert_file,
+                                 [OPT_ETCD_KEY] = &o->store.etcd.key_file,
+                                 [OPT_ETCD_USER] = &o->store.etcd.user,
+                                 [OPT_ETCD_PASSWORD] = &o->store.etcd.password_file,
+                                 [OPT_ETCD_COMPACT] = &o->store.compact};
 
-    if (id >= OPT_DATA && id <= OPT_RETAIN_SIZE) {
+    if (id >= OPT_DATA && id <= OPT_ETCD_COMPACT) {
         *text[id] = optarg;
         return 0;
     }
@@ -203,7 +235,8 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
     if (o->data_dir == NULL)
         return error_set(e, ERR_BAD_REQUEST, "--data-dir is required");
     if (history_limits_parse(o->history_count, o->history_age, o->history_size,
-                             &o->history, e) < 0)
+                             &o->history, e) < 0 ||
+        store_options_check(&o->store, e) < 0)
         return -(int)e->code;
     return split_listen(o, e);
 }
@@ -241,6 +274,8 @@ on_signal(void *arg, int signo)
         return;
     }
     log_info("stopping", "signal=%d", signo);
+    if (p->server == NULL) /* still waiting for etcd; nothing was acknowledged */
+        _exit(0);
     p->drain_until_ms = loop_now_ms(p->loop) + DRAIN_MS;
     if (p->front != NULL)
         front_set_ready(p->front, false);
@@ -273,7 +308,7 @@ start_core(struct program *p, struct error *e)
                             .seal = p->seal};
     if (store_retention_parse(o->retain_age, o->retain_size, &so, e) < 0)
         return -(int)e->code;
-    if (store_open(p->loop, &so, &p->store, e) < 0 ||
+    if (store_options_open(&o->store, p->loop, &so, &p->store, e) < 0 ||
         (!o->insecure && tls_load(keys, &p->tls, e) < 0))
         return -(int)e->code;
     p->pool = loop_pool_new(p->loop, "compute", POOL_THREADS);
@@ -412,6 +447,17 @@ on_bootstrapped(void *arg, const struct error *e)
         auth_bootstrap(p->auth, on_roles, p);
 }
 
+static void
+on_keys(void *arg, const struct error *e)
+{
+    struct program *p = arg;
+
+    if (e != NULL)
+        on_roles(p, e);
+    else
+        api_server_bootstrap(p->server, on_bootstrapped, p);
+}
+
 static int
 start(struct program *p, struct error *e)
 {
@@ -422,7 +468,7 @@ start(struct program *p, struct error *e)
     p->drain = loop_timer_new(p->loop, "drain", on_drain, p);
     if (start_core(p, e) < 0)
         return -(int)e->code;
-    api_server_bootstrap(p->server, on_bootstrapped, p);
+    auth_check_keys(p->auth, on_keys, p);
     return 0;
 }
 

@@ -15,8 +15,8 @@
 /* --- etcd --- */
 
 /* The output of a command of the shell, which must succeed. */
-static char *
-run(const char *command)
+char *
+cf_run(const char *command)
 {
     char buf[4096];
     size_t n = 0;
@@ -58,12 +58,12 @@ void
 cf_etcd_up(struct conf *c, const char *args)
 {
     autofree char *command = xasprintf("%s/hack/etcd-up %s", DROVER_SOURCE_DIR, args);
-    autofree char *out = run(command);
+    autofree char *out = cf_run(command);
 
     c->etcd_dir = line_of(out, "dir=");
     c->endpoints = line_of(out, "endpoints=");
     assert_non_null(c->endpoints);
-    /* Kept until the end of the process: the options borrow them. */
+    /* Until cf_etcd_opts_done: the options borrow them. */
     c->eo.ca_file = line_of(out, "cacert=");
     c->eo.cert_file = line_of(out, "\ncert=");
     c->eo.key_file = line_of(out, "\nkey=");
@@ -74,7 +74,7 @@ cf_etcd(struct conf *c, const char *verb, int node)
 {
     autofree char *command =
         xasprintf("%s/hack/etcd-up %s %s %d", DROVER_SOURCE_DIR, verb, c->etcd_dir, node);
-    autofree char *out = run(command);
+    autofree char *out = cf_run(command);
 }
 
 pid_t
@@ -82,7 +82,7 @@ cf_etcd_pid(struct conf *c, int node)
 {
     autofree char *command =
         xasprintf("%s/hack/etcd-up --pid %s %d", DROVER_SOURCE_DIR, c->etcd_dir, node);
-    autofree char *out = run(command);
+    autofree char *out = cf_run(command);
 
     return (pid_t)strtol(out, NULL, 10);
 }
@@ -94,10 +94,19 @@ cf_etcd_down(struct conf *c)
         return;
     autofree char *command =
         xasprintf("%s/hack/etcd-up --stop %s", DROVER_SOURCE_DIR, c->etcd_dir);
-    autofree char *out = run(command);
+    autofree char *out = cf_run(command);
     free(c->etcd_dir);
     free(c->endpoints);
     c->etcd_dir = c->endpoints = NULL;
+}
+
+void
+cf_etcd_opts_done(struct conf *c)
+{
+    const char *files[] = {c->eo.ca_file, c->eo.cert_file, c->eo.key_file};
+
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        free((void *)(uintptr_t)files[i]);
 }
 
 void

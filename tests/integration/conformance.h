@@ -28,6 +28,9 @@ void cf_etcd_up(struct conf *c, const char *args);
 void cf_etcd(struct conf *c, const char *verb, int node);
 pid_t cf_etcd_pid(struct conf *c, int node);
 void cf_etcd_down(struct conf *c);
+void cf_etcd_opts_done(struct conf *c);
+/* The output of a command of the shell, which must succeed. malloc'd. */
+char *cf_run(const char *command);
 /* Options with short time limits and a prefix of their own. */
 void cf_etcd_opts(struct conf *c, const char *prefix);
 

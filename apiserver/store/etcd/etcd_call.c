@@ -18,10 +18,8 @@
 LOG_MODULE(etcd);
 
 enum {
-    CONNECT_MS = 1500,
     RETRY_MS = 100, /* between rounds of attempts that fail at once */
     TOKEN_MAX_BYTES = 4096,
-    CALLS_MAX_BODY = 8 << 20,
 };
 
 struct etcd_call {
@@ -257,7 +255,7 @@ attempt(struct etcd_call *c)
                              .body = c->body.ptr,
                              .body_len = c->body.len,
                              .timeout_ms = (int)(left < limit ? left : limit),
-                             .connect_timeout_ms = CONNECT_MS};
+                             .connect_timeout_ms = (int)limit};
     c->waits = false;
     c->endpoint = x->endpoint;
     etcd_target(x, c->endpoint, &target);

@@ -401,7 +401,7 @@ open_stream(struct store_etcd *x)
                              .body = body.ptr,
                              .body_len = body.len,
                              .timeout_ms = -1,
-                             .connect_timeout_ms = 1500};
+                             .connect_timeout_ms = (int)x->opts.attempt_ms};
     x->stream_endpoint = x->endpoint;
     etcd_target(x, x->stream_endpoint, &target);
     x->stream = http_multi_start(x->http, &target, &call, 64 << 10, &stream_cbs, x);
