@@ -75,8 +75,9 @@ def start_pair(etcd, directory, *args):
     a = Server(directory / "a", common).start()
     (directory / "b").mkdir(mode=0o700)
     (directory / "b/keys").mkdir(mode=0o700)
-    for name in ("ca.crt", "ca.key", "tokens.key"):
-        shutil.copy2(a.dir / "keys" / name, directory / "b/keys" / name)
+    for key in (a.dir / "keys").iterdir():
+        if not key.name.startswith("server."):
+            shutil.copy2(key, directory / "b/keys" / key.name)
     shutil.copy2(a.dir / "admin.token", directory / "b/admin.token")
     b = Server(directory / "b", common).start()
     return a, b

@@ -3,12 +3,13 @@ drover_test(test_store_kill SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_store_kill.
 
 # The same cases over both drivers; etcd is started by hack/etcd-up (package etcd-server).
 set(conformance_sources ${CMAKE_CURRENT_SOURCE_DIR}/conformance.c
+  ${CMAKE_CURRENT_SOURCE_DIR}/etcd_proxy.c
   ${CMAKE_SOURCE_DIR}/tests/unit/store_fixture.c)
 foreach(t conformance etcd)
   add_executable(test_store_${t}
     ${CMAKE_CURRENT_SOURCE_DIR}/test_store_${t}.c ${conformance_sources})
   target_link_libraries(test_store_${t} PRIVATE drover_options store api io base
-    PkgConfig::CMOCKA)
+    PkgConfig::CMOCKA Threads::Threads)
   target_include_directories(test_store_${t} PRIVATE ${CMAKE_SOURCE_DIR}
     ${CMAKE_SOURCE_DIR}/tests)
   target_compile_definitions(test_store_${t} PRIVATE

@@ -12,6 +12,7 @@
  */
 #include <inttypes.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -20,6 +21,7 @@
 #include "base/mem.h"
 #include "base/vec.h"
 #include "integration/conformance.h"
+#include "integration/etcd_proxy.h"
 
 #define WRITERS 16
 
@@ -254,6 +256,13 @@ setup_one(void **state)
     setup(state, "");
     open_both(*state);
     return 0;
+}
+
+/* The cluster only; the test opens the stores. */
+static int
+setup_none(void **state)
+{
+    return setup(state, "");
 }
 
 static int
@@ -560,6 +569,74 @@ test_bad_options(void **state)
     free(c);
 }
 
+/* A reply that is lost, a request that is lost, and one that comes later than its repeat:
+ * each write is made exactly once, and said to be. */
+static void
+test_lost_and_late(void **state)
+{
+    struct conf *c = *state;
+    struct proxy *p = proxy_start(c->endpoints);
+    autofree char *url = xasprintf("http://127.0.0.1:%d", p->port);
+    struct cf_watch w;
+    uint64_t r = 0;
+
+    c->eo.endpoints = url;
+    c->f.store = cf_open(c);
+    c->eo.endpoints = c->endpoints;
+    c->peer = cf_open(c);
+    assert_int_equal(cf_put(c, c->f.store, "ns", "warm", 1, 0, NULL), ERR_OK);
+    cf_watch_from(c, c->f.store, &w, store_revision(c->f.store));
+    atomic_store(&p->lose, LOSE_REPLY);
+    assert_int_equal(cf_put(c, c->f.store, "ns", "reply", 1, 0, &r), ERR_OK);
+    assert_int_equal(cf_get(c->f.store, "ns", "reply")->revision, r);
+    atomic_store(&p->lose, LOSE_REQUEST);
+    assert_int_equal(cf_put(c, c->f.store, "ns", "request", 1, 0, &r), ERR_OK);
+    atomic_store(&p->lose, HOLD_REQUEST);
+    assert_int_equal(cf_put(c, c->f.store, "ns", "late", 1, 0, &r), ERR_OK);
+    assert_int_equal(p->lost, 3);
+    /* gone by now; the transaction that comes late must not bring it back */
+    assert_int_equal(cf_sync(c, c->peer), ERR_OK);
+    assert_int_equal(cf_del(c, c->peer, "ns", "late", r, NULL), ERR_OK);
+    const char *answer = release_held(p);
+    assert_non_null(strstr(answer, "200 OK"));
+    assert_null(strstr(answer, "\"succeeded\":true"));
+    assert_int_equal(cf_sync(c, c->peer), ERR_OK);
+    assert_null(cf_get(c->peer, "ns", "late"));
+    cf_events(&w, 4); /* three made once each, and the deletion */
+    cf_watch_done(&w);
+    store_close(c->f.store);
+    c->f.store = NULL;
+    proxy_stop(p);
+}
+
+/* By itself, every round, and only what is older than one round. */
+static void
+test_compacts_by_itself(void **state)
+{
+    struct conf *c = *state;
+    uint64_t r = 0;
+    uint64_t first = 0;
+    bool expired = false;
+
+    c->eo.compact_ms = 300;
+    c->f.store = cf_open(c);
+    c->peer = cf_open(c); /* takes part, and one of the two does it */
+    assert_int_equal(cf_put(c, c->f.store, "ns", "a", 0, 0, &first), ERR_OK);
+    r = first;
+    for (int i = 1; !expired && i < 500; i++) {
+        autofree char *command = xasprintf(
+            "ETCDCTL_API=3 etcdctl --endpoints %s get /x --rev %" PRIu64 " 2>&1 || true",
+            c->endpoints, first);
+        autofree char *out = cf_run(command);
+        assert_int_equal(cf_put(c, c->f.store, "ns", "a", i, r, &r), ERR_OK);
+        expired = strstr(out, "compacted") != NULL;
+    }
+    assert_true(expired);
+    autofree char *latest = xasprintf(
+        "ETCDCTL_API=3 etcdctl --endpoints %s get /x --rev %" PRIu64, c->endpoints, r);
+    autofree char *out = cf_run(latest); /* what is newest can still be had */
+}
+
 int
 main(int argc, char **argv)
 {
@@ -572,6 +649,8 @@ main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_fence_removed, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_count_broken, setup_one, teardown),
         cmocka_unit_test_teardown(test_tls_and_users, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_and_late, setup_none, teardown),
+        cmocka_unit_test_setup_teardown(test_compacts_by_itself, setup_none, teardown),
         cmocka_unit_test_setup_teardown(test_killed_and_restarted, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_node_cut_off, setup_three, teardown),
         cmocka_unit_test_setup_teardown(test_leader_stopped_and_killed, setup_three,

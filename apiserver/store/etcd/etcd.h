@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The etcd driver's parts and what they share; nothing here is for other folders.
+ * The etcd driver's parts and what they share; nothing here is for other
+ * folders.
  *
  *   etcd_proto   the words of etcd's JSON gateway
  *   etcd_call    one request: endpoints, TLS, tokens, what a failure means
@@ -10,13 +11,14 @@
  *   etcd_sync    the barrier, signs of life, compaction
  *
  * What stands in etcd beside the objects:
- *   <prefix>/_meta/last          put by every transaction: "<server>.<number>.<changes>".
- *                                Its mod_revision is the newest commit (the barrier), its
- *                                version counts them (so that a missing one is noticed),
- *                                its value tells a server that a commit was its own.
- *   <prefix>/_meta/fence/<server>  what that server's transactions are conditional on;
- *                                putting it again ends all that are still on their way.
- *   <prefix>/_meta/compact       who compacts next
+ *   <prefix>/_meta/last          put by every transaction:
+ * "<server>.<number>.<changes>". Its mod_revision is the newest commit (the
+ * barrier), its version counts them (so that a missing one is noticed), its
+ * value tells a server that a commit was its own.
+ *   <prefix>/_meta/fence/<server>/<slot>  what a transaction of that server in
+ * that slot is conditional on, and puts: so a copy of it fails, and putting it
+ * ends one that is still on its way. <prefix>/_meta/compact       who compacts
+ * next
  */
 #ifndef STORE_ETCD_H
 #define STORE_ETCD_H
@@ -30,6 +32,7 @@
 #include "io/http_client.h"
 
 #define ETCD_SERVER_ID 17
+#define ETCD_SLOTS 64
 #define ETCD_LINE_MAX (16u << 20)
 
 struct etcd_call;
@@ -43,17 +46,28 @@ TAILQ_HEAD(etcd_sync_waits, etcd_sync_wait);
 /* How a call ended. */
 enum etcd_outcome {
     ETCD_OK,
-    ETCD_REFUSED, /* etcd has said no: nothing was done, and trying again is no use */
+    ETCD_REFUSED, /* etcd has said no: nothing was done, and trying again is no
+                     use */
     ETCD_FAILED,  /* it was not done */
     ETCD_UNKNOWN, /* no answer: it may have been done, or may still be */
 };
 typedef void etcd_call_fn(void *arg, enum etcd_outcome outcome, struct span reply,
                           const struct error *e);
 
+/* One commit flies in a slot at a time. */
+struct etcd_slot {
+    struct store_etcd *x;
+    char *key;
+    uint64_t mod; /* of its key, as far as known; 0: not there */
+    uint64_t put; /* of the last fence that etcd has acknowledged */
+    bool fencing;
+    struct etcd_commit *commit; /* NULL: free */
+};
+
 struct store_etcd {
     struct store *s;
     struct store_etcd_opts opts; /* numbers only; strings are below */
-    char *prefix, *last_key, *fence_key, *compact_key;
+    char *prefix, *last_key, *fence_prefix, *compact_key;
     char *ca_file, *cert_file, *key_file, *user, *password_file;
     char id[ETCD_SERVER_ID]; /* of this start of this server */
 
@@ -89,11 +103,9 @@ struct store_etcd {
     /* etcd_commit.c */
     struct etcd_commits queue, flying, applied;
     size_t n_queued, n_flying;
-    struct map *busy;   /* keys with a commit that flies */
-    uint64_t number;    /* of the last transaction sent */
-    uint64_t fence;     /* as seen by the watch; 0: none yet */
-    uint64_t fence_put; /* as etcd has acknowledged it */
-    bool fencing;
+    struct map *busy; /* keys with a commit that flies */
+    uint64_t number;  /* of the last transaction sent */
+    struct etcd_slot slots[ETCD_SLOTS];
     uint64_t counts[3]; /* conflicts, unknown outcomes, reloads */
 
     /* etcd_sync.c */
@@ -106,9 +118,9 @@ struct store_etcd {
 };
 
 /* --- etcd_call.c */
-/* Takes body. Idempotent calls are repeated, at other endpoints too, until the deadline;
- * others only while it is certain that nothing was done. fn is called once, later, unless
- * the call is cancelled or the driver closes. */
+/* Takes body. Idempotent calls are repeated, at other endpoints too, until the
+ * deadline; others only while it is certain that nothing was done. fn is called
+ * once, later, unless the call is cancelled or the driver closes. */
 struct etcd_call *etcd_call(struct store_etcd *x, const char *path, struct str *body,
                             bool idempotent, size_t max_reply, int64_t deadline_ms,
                             etcd_call_fn *fn, void *arg);
@@ -137,7 +149,8 @@ void etcd_watch_stop(struct store_etcd *x);
 void etcd_watch_work(struct store_etcd *x);
 /* A revision that is in etcd and must come. */
 void etcd_watch_want(struct store_etcd *x, uint64_t revision);
-/* Every now and then: a stream that says nothing though there is something is replaced.
+/* Every now and then: a stream that says nothing though there is something is
+ * replaced.
  */
 void etcd_watch_check(struct store_etcd *x, int64_t now_ms);
 
@@ -146,14 +159,18 @@ int etcd_commit(struct store *s, const struct store_op *ops, size_t n,
                 enum store_durability durability, store_done_fn *done, void *arg,
                 uint64_t *ret_revision, struct error *e) WARN_UNUSED;
 void etcd_commit_pump(struct store_etcd *x);
-/* While a revision is being applied: the commit that made it, NULL: none of ours. */
+/* While a revision is being applied: the commit that made it, NULL: none of
+ * ours. */
 struct etcd_commit *etcd_commit_find(struct store_etcd *x, uint64_t number);
 /* Its object for the key, so that it need not be read again; NULL: none. */
 struct object *etcd_commit_object(const struct etcd_commit *c, const char *resource,
                                   const char *ns, const char *name);
 void etcd_commit_seen(struct store_etcd *x, struct etcd_commit *c, uint64_t revision);
-/* The fence was put at this revision; all before it has been applied. */
-void etcd_commit_fenced(struct store_etcd *x, uint64_t revision);
+/* The slot whose fence this is; -1: none of ours. */
+int etcd_slot_of(const struct store_etcd *x, const char *key);
+/* A fence was put at this revision; all of it has been applied. */
+void etcd_commit_fenced(struct store_etcd *x, int slot, uint64_t revision);
+void etcd_commit_init(struct store_etcd *x);
 /* Something has become visible. */
 void etcd_commit_visible(struct store_etcd *x);
 /* History was lost: what is not known stays so. */

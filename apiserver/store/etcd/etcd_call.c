@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One request to etcd, at the endpoint in use. A failure moves on to the next endpoint;
- * what may be repeated is, until the deadline.
+ * One request to etcd, at the endpoint in use. A failure moves on to the next
+ * endpoint; what may be repeated is, until the deadline.
  *
- * What a failure means for a request that changes something: without a connection nothing
- * was sent. etcd's refusals (a bad request, too large, no space, not permitted) are final
- * and nothing was done. Everything else (a time-out on either side, a broken connection,
- * a leader that changed) leaves the outcome open.
+ * What a failure means for a request that changes something: without a
+ * connection nothing was sent. etcd's refusals (a bad request, too large, no
+ * space, not permitted) are final and nothing was done. Everything else (a
+ * time-out on either side, a broken connection, a leader that changed) leaves
+ * the outcome open.
  */
 #include <stdlib.h>
 
@@ -73,11 +74,11 @@ etcd_check_header(struct store_etcd *x, const struct etcd_header *h)
         x->cluster = h->cluster;
     if (x->cluster == h->cluster)
         return true;
-    error_set(
-        &e, ERR_CORRUPT,
-        "etcd: this is cluster %llx, not %llx: it was replaced; start again to take "
-        "what it has for the truth",
-        (unsigned long long)h->cluster, (unsigned long long)x->cluster);
+    error_set(&e, ERR_CORRUPT,
+              "etcd: this is cluster %llx, not %llx: it was replaced; start "
+              "again to take "
+              "what it has for the truth",
+              (unsigned long long)h->cluster, (unsigned long long)x->cluster);
     etcd_fatal(x, &e);
     return false;
 }

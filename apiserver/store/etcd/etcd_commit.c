@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A commit is one transaction: if no key has moved from the expected revision, and the
- * fence has not, put and delete, and put "last" with our number.
+ * A commit is one transaction: if no key has moved from the expected revision,
+ * and the fence of its slot has not, put and delete, put the fence, and put
+ * "last" with our number. So it is made once, however many copies of it arrive.
  *
- *     queued -> flying -> applied (etcd said so, or the watch brought our number)
- *                 |          `-> done when the local view has it
- *                 |-> refused, or the keys moved: done when the view has what won
- *                 `-> unknown: no answer. The fence is put again: a transaction that is
- *                     still on its way now fails. When the watch has come to the new
- *                     fence without bringing our number, it was not made and never will
- *                     be: it is tried again, or fails as such. Only if etcd stays silent
+ *     queued -> flying -> applied (etcd said so, or the watch brought our
+ * number) |          `-> done when the local view has it
+ *                 |-> refused, or the keys moved: done when the view has what
+ * won
+ *                 `-> unknown: no answer. The fence is put: a transaction that
+ * is still on its way now fails. When the watch has come to where the fence
+ *                     moved, and it was not by our number, it was not made and
+ * never will be: it is tried again, or fails as such. Only if etcd stays silent
  *                     until the deadline it ends as "not known".
  *
- * Commits of one key go one after the other: the next is checked against what the one
- * before made of it, and does not travel to learn that it is too late.
+ * Commits of one key go one after the other: the next is checked against what
+ * the one before made of it, and does not travel to learn that it is too late.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -26,10 +28,9 @@
 LOG_MODULE(etcd);
 
 enum {
-    FLYING_MAX = 64,
     QUEUE_MAX = 10000,
     SCAN_MAX = 256,
-    CHANGES_MAX = ETCD_TXN_OPS_MAX - 2, /* the fence's and "last"'s */
+    CHANGES_MAX = ETCD_TXN_OPS_MAX - 2, /* the fence and "last" */
     REPLY_MAX = 1 << 20,
     /* A commit that etcd has made but that the watch does not bring. */
     VISIBLE_MS = 5000,
@@ -48,10 +49,11 @@ struct etcd_commit {
     TAILQ_ENTRY(etcd_commit) entry;
     struct store_etcd *x;
     enum state state;
-    bool unknown;      /* sent, and no answer came */
-    bool in_gap;       /* the watch may have missed it */
-    uint64_t number;   /* of its transaction */
-    uint64_t fence;    /* its condition */
+    bool unknown;    /* sent, and no answer came */
+    bool in_gap;     /* the watch may have missed it */
+    uint64_t number; /* of its transaction */
+    struct etcd_slot *slot;
+    uint64_t fence;    /* its condition: where the slot's fence is */
     uint64_t revision; /* APPLIED: its own; LOST: of what won, to be visible first */
     int64_t deadline_ms;
     struct error why; /* LOST */
@@ -98,13 +100,22 @@ leave_list(struct etcd_commit *c)
 }
 
 static void
+free_slot(struct etcd_commit *c)
+{
+    if (c->slot != NULL)
+        c->slot->commit = NULL;
+    c->slot = NULL;
+}
+
+static void
 free_keys(struct etcd_commit *c)
 {
     for (size_t i = 0; i < c->n; i++)
         map_del(c->x->busy, c->changes[i].key);
 }
 
-/* The completion comes with the other callbacks of the store, in a later turn. */
+/* The completion comes with the other callbacks of the store, in a later turn.
+ */
 static void
 finish(struct etcd_commit *c, uint64_t revision, const struct error *e)
 {
@@ -113,6 +124,7 @@ finish(struct etcd_commit *c, uint64_t revision, const struct error *e)
     leave_list(c);
     if (c->state != QUEUED)
         free_keys(c);
+    free_slot(c);
     etcd_call_cancel(c->call);
     store_finish_later(s, c->done, c->arg, revision, e);
     store_kick(s);
@@ -221,6 +233,17 @@ write_change(struct str *out, const struct change *ch)
     str_adds(out, "}}");
 }
 
+/* Its value says since when it is there, for forget_old_fence. */
+static void
+write_fence(struct str *out, const char *key)
+{
+    char now[32];
+
+    snprintf(now, sizeof(now), "%lld", (long long)(clock_wall_ns() / 1000000000));
+    etcd_put_bytes(out, "key", key, strlen(key));
+    etcd_put_bytes(out, "value", now, strlen(now));
+}
+
 static void
 write_probe(struct str *out, const char *key)
 {
@@ -236,21 +259,25 @@ static void
 write_txn(const struct etcd_commit *c, struct str *out)
 {
     const struct store_etcd *x = c->x;
+    const char *fence = c->slot->key;
     char last[64];
 
     snprintf(last, sizeof(last), "%s.%" PRIu64 ".%zu", x->id, c->number, c->n);
     str_adds(out, "{\"compare\":[");
-    etcd_write_compare(out, span_of(x->fence_key), c->fence);
+    etcd_write_compare(out, span_of(fence), c->fence);
     for (size_t i = 0; i < c->n; i++)
         etcd_write_compare(out, span_of(c->changes[i].key), c->changes[i].expect);
     str_adds(out, "],\"success\":[{\"request_put\":{");
     etcd_put_bytes(out, "key", x->last_key, strlen(x->last_key));
     etcd_put_bytes(out, "value", last, strlen(last));
     str_adds(out, "}}");
+    str_adds(out, ",{\"request_put\":{");
+    write_fence(out, fence);
+    str_adds(out, "}}");
     for (size_t i = 0; i < c->n; i++)
         write_change(out, &c->changes[i]);
     str_adds(out, "],\"failure\":[");
-    write_probe(out, x->fence_key);
+    write_probe(out, fence);
     write_probe(out, x->last_key);
     for (size_t i = 0; i < c->n; i++)
         write_probe(out, c->changes[i].key);
@@ -262,41 +289,61 @@ write_txn(const struct etcd_commit *c, struct str *out)
 static void
 on_fence(void *arg, enum etcd_outcome outcome, struct span reply, const struct error *e)
 {
-    struct store_etcd *x = arg;
-    struct etcd_range range; /* of a put's reply only the header is looked at */
+    struct etcd_slot *slot = arg;
+    struct store_etcd *x = slot->x;
+    struct etcd_range range = {0}; /* of a put's reply only the header is looked at */
     struct error bad = ERROR_INIT;
 
-    x->fencing = false;
+    slot->fencing = false;
     if (outcome != ETCD_OK) {
-        log_warn_rl("cannot put the fence in etcd", "error=\"%s\"", e->msg);
+        log_warn_rl("cannot put a fence in etcd", "error=\"%s\"", e->msg);
         return; /* tried again by the tick */
     }
-    if (etcd_read_range(reply, &range, &bad) == 0) {
-        if (etcd_check_header(x, &range.header)) {
-            x->fence_put = range.header.revision;
-            etcd_watch_want(x, range.header.revision);
-        }
-        etcd_range_done(&range);
+    if (etcd_read_range(reply, &range, &bad) < 0)
+        return;
+    if (etcd_check_header(x, &range.header)) {
+        slot->put = range.header.revision;
+        etcd_watch_want(x, slot->put);
     }
+    etcd_range_done(&range);
 }
 
 /* The watch brings it: etcd_commit_fenced. */
 static void
-put_fence(struct store_etcd *x)
+put_fence(struct etcd_slot *slot)
 {
+    struct store_etcd *x = slot->x;
     struct str body = STR_INIT(64 << 10);
-    char now[32];
 
-    if (x->fencing)
+    if (slot->fencing)
         return;
-    x->fencing = true;
+    slot->fencing = true;
     str_addc(&body, '{');
-    etcd_put_bytes(&body, "key", x->fence_key, strlen(x->fence_key));
-    snprintf(now, sizeof(now), "%lld", (long long)(clock_wall_ns() / 1000000000));
-    etcd_put_bytes(&body, "value", now, strlen(now));
+    write_fence(&body, slot->key);
     str_addc(&body, '}');
     etcd_call(x, "/v3/kv/put", &body, true, REPLY_MAX,
-              loop_now_ms(x->s->loop) + x->opts.deadline_ms, on_fence, x);
+              loop_now_ms(x->s->loop) + x->opts.deadline_ms, on_fence, slot);
+}
+
+void
+etcd_commit_init(struct store_etcd *x)
+{
+    for (unsigned i = 0; i < ETCD_SLOTS; i++) {
+        x->slots[i].x = x;
+        x->slots[i].key = xasprintf("%s%u", x->fence_prefix, i);
+    }
+}
+
+int
+etcd_slot_of(const struct store_etcd *x, const char *key)
+{
+    size_t n = strlen(x->fence_prefix);
+    char *end;
+
+    if (strncmp(key, x->fence_prefix, n) != 0 || key[n] < '0' || key[n] > '9')
+        return -1;
+    unsigned long slot = strtoul(key + n, &end, 10);
+    return *end == '\0' && slot < ETCD_SLOTS ? (int)slot : -1;
 }
 
 /* --- what became of it --- */
@@ -307,6 +354,9 @@ to_applied(struct etcd_commit *c, enum state state, uint64_t revision)
     struct store_etcd *x = c->x;
 
     leave_list(c);
+    if (state == APPLIED && c->slot != NULL && c->slot->mod < revision)
+        c->slot->mod = revision;
+    free_slot(c);
     c->state = state;
     c->revision = revision;
     c->unknown = false;
@@ -325,6 +375,7 @@ requeue(struct etcd_commit *c)
 
     leave_list(c);
     free_keys(c);
+    free_slot(c);
     etcd_call_cancel(c->call);
     c->call = NULL;
     c->state = QUEUED;
@@ -342,10 +393,10 @@ became_unknown(struct etcd_commit *c)
     c->unknown = true;
     if (c->in_gap)
         finish_failed(c);
-    else if (c->fence < x->fence)
+    else if (c->fence < c->slot->mod)
         requeue(c); /* ended by a fence that has been seen */
     else
-        put_fence(x);
+        put_fence(c->slot);
 }
 
 /* The conditions did not hold. mods: the fence, "last", then each key. */
@@ -358,12 +409,12 @@ was_refused(struct etcd_commit *c, const struct etcd_txn *t)
         became_unknown(c); /* no reply of ours */
         return;
     }
-    if (t->mods.items[0] != c->fence) {
-        if (t->mods.items[0] <= x->fence)
-            put_fence(x); /* somebody removed it */
+    if (t->mods.items[0] != c->fence) { /* by a copy of this one, or by a fence */
+        if (t->mods.items[0] == 0)
+            put_fence(c->slot); /* somebody removed it */
         etcd_watch_want(x, t->mods.items[0]);
-        c->unknown = true; /* decided when the watch has the new fence */
-        if (c->fence < x->fence)
+        c->unknown = true; /* the watch has it, or will bring it */
+        if (c->fence < c->slot->mod)
             requeue(c);
         return;
     }
@@ -387,8 +438,6 @@ was_refused(struct etcd_commit *c, const struct etcd_txn *t)
         break;
     }
     x->counts[0]++;
-    /* Not yet: a copy of this transaction that was sent before on a connection that broke
-     * may be what moved the key. The watch, once there, has brought our number then. */
     to_applied(c, LOST, t->mods.items[1]);
     etcd_commit_visible(x);
 }
@@ -398,7 +447,7 @@ on_txn(void *arg, enum etcd_outcome outcome, struct span reply, const struct err
 {
     struct etcd_commit *c = arg;
     struct store_etcd *x = c->x;
-    struct etcd_txn t;
+    struct etcd_txn t = {0};
     struct error bad = ERROR_INIT;
 
     c->call = NULL;
@@ -438,8 +487,18 @@ keys_free(const struct etcd_commit *c)
     return true;
 }
 
+static struct etcd_slot *
+free_slot_of(struct store_etcd *x)
+{
+    for (size_t i = 0; i < ETCD_SLOTS; i++) {
+        if (x->slots[i].commit == NULL && !x->slots[i].fencing)
+            return &x->slots[i];
+    }
+    return NULL;
+}
+
 static void
-fly(struct etcd_commit *c)
+fly(struct etcd_commit *c, struct etcd_slot *slot)
 {
     struct store_etcd *x = c->x;
     struct str body = STR_INIT(4 * ETCD_REQUEST_MAX + ETCD_TXN_OPS_MAX * 16384);
@@ -452,7 +511,9 @@ fly(struct etcd_commit *c)
         map_put(x->busy, c->changes[i].key, c);
     c->number = ++x->number;
     c->in_gap = false;
-    c->fence = x->fence;
+    c->slot = slot;
+    slot->commit = c;
+    c->fence = slot->mod;
     write_txn(c, &body);
     c->call =
         etcd_call(x, "/v3/kv/txn", &body, false, REPLY_MAX, c->deadline_ms, on_txn, c);
@@ -464,21 +525,20 @@ etcd_commit_pump(struct store_etcd *x)
     int64_t now = loop_now_ms(x->s->loop);
     struct etcd_commit *c = TAILQ_FIRST(&x->queue);
     struct etcd_commit *next;
+    struct etcd_slot *slot;
 
-    if (x->load != NULL || TAILQ_EMPTY(&x->queue))
+    if (x->load != NULL)
         return;
-    if (x->fence == 0) {
-        put_fence(x);
-        return;
-    }
-    for (size_t n = 0; c != NULL && n < SCAN_MAX && x->n_flying < FLYING_MAX; n++) {
+    for (size_t n = 0; c != NULL && n < SCAN_MAX; n++) {
         struct error e = ERROR_INIT;
         next = TAILQ_NEXT(c, entry);
         if (keys_free(c)) {
             if (!still_expected(c, &e))
                 finish(c, 0, &e);
+            else if ((slot = free_slot_of(x)) == NULL)
+                return;
             else if (now < c->deadline_ms)
-                fly(c);
+                fly(c, slot);
         }
         c = next;
     }
@@ -593,20 +653,17 @@ etcd_commit_visible(struct store_etcd *x)
 }
 
 void
-etcd_commit_fenced(struct store_etcd *x, uint64_t revision)
+etcd_commit_fenced(struct store_etcd *x, int slot, uint64_t revision)
 {
-    struct etcd_commit *c;
-    struct etcd_commit *next;
+    struct etcd_slot *of = &x->slots[slot];
+    struct etcd_commit *c = of->commit;
 
-    if (revision <= x->fence)
-        return;
-    x->fence = revision;
-    for (c = TAILQ_FIRST(&x->flying); c != NULL; c = next) {
-        next = TAILQ_NEXT(c, entry);
-        if (c->unknown && c->fence < revision)
-            requeue(c);
+    if (revision > of->mod)
+        of->mod = revision;
+    if (c != NULL && c->unknown && c->fence < of->mod) {
+        requeue(c);
+        etcd_commit_pump(x);
     }
-    etcd_commit_pump(x);
 }
 
 void
@@ -621,7 +678,8 @@ etcd_commit_gap(struct store_etcd *x)
         if (c->unknown)
             finish_failed(c);
     }
-    /* What was refused may have been refused for a copy of it that went before. */
+    /* What was refused may have been refused for a copy of it that went before.
+     */
     for (c = TAILQ_FIRST(&x->applied); c != NULL; c = next) {
         next = TAILQ_NEXT(c, entry);
         if (c->state == LOST) {
@@ -639,12 +697,12 @@ etcd_commit_tick(struct store_etcd *x, int64_t now_ms)
     struct etcd_commits *lists[] = {&x->queue, &x->flying, &x->applied};
     struct etcd_commit *c;
     struct etcd_commit *next;
-    bool unknown = false;
 
     for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
         for (c = TAILQ_FIRST(lists[i]); c != NULL; c = next) {
             next = TAILQ_NEXT(c, entry);
-            unknown = unknown || (c->unknown && c->fence >= x->fence_put);
+            if (c->unknown && c->slot != NULL && c->fence >= c->slot->put)
+                put_fence(c->slot);
             if (c->deadline_ms > now_ms)
                 continue;
             if (c->state == APPLIED)
@@ -655,8 +713,6 @@ etcd_commit_tick(struct store_etcd *x, int64_t now_ms)
                 finish_failed(c);
         }
     }
-    if (unknown)
-        put_fence(x);
     etcd_commit_pump(x);
 }
 

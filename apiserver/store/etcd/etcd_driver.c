@@ -40,7 +40,8 @@ take_options(struct store_etcd *x, struct error *e)
         return -(int)e->code;
     x->prefix = xstrdup(prefix);
     x->last_key = xasprintf("%s/_meta/last", prefix);
-    x->fence_key = xasprintf("%s/_meta/fence/%s", prefix, x->id);
+    x->fence_prefix = xasprintf("%s/_meta/fence/%s/", prefix, x->id);
+    etcd_commit_init(x);
     x->compact_key = xasprintf("%s/_meta/compact", prefix);
     x->ca_file = dup_or_null(o->ca_file);
     x->cert_file = dup_or_null(o->cert_file);
@@ -125,7 +126,9 @@ driver_close(struct store *s)
     map_free(x->busy);
     free(x->prefix);
     free(x->last_key);
-    free(x->fence_key);
+    free(x->fence_prefix);
+    for (size_t i = 0; i < ETCD_SLOTS; i++)
+        free(x->slots[i].key);
     free(x->compact_key);
     free(x->ca_file);
     free(x->cert_file);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads everything below the prefix at one revision, page by page, beside what is there,
- * then puts it in its place at once. At the start, and when history was lost on the way
- * (compacted before we came to it, or an event that is missing): then every watcher is
- * told that its history has a hole.
+ * Reads everything below the prefix at one revision, page by page, beside what
+ * is there, then puts it in its place at once. At the start, and when history
+ * was lost on the way (compacted before we came to it, or an event that is
+ * missing): then every watcher is told that its history has a hole.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ struct etcd_load {
     struct store_etcd *x;
     struct map *resources; /* name -> struct store_index */
     uint64_t revision;     /* of the first page */
-    uint64_t last_version, fence;
+    uint64_t last_version;
+    uint64_t fences[ETCD_SLOTS];
     struct str from; /* the key to go on at */
     unsigned page;
     struct etcd_call *call;
@@ -47,7 +48,8 @@ static void
 restart(struct etcd_load *l)
 {
     map_clear(l->resources);
-    l->revision = l->last_version = l->fence = 0;
+    l->revision = l->last_version = 0;
+    memset(l->fences, 0, sizeof(l->fences));
     str_reset(&l->from);
     str_addf(&l->from, "%s/", l->x->prefix);
 }
@@ -79,8 +81,8 @@ on_forgotten(void *arg, enum etcd_outcome outcome, struct span reply,
     UNUSED(e); /* another start will see it again */
 }
 
-/* Fences of starts long past. Should their server still be there, it puts its own again
- * when it misses it. */
+/* Fences of starts long past. Should their server still be there, it puts its
+ * own again when it misses it. */
 static void
 forget_old_fence(struct etcd_load *l, const struct etcd_kv *kv)
 {
@@ -102,10 +104,12 @@ forget_old_fence(struct etcd_load *l, const struct etcd_kv *kv)
 static void
 take_meta(struct etcd_load *l, const struct etcd_kv *kv)
 {
+    int slot = etcd_slot_of(l->x, kv->key);
+
     if (streq(kv->key, l->x->last_key))
         l->last_version = kv->version;
-    else if (streq(kv->key, l->x->fence_key))
-        l->fence = kv->mod;
+    else if (slot >= 0)
+        l->fences[slot] = kv->mod;
     else if (!l->x->loaded_once)
         forget_old_fence(l, kv);
 }
@@ -206,8 +210,9 @@ finish(struct etcd_load *l)
 {
     struct store_etcd *x = l->x;
     uint64_t revision = l->revision;
-    uint64_t fence = l->fence;
+    uint64_t fences[ETCD_SLOTS];
 
+    memcpy(fences, l->fences, sizeof(fences));
     put_in_place(l);
     x->last_version = l->last_version;
     if (x->loaded_once)
@@ -219,8 +224,10 @@ finish(struct etcd_load *l)
     store_reset(x->s, revision);
     if (x->wanted < revision)
         x->wanted = revision;
-    if (fence != 0)
-        etcd_commit_fenced(x, fence);
+    for (int i = 0; i < ETCD_SLOTS; i++) {
+        if (fences[i] != 0)
+            etcd_commit_fenced(x, i, fences[i]);
+    }
     etcd_commit_visible(x);
     etcd_sync_visible(x);
     etcd_watch_start(x);
@@ -246,7 +253,7 @@ static void
 on_page(void *arg, enum etcd_outcome outcome, struct span reply, const struct error *e)
 {
     struct etcd_load *l = arg;
-    struct etcd_range range;
+    struct etcd_range range = {0};
     struct error bad = ERROR_INIT;
 
     l->call = NULL;

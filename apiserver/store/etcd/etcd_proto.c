@@ -497,12 +497,12 @@ etcd_read_error(struct span json, int *ret_code, struct str *out)
     struct jtok_reader r;
     struct jtok key;
     struct jtok t;
-    uint64_t code;
+    uint64_t code = 0;
 
     *ret_code = -1;
     jtok_init(&r, json.ptr, json.len);
     int rc = enter(&r, JTOK_OBJECT, &ignored);
-    while (rc == 0 && (rc = next_member(&r, &key, &ignored)) == 1) {
+    while (rc == 0 && next_member(&r, &key, &ignored) == 1) {
         if (jtok_eq(&key, "code")) {
             rc = take_number(&r, &code, &ignored);
             if (rc == 0 && code < 100)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The words of etcd's JSON gateway (/v3/..., etcd 3.4: api/etcdserverpb/rpc.proto as
- * grpc-gateway renders it): 64-bit numbers are decimal strings, bytes are base64, members
- * with a default value are left out. Replies are untrusted: everything is bounded and
- * checked before it is used.
+ * The words of etcd's JSON gateway (/v3/..., etcd 3.4:
+ * api/etcdserverpb/rpc.proto as grpc-gateway renders it): 64-bit numbers are
+ * decimal strings, bytes are base64, members with a default value are left out.
+ * Replies are untrusted: everything is bounded and checked before it is used.
  *
  * Pure functions; no I/O. Ownership: what a reply holds is freed by its _done.
  */
@@ -45,8 +45,8 @@ int etcd_read_range(struct span json, struct etcd_range *ret,
                     struct error *e) WARN_UNUSED;
 void etcd_range_done(struct etcd_range *r);
 
-/* mods: for each range of the branch that ran, in order, the mod_revision of its key; 0:
- * there is none. Other operations have no entry. */
+/* mods: for each range of the branch that ran, in order, the mod_revision of
+ * its key; 0: there is none. Other operations have no entry. */
 struct etcd_txn {
     struct etcd_header header;
     bool succeeded;
@@ -68,7 +68,8 @@ int etcd_read_frame(struct span json, struct etcd_frame *ret,
 void etcd_frame_done(struct etcd_frame *f);
 
 int etcd_read_token(struct span json, struct str *out, struct error *e) WARN_UNUSED;
-/* The body of a reply that is no success: *ret_code is the gRPC code, -1 unknown. */
+/* The body of a reply that is no success: *ret_code is the gRPC code, -1
+ * unknown. */
 void etcd_read_error(struct span json, int *ret_code, struct str *out);
 enum etcd_grpc {
     GRPC_INVALID = 3,
@@ -86,7 +87,8 @@ enum etcd_grpc {
 /* Appends `"name":"<base64>"` with comma handling. */
 void etcd_put_bytes(struct str *out, const char *name, const char *bytes, size_t n);
 void etcd_put_number(struct str *out, const char *name, uint64_t v);
-/* [key, end); end NULL: that key alone. revision 0: the newest. Linearizable. */
+/* [key, end); end NULL: that key alone. revision 0: the newest. Linearizable.
+ */
 struct etcd_range_req {
     struct span key, end;
     uint64_t revision;
@@ -98,8 +100,8 @@ void etcd_write_range(struct str *out, const struct etcd_range_req *r);
 void etcd_write_compare(struct str *out, struct span key, uint64_t mod);
 
 /* --- keys: <prefix>/<group or "_core">/<plural>/[<namespace>/]<name> ---
- * `resource` is "<plural>.<group>", or "<plural>" for the core group. Group names have no
- * underscore, so that "_core" and "_meta" are nobody's. */
+ * `resource` is "<plural>.<group>", or "<plural>" for the core group. Group
+ * names have no underscore, so that "_core" and "_meta" are nobody's. */
 void etcd_key_write(struct str *out, const char *prefix, const char *resource,
                     const char *ns, const char *name);
 struct etcd_key {

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The barrier: a linearizable read of "last" says which revision the view must reach. Who
- * asks while one is on its way takes part in the next: that one may have been answered
- * before the question. Idle, one is sent now and then: so a watch that died without
- * saying so is noticed.
+ * The barrier: a linearizable read of "last" says which revision the view must
+ * reach. Who asks while one is on its way takes part in the next: that one may
+ * have been answered before the question. Idle, one is sent now and then: so a
+ * watch that died without saying so is noticed.
  *
- * Compaction, like kube-apiserver's: every compact_ms each server tries to move the key
- * "compact" on by a transaction; the one that does compacts to the revision that was
- * current one round earlier. So history is kept for one round at least.
+ * Compaction, like kube-apiserver's: every compact_ms each server tries to move
+ * the key "compact" on by a transaction; the one that does compacts to the
+ * revision that was current one round earlier. So history is kept for one round
+ * at least.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -65,7 +66,8 @@ etcd_sync_visible(struct store_etcd *x)
     }
 }
 
-/* The newest state cannot be older than what was seen, unless etcd was set back. */
+/* The newest state cannot be older than what was seen, unless etcd was set
+ * back. */
 static bool
 check_order(struct store_etcd *x, uint64_t revision)
 {
@@ -75,7 +77,8 @@ check_order(struct store_etcd *x, uint64_t revision)
         return true;
     error_set(&e, ERR_CORRUPT,
               "etcd is at revision %" PRIu64 ", but %" PRIu64
-              " was seen: it was set back; start again to take what it has for the truth",
+              " was seen: it was set back; start again to take what it has for "
+              "the truth",
               revision, x->s->visible);
     etcd_fatal(x, &e);
     return false;
@@ -85,7 +88,7 @@ static void
 on_last(void *arg, enum etcd_outcome outcome, struct span reply, const struct error *e)
 {
     struct store_etcd *x = arg;
-    struct etcd_range range;
+    struct etcd_range range = {0};
     struct error bad = ERROR_INIT;
     struct etcd_sync_wait *w;
 
@@ -233,7 +236,7 @@ on_compact_txn(void *arg, enum etcd_outcome outcome, struct span reply,
     struct store_etcd *x = arg;
     struct str body = STR_INIT(4096);
     struct error bad = ERROR_INIT;
-    struct etcd_txn t;
+    struct etcd_txn t = {0};
 
     if (outcome != ETCD_OK || etcd_read_txn(reply, &t, &bad) < 0) {
         log_debug("no compaction", "error=\"%s\"", e != NULL ? e->msg : bad.msg);

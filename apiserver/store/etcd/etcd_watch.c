@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One watch of the whole prefix. Lines become events, events become revisions: one is
- * applied when all of it is here, in slices, so that a long catching-up does not hold up
- * the loop.
+ * One watch of the whole prefix. Lines become events, events become revisions:
+ * one is applied when all of it is here, in slices, so that a long catching-up
+ * does not hold up the loop.
  *
- * Nothing is taken on trust. Each commit counts up the version of the key "last" and says
- * there how many changes it has; one that is missing or incomplete (etcd 3.4 leaves out
- * the deletions of a revision that was just compacted) means reading everything again. An
- * empty frame that etcd sends by itself is a bookmark: it stands in the order of the
- * events. The answer to our opening the watch is none.
+ * Nothing is taken on trust. Each commit counts up the version of the key
+ * "last" and says there how many changes it has; one that is missing or
+ * incomplete (etcd 3.4 leaves out the deletions of a revision that was just
+ * compacted) means reading everything again. An empty frame that etcd sends by
+ * itself is a bookmark: it stands in the order of the events. The answer to our
+ * opening the watch is none.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,24 +41,25 @@ struct revision {
     const struct etcd_kv *kvs;
     size_t n, n_changes;
     struct etcd_commit *own;
-    uint64_t fenced;
+    int slot; /* whose fence was put; -1: none */
 };
 
-/* "<server>.<number>.<changes>" */
+/* "<server>.<number>.<changes>"; *ret_number: 0 when it is another server's. */
 static bool
 read_last(const struct store_etcd *x, const struct etcd_kv *kv, uint64_t *ret_number,
-          size_t *ret_changes)
+          uint64_t *ret_changes)
 {
-    unsigned long long number;
-    unsigned long long changes;
-    char id[ETCD_SERVER_ID];
+    size_t id = strlen(x->id);
+    char *end;
 
-    if (kv->value == NULL ||
-        sscanf(kv->value, "%16[^.].%llu.%llu", id, &number, &changes) != 3)
+    if (kv->value == NULL || kv->value_len <= id + 1 || kv->value[id] != '.')
         return false;
-    *ret_number = streq(id, x->id) ? number : 0;
-    *ret_changes = changes;
-    return true;
+    unsigned long long number = strtoull(kv->value + id + 1, &end, 10);
+    if (*end != '.' || number == 0)
+        return false;
+    *ret_number = memcmp(kv->value, x->id, id) == 0 ? number : 0;
+    *ret_changes = strtoull(end + 1, &end, 10);
+    return *end == '\0';
 }
 
 /* False: something is missing. */
@@ -67,14 +69,14 @@ check(struct store_etcd *x, struct revision *r)
     const struct etcd_kv *last = NULL;
     size_t meta = strlen(x->prefix) + 1;
     uint64_t number = 0;
-    size_t changes = 0;
+    uint64_t changes = 0;
 
     for (size_t i = 0; i < r->n; i++) {
         const struct etcd_kv *kv = &r->kvs[i];
         if (streq(kv->key, x->last_key))
             last = kv;
-        else if (streq(kv->key, x->fence_key) && !kv->deleted)
-            r->fenced = kv->mod;
+        else if (!kv->deleted && etcd_slot_of(x, kv->key) >= 0)
+            r->slot = etcd_slot_of(x, kv->key);
         else if (kv->key_len <= meta || !str_starts(kv->key + meta, "_meta/"))
             r->n_changes++;
     }
@@ -165,8 +167,8 @@ apply(struct store_etcd *x, struct revision *r)
     if (r->own != NULL)
         etcd_commit_seen(x, r->own, r->number);
     advance(x, r->number);
-    if (r->fenced != 0)
-        etcd_commit_fenced(x, r->fenced);
+    if (r->slot >= 0)
+        etcd_commit_fenced(x, r->slot, r->number);
     return true;
 }
 
@@ -189,7 +191,7 @@ apply_slice(struct store_etcd *x)
     size_t end = x->n_applied + SLICE;
 
     while (x->n_applied < x->n_complete && x->n_applied < end) {
-        struct revision r = {.kvs = &x->events.items[x->n_applied]};
+        struct revision r = {.kvs = &x->events.items[x->n_applied], .slot = -1};
         r.number = r.kvs[0].mod;
         while (x->n_applied + r.n < x->n_complete && r.kvs[r.n].mod == r.number)
             r.n++;
@@ -204,7 +206,8 @@ apply_slice(struct store_etcd *x)
 
 /* --- frames --- */
 
-/* What is complete: everything, or when more of the last revision follows, all before. */
+/* What is complete: everything, or when more of the last revision follows, all
+ * before. */
 static void
 set_complete(struct store_etcd *x, bool fragment)
 {
@@ -215,7 +218,8 @@ set_complete(struct store_etcd *x, bool fragment)
         x->n_complete--;
 }
 
-/* Events come in the order of revisions; a reply that mixes them up is no etcd's. */
+/* Events come in the order of revisions; a reply that mixes them up is no
+ * etcd's. */
 static bool
 in_order(const struct store_etcd *x, const struct etcd_frame *f)
 {
@@ -229,7 +233,8 @@ in_order(const struct store_etcd *x, const struct etcd_frame *f)
     return true;
 }
 
-/* A token that is no longer valid ends the watch so; the next call gets a new one. */
+/* A token that is no longer valid ends the watch so; the next call gets a new
+ * one. */
 static void
 not_permitted(struct store_etcd *x)
 {
