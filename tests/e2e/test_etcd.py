@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two API servers on one etcd serve one truth, and controllers stand by for each other."""
+import base64
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -224,6 +226,21 @@ def test_etcd_away_and_back(etcd, pair):
     wait_until(lambda: b.call("GET", f"{CONFIGMAPS}/kept")[0] == 200, 30, "etcd to be back")
     assert b.call("POST", CONFIGMAPS, config("after"))[0] == 201
     assert a.call("GET", f"{CONFIGMAPS}/after")[0] == 200
+
+
+def test_secrets_are_sealed(etcd, pair):
+    a, b = (Api(s) for s in pair)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"},
+              "stringData": {"password": "open sesame, please"}}
+    assert a.call("POST", "/api/v1/namespaces/default/secrets", secret)[0] == 201
+    status, got = b.call("GET", "/api/v1/namespaces/default/secrets/s")
+    assert status == 200
+    value = got["data"]["password"]
+    assert base64.b64decode(value) == b"open sesame, please"
+    stored = subprocess.run(["etcdctl", "--endpoints", etcd.endpoints, "get", "--print-value-only",
+                             "/drover/_core/secrets/default/s"], check=True, capture_output=True,
+                            text=True, env=dict(os.environ, ETCDCTL_API="3")).stdout
+    assert "sealed:v1:" in stored and value not in stored
 
 
 def test_foreign_keys_are_refused(etcd, workdir):

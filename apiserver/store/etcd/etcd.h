@@ -138,6 +138,10 @@ bool etcd_has_token(struct store_etcd *x);
 void etcd_next_endpoint(struct store_etcd *x, size_t failed);
 
 /* --- etcd_load.c */
+/* The object that stands under the key, opened and with its facts. ERR_CORRUPT,
+ * ERR_INVALID: it is none of ours. */
+int etcd_object(const struct store *s, const struct etcd_kv *kv, const struct etcd_key *k,
+                uint64_t revision, struct object **ret, struct error *e) WARN_UNUSED;
 void etcd_load_start(struct store_etcd *x, const char *why);
 void etcd_load_stop(struct store_etcd *x);
 

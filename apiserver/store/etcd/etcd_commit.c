@@ -21,6 +21,7 @@
 #include <stdlib.h>
 
 #include "apiserver/store/etcd/etcd.h"
+#include "apiserver/store/store_seal.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -166,6 +167,16 @@ check_change(const struct store *s, const struct store_key *k, enum store_op_typ
     return 0;
 }
 
+static size_t
+value_size(const struct store *s, const struct store_op *op)
+{
+    if (op->type != STORE_PUT)
+        return 0;
+    if (!store_seal_wants(s->opts.seal, op->key.resource))
+        return op->obj->len;
+    return store_seal_size(op->key.resource, (struct span){op->obj->bytes, op->obj->len});
+}
+
 static int
 check_ops(const struct store *s, const struct store_op *ops, size_t n, struct error *e)
 {
@@ -183,7 +194,7 @@ check_ops(const struct store *s, const struct store_op *ops, size_t n, struct er
         if (strchr(k->name, '/') != NULL || strchr(k->ns, '/') != NULL ||
             *k->name == '\0')
             return error_set(e, ERR_INVALID, "a name may have no '/'");
-        bytes += op->type == STORE_PUT ? op->obj->len : 0;
+        bytes += value_size(s, op);
         for (size_t j = 0; j < i; j++) {
             if (streq(ops[j].key.name, k->name) && streq(ops[j].key.ns, k->ns) &&
                 streq(ops[j].key.resource, k->resource))
@@ -219,7 +230,20 @@ still_expected(const struct etcd_commit *c, struct error *e)
 /* --- the transaction --- */
 
 static void
-write_change(struct str *out, const struct change *ch)
+write_value(const struct store_seal *seal, struct str *out, const struct change *ch)
+{
+    auto_str sealed = STR_INIT(2 * OBJECT_MAX_BYTES);
+
+    if (!store_seal_wants(seal, ch->resource)) {
+        etcd_put_bytes(out, "value", ch->obj->bytes, ch->obj->len);
+        return;
+    }
+    store_seal(seal, ch->resource, (struct span){ch->obj->bytes, ch->obj->len}, &sealed);
+    etcd_put_bytes(out, "value", sealed.ptr, sealed.len);
+}
+
+static void
+write_change(const struct store_seal *seal, struct str *out, const struct change *ch)
 {
     jput_item(out);
     if (ch->type == STORE_DELETE) {
@@ -228,7 +252,7 @@ write_change(struct str *out, const struct change *ch)
     } else {
         str_adds(out, "{\"request_put\":{");
         etcd_put_bytes(out, "key", ch->key, strlen(ch->key));
-        etcd_put_bytes(out, "value", ch->obj->bytes, ch->obj->len);
+        write_value(seal, out, ch);
     }
     str_adds(out, "}}");
 }
@@ -275,7 +299,7 @@ write_txn(const struct etcd_commit *c, struct str *out)
     write_fence(out, fence);
     str_adds(out, "}}");
     for (size_t i = 0; i < c->n; i++)
-        write_change(out, &c->changes[i]);
+        write_change(x->s->opts.seal, out, &c->changes[i]);
     str_adds(out, "],\"failure\":[");
     write_probe(out, fence);
     write_probe(out, x->last_key);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "apiserver/store/etcd/etcd.h"
+#include "apiserver/store/store_seal.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -114,6 +115,31 @@ take_meta(struct etcd_load *l, const struct etcd_kv *kv)
         forget_old_fence(l, kv);
 }
 
+int
+etcd_object(const struct store *s, const struct etcd_kv *kv, const struct etcd_key *k,
+            uint64_t revision, struct object **ret, struct error *e)
+{
+    const struct store_seal *seal = s->opts.seal;
+    struct span bytes = {kv->value == NULL ? "" : kv->value, kv->value_len};
+    auto_str open = STR_INIT(OBJECT_MAX_BYTES);
+    auto_object *o = NULL;
+    int rc = 0;
+
+    if (store_seal_wants(seal, k->resource)) {
+        rc = store_unseal(seal, k->resource, bytes, &open, e);
+        bytes = (struct span){open.ptr, open.len};
+    }
+    if (rc == 0)
+        rc =
+            object_new(store_kind(s, k->resource), bytes.ptr, bytes.len, revision, &o, e);
+    if (rc < 0)
+        return rc;
+    if (!streq(o->name, k->name) || !streq(o->ns, k->ns))
+        return error_set(e, ERR_INVALID, "its name is %s/%s", o->ns, o->name);
+    *ret = move_ptr(o);
+    return 0;
+}
+
 /* The object that is here already, unless it is another state. */
 static struct object *
 known(const struct store *s, const struct etcd_key *k, uint64_t revision)
@@ -131,10 +157,7 @@ take_object(struct etcd_load *l, const struct etcd_kv *kv, const struct etcd_key
     struct error e = ERROR_INIT;
     auto_object *o = known(s, k, kv->mod);
 
-    if (o == NULL &&
-        (object_new(store_kind(s, k->resource), kv->value == NULL ? "" : kv->value,
-                    kv->value_len, kv->mod, &o, &e) < 0 ||
-         !streq(o->name, k->name) || !streq(o->ns, k->ns))) {
+    if (o == NULL && etcd_object(s, kv, k, kv->mod, &o, &e) < 0) {
         log_err("not an object of ours in etcd; it is not served", "key=%s error=\"%s\"",
                 kv->key, e.msg);
         return;

@@ -103,9 +103,7 @@ apply_put(struct store *s, const struct revision *r, const struct etcd_kv *kv,
     if (o != NULL) {
         o = object_ref(o);
         o->revision = r->number;
-    } else if (object_new(store_kind(s, k->resource), kv->value == NULL ? "" : kv->value,
-                          kv->value_len, r->number, &o, &e) < 0 ||
-               !streq(o->name, k->name) || !streq(o->ns, k->ns)) {
+    } else if (etcd_object(s, kv, k, r->number, &o, &e) < 0) {
         log_err("not an object of ours in etcd; what was there before is shown",
                 "key=%s error=\"%s\"", kv->key, e.msg);
         return;
