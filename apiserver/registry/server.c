@@ -113,16 +113,28 @@ api_server_loop(const struct api_server *s)
 struct bootstrap {
     struct api_server *s;
     size_t open;
+    bool statuses; /* the second round */
     struct error e;
     void (*done)(void *arg, const struct error *e);
     void *arg;
 };
 
+static void put_statuses(struct bootstrap *b);
+
+/* The statuses come when the objects are there: a store that others share does not show
+ * what is still on its way. */
 static void
 step_done(struct bootstrap *b)
 {
     if (--b->open > 0)
         return;
+    if (!b->statuses && b->e.code == ERR_OK) {
+        b->statuses = true;
+        b->open = 1;
+        put_statuses(b);
+        step_done(b);
+        return;
+    }
     b->done(b->arg, b->e.code == ERR_OK ? NULL : &b->e);
     free(b);
 }
@@ -216,6 +228,17 @@ put_crd_status(struct bootstrap *b, const struct kind_entry *entry)
     registry_write(b->s, &w, on_step, b);
 }
 
+static void
+put_statuses(struct bootstrap *b)
+{
+    for (size_t i = 0; i < kinds_len(b->s->kinds); i++) {
+        const struct kind_entry *entry = kinds_at(b->s->kinds, i);
+        if (entry->kind->builtin || entry->crd == NULL)
+            continue;
+        put_crd_status(b, entry);
+    }
+}
+
 void
 api_server_bootstrap(struct api_server *s, void (*done)(void *arg, const struct error *e),
                      void *arg)
@@ -234,7 +257,6 @@ api_server_bootstrap(struct api_server *s, void (*done)(void *arg, const struct 
         if (entry->kind->builtin || entry->crd == NULL)
             continue;
         put_crd(b, entry);
-        put_crd_status(b, entry);
     }
     step_done(b);
 }
