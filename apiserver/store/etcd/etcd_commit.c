@@ -174,7 +174,7 @@ value_size(const struct store *s, const struct store_op *op)
         return 0;
     if (!store_seal_wants(s->opts.seal, op->key.resource))
         return op->obj->len;
-    return store_seal_size(op->key.resource, (struct span){op->obj->bytes, op->obj->len});
+    return store_seal_size((struct span){op->obj->bytes, op->obj->len});
 }
 
 static int
@@ -238,7 +238,7 @@ write_value(const struct store_seal *seal, struct str *out, const struct change 
         etcd_put_bytes(out, "value", ch->obj->bytes, ch->obj->len);
         return;
     }
-    store_seal(seal, ch->resource, (struct span){ch->obj->bytes, ch->obj->len}, &sealed);
+    store_seal(seal, (struct span){ch->obj->bytes, ch->obj->len}, &sealed);
     etcd_put_bytes(out, "value", sealed.ptr, sealed.len);
 }
 

@@ -126,7 +126,7 @@ etcd_object(const struct store *s, const struct etcd_kv *kv, const struct etcd_k
     int rc = 0;
 
     if (store_seal_wants(seal, k->resource)) {
-        rc = store_unseal(seal, k->resource, bytes, &open, e);
+        rc = store_unseal(seal, bytes, &open, e);
         bytes = (struct span){open.ptr, open.len};
     }
     if (rc == 0)
