@@ -229,13 +229,14 @@ parse_form(const struct str *text)
 }
 
 static json_t *
-read_applied(struct mirror *m, const struct mirror_base *b)
+read_applied(struct mirror *m, uint64_t off)
 {
     auto_str text = STR_INIT(FORM_MAX);
     struct error e = ERROR_INIT;
 
-    return mirror_state_read_applied(m->state, b, &text, &e) < 0 ? NULL
-                                                                 : parse_form(&text);
+    if (off == 0 || mirror_state_read_applied(m->state, off, &text, &e) < 0)
+        return NULL;
+    return parse_form(&text);
 }
 
 void
@@ -245,7 +246,7 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
     const struct mirror_base *b = mirror_state_get(m->state, path);
     bool has_base = b != NULL && b->now.set;
     auto_str old_store = STR_INIT(FORM_MAX), old_file = STR_INIT(FORM_MAX);
-    json_t *base_store = NULL, *base_file = NULL, *store = NULL, *applied = NULL;
+    json_t *base_store = NULL, *base_file = NULL, *store = NULL, *applied[2] = {0};
     struct error e = ERROR_INIT;
 
     if (l->file == MIRROR_FILE_CHANGED) {
@@ -259,12 +260,12 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
                 old_file.len == 0 ? json_incref(base_store) : parse_form(&old_file);
         }
         store = parse_form(&l->store);
-        if (b != NULL && b->applied != 0)
-            applied = read_applied(m, b);
-        if (!has_base && en->obj != NULL && (m->import || applied != NULL)) {
+        for (size_t i = 0; b != NULL && i < MIRROR_APPLIED; i++)
+            applied[i] = read_applied(m, b->applied[i]);
+        if (!has_base && en->obj != NULL && (m->import || applied[0] != NULL)) {
             /* An import: the file is the truth. Or this file has made the object. */
             has_base = true;
-            base_store = json_incref(m->import ? store : applied);
+            base_store = json_incref(m->import ? store : applied[0]);
             base_file = json_incref(base_store);
         }
     }
@@ -274,7 +275,7 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
                                                                       : en->obj->uid,
                                 .base_file = base_file,
                                 .base_store = base_store,
-                                .applied = applied,
+                                .applied = {applied[0], applied[1]},
                                 .file = l->file,
                                 .file_form = l->form.json,
                                 .file_plain = l->form.plain,
@@ -289,6 +290,7 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
     mirror_plan(&v, l->secret, ret);
     json_decref(base_store);
     json_decref(base_file);
-    json_decref(applied);
+    json_decref(applied[0]);
+    json_decref(applied[1]);
     json_decref(store);
 }

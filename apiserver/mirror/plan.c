@@ -101,14 +101,16 @@ same(const json_t *a, const json_t *b)
 /* One changed path: file's value (null: removed) against base and store. */
 static void
 check_leaf(struct check *c, const char *path, const json_t *want, const json_t *base,
-           const json_t *applied, const json_t *stored)
+           const json_t *const applied[2], const json_t *stored)
 {
     bool there =
         json_is_null(want) ? stored == NULL : stored != NULL && mirror_says(stored, want);
 
     if (there)
         return;
-    if (same(base, stored) || (applied != NULL && same(applied, stored))) {
+    bool ours = (applied[0] != NULL && same(applied[0], stored)) ||
+                (applied[1] != NULL && same(applied[1], stored));
+    if (same(base, stored) || ours) {
         c->open++;
         return;
     }
@@ -123,7 +125,7 @@ check_leaf(struct check *c, const char *path, const json_t *want, const json_t *
 }
 
 struct three {
-    const json_t *base, *applied, *stored;
+    const json_t *base, *applied[2], *stored;
 };
 
 static void
@@ -134,8 +136,10 @@ check_patch(struct check *c, const char *at, const json_t *patch, struct three t
 
     json_object_foreach ((json_t *)(uintptr_t)patch, key, value) {
         char path[PATH_MAX_LEN];
-        struct three sub = {json_object_get(t.base, key), json_object_get(t.applied, key),
-                            json_object_get(t.stored, key)};
+        struct three sub = {
+            json_object_get(t.base, key),
+            {json_object_get(t.applied[0], key), json_object_get(t.applied[1], key)},
+            json_object_get(t.stored, key)};
         snprintf(path, sizeof(path), "%s%s%s", at, *at == '\0' ? "" : ".", key);
         if (json_is_object(value) && json_is_object(sub.base) &&
             json_is_object(sub.stored))
@@ -215,7 +219,9 @@ plan_edit(const struct mirror_versions *v, bool secret, struct mirror_plan *p)
     struct check c = {.secret = secret, .text = &p->text};
 
     if (patch != NULL)
-        check_patch(&c, "", patch, (struct three){v->base_store, v->applied, v->store});
+        check_patch(
+            &c, "", patch,
+            (struct three){v->base_store, {v->applied[0], v->applied[1]}, v->store});
     if (c.conflicts > 0) {
         p->action = MIRROR_REFUSE;
         json_decref(patch);

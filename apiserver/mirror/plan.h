@@ -28,9 +28,9 @@ struct mirror_versions {
     bool has_base;
     const char *base_uid;
     const json_t *base_file, *base_store; /* only looked at when the file CHANGED */
-    /* A form of the file that a killed process was applying, or NULL: what the store has
-     * of it came from here. */
-    const json_t *applied;
+    /* Forms of the file that a killed process was applying, or NULL: what the store has
+     * of them came from here. */
+    const json_t *applied[2];
     enum mirror_file file;
     const json_t *file_form; /* CHANGED */
     bool file_plain;         /* CHANGED: to be rewritten with sealed values */

@@ -239,6 +239,11 @@ mirror_answer(struct mirror *m, struct mirror_item_op *item, const struct mirror
             en->tries = 0; /* the store's watch tells when it is gone */
         return;
     }
+    /* Not applied for certain: then only an attempt before this one may have been. */
+    if (!may_pass(op->status) && item->action != MIRROR_DELETE &&
+        mirror_state_refused(m->state, item->path, &e) < 0)
+        log_warn_rl("the mirror's state is not written", "file=%s error=\"%s\"",
+                    item->path, e.msg);
     bool moved =
         op->status == 409 || (op->status == 404 && item->action != MIRROR_CREATE);
     if (may_pass(op->status) || (moved && en->tries < TRIES_MAX)) {
@@ -247,9 +252,6 @@ mirror_answer(struct mirror *m, struct mirror_item_op *item, const struct mirror
         mirror_later(m, item->path, moved ? NULL : "apply", &e);
         return;
     }
-    if (mirror_state_refused(m->state, item->path, &e) < 0)
-        log_warn_rl("the mirror's state is not written", "file=%s error=\"%s\"",
-                    item->path, e.msg);
     explain(op, item->look.secret, &text);
     mirror_fail(m, item->path, en, text.ptr);
 }

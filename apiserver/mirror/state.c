@@ -178,7 +178,7 @@ mirror_base_settle_now(struct mirror_state *s, struct mirror_base *b,
         s->n_set++;
     b->now = *m;
     b->intent.set = false;
-    b->applied = 0;
+    memset(b->applied, 0, sizeof(b->applied));
     b->suspect = false;
     vec_done(&b->older);
 }
@@ -194,8 +194,17 @@ mirror_state_applying(struct mirror_state *s, const char *path, struct span form
     str_add(&s->buf, form.ptr, form.len);
     if (append(s, &off, e) < 0)
         return -(int)e->code;
-    mirror_base_make(s, path)->applied = off;
+    mirror_base_applying(s, path, off);
     return 0;
+}
+
+void
+mirror_base_applying(struct mirror_state *s, const char *path, uint64_t off)
+{
+    struct mirror_base *b = mirror_base_make(s, path);
+
+    b->applied[1] = b->applied[0];
+    b->applied[0] = off;
 }
 
 void
@@ -205,8 +214,9 @@ mirror_base_refused(struct mirror_state *s, const char *path)
 
     if (b == NULL)
         return;
-    b->applied = 0;
-    if (!b->now.set && !b->intent.set && !b->suspect)
+    b->applied[0] = b->applied[1];
+    b->applied[1] = 0;
+    if (b->applied[0] == 0 && !b->now.set && !b->intent.set && !b->suspect)
         map_del(s->paths, path);
 }
 
@@ -215,7 +225,7 @@ mirror_state_refused(struct mirror_state *s, const char *path, struct error *e)
 {
     const struct mirror_base *b = map_get(s->paths, path);
 
-    if (b == NULL || b->applied == 0)
+    if (b == NULL || b->applied[0] == 0)
         return 0;
     if (append_plain(s, 'X', path, e) < 0)
         return -(int)e->code;
@@ -379,7 +389,8 @@ copy_live(struct mirror_state *s, int fd, uint64_t *ret_size, struct error *e)
     while (rc == 0 && map_next(&c, &path, &value)) {
         struct mirror_base *b = value;
         auto_str store = STR_INIT(RECORD_MAX), form = STR_INIT(RECORD_MAX);
-        b->applied = 0; /* nothing is under way at a checkpoint */
+        memset(b->applied, 0,
+               sizeof(b->applied)); /* nothing is under way at a checkpoint */
         if (!b->now.set)
             continue;
         rc = mirror_state_read(s, b, &store, &form, e);

@@ -54,9 +54,12 @@ struct mirror_mark { /* one version, in the file */
     struct mirror_hash file, store; /* of the file's bytes, of the stored form's text */
     uint64_t off;                   /* of the record */
 };
+/* A second one: the request after a kill may be refused while the one before was not. */
+#define MIRROR_APPLIED 2
 struct mirror_base {
     struct mirror_mark now, intent; /* intent: W without its K */
-    uint64_t applied; /* where the form is that may have been applied since; 0: none */
+    /* Where the forms are that may have been applied since, newest first; 0: none. */
+    uint64_t applied[MIRROR_APPLIED];
     bool held;
     /* After a power cut: hashes mirrored since the last checkpoint. */
     bool suspect;
@@ -105,7 +108,7 @@ int mirror_state_applying(struct mirror_state *s, const char *path, struct span 
                           struct error *e) WARN_UNUSED;
 int mirror_state_refused(struct mirror_state *s, const char *path,
                          struct error *e) WARN_UNUSED;
-int mirror_state_read_applied(const struct mirror_state *s, const struct mirror_base *b,
+int mirror_state_read_applied(const struct mirror_state *s, uint64_t off,
                               struct str *form, struct error *e) WARN_UNUSED;
 int mirror_state_forget(struct mirror_state *s, const char *path,
                         struct error *e) WARN_UNUSED;

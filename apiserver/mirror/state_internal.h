@@ -22,6 +22,7 @@ struct mirror_state {
 
 void mirror_base_free(void *p);
 struct mirror_base *mirror_base_make(struct mirror_state *s, const char *path);
+void mirror_base_applying(struct mirror_state *s, const char *path, uint64_t off);
 void mirror_base_refused(struct mirror_state *s, const char *path);
 void mirror_base_settle_now(struct mirror_state *s, struct mirror_base *b,
                             const struct mirror_mark *m);

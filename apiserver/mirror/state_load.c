@@ -196,7 +196,7 @@ replay_record(struct replay *r, struct cursor c, uint64_t off)
         take_span(&c, 4);
         if (c.bad || c.p != c.end)
             return false;
-        mirror_base_make(r->s, path)->applied = off;
+        mirror_base_applying(r->s, path, off);
         return true;
     }
     return c.p == c.end && replay_plain(r, type, path);
@@ -372,13 +372,13 @@ mirror_state_read(const struct mirror_state *s, const struct mirror_base *b,
 }
 
 int
-mirror_state_read_applied(const struct mirror_state *s, const struct mirror_base *b,
-                          struct str *form, struct error *e)
+mirror_state_read_applied(const struct mirror_state *s, uint64_t off, struct str *form,
+                          struct error *e)
 {
     autofree unsigned char *bytes = NULL;
     size_t len = 0;
 
-    if (read_record(s, b->applied, &bytes, &len, e) < 0)
+    if (read_record(s, off, &bytes, &len, e) < 0)
         return -(int)e->code;
     struct cursor c = {bytes, bytes + len, false};
     take(&c, 1);

@@ -121,7 +121,7 @@ check_row(const struct row *r)
                                 .base_uid = base_uid,
                                 .base_store = base,
                                 .base_file = base_file,
-                                .applied = applied,
+                                .applied = {NULL, applied},
                                 .file = r->file,
                                 .file_form = file,
                                 .file_plain = r->plain,
