@@ -59,10 +59,12 @@ struct store_opts {
     const char *dir;                    /* data directory; log/ and snapshot/ below it */
     bool read_only; /* changes no file: no new segment, torn tails stay; only for tools */
     bool inline_sync; /* no writer thread: commits complete in store_flush (sim, tests) */
-    uint32_t segment_bytes;  /* of the log; 0: 16 MiB; tests have smaller ones */
-    size_t ring_events;      /* retained for watches; 0: 100 000 */
-    size_t ring_bytes;       /* 0: 64 MiB */
-    uint64_t snapshot_after; /* bytes of log since the last snapshot; 0: 64 MiB */
+    uint32_t segment_bytes; /* of the log; 0: 16 MiB; tests have smaller ones */
+    size_t ring_events;     /* retained for watches; 0: 100 000 */
+    size_t ring_bytes;      /* 0: 64 MiB */
+    /* Bytes of log since the last snapshot; 0: 64 MiB, or half of what the objects take
+     * if that is more: writing a snapshot costs what they take. */
+    uint64_t snapshot_after;
     /* Segments that a snapshot has made superfluous stay for watchers that are behind:
      * until their newest write is this old (0: 1 h, -1: at once), or they exceed this
      * many bytes (0: 256 MiB) or 256 files. They go at once when the disk is full. */

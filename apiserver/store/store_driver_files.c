@@ -58,6 +58,7 @@ files_open(struct store *s, struct error *e)
     s->opts.fs = &f->fs;
     if (s->opts.segment_bytes == 0 || s->opts.segment_bytes > LOG_SEGMENT_BYTES)
         s->opts.segment_bytes = LOG_SEGMENT_BYTES;
+    f->snapshot_by_size = s->opts.snapshot_after == 0;
     if (s->opts.snapshot_after == 0)
         s->opts.snapshot_after = 64u << 20;
     if (s->opts.retain_s == 0)

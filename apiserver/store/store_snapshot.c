@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sodium.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,6 +24,7 @@ LOG_MODULE(store);
 
 #define ITEMS_BYTES (256u << 10)
 #define WRITE_BYTES (1u << 20)
+#define BACKGROUND_NICE 10
 
 struct part {
     const char *resource; /* interned */
@@ -31,6 +33,7 @@ struct part {
 };
 
 struct snapshot_job {
+    bool background; /* on a thread of its own */
     struct store *s; /* for the loop thread only */
     const struct store_fs_ops *fs;
     const char *dir, *log_dir; /* borrowed from the store */
@@ -60,6 +63,9 @@ flush_out(struct out *o, struct error *e)
 {
     int rc = store_files_write(o->job->fs, o->fd, o->buf.ptr, o->buf.len, e);
 
+    /* Starts its way to the disk now: at the end, all at once, it would stand before
+     * every sync of the log. A hint only. */
+    sync_file_range(o->fd, (off_t)o->at, (off_t)o->buf.len, SYNC_FILE_RANGE_WRITE);
     o->at += o->buf.len;
     str_reset(&o->buf);
     return rc;
@@ -257,6 +263,8 @@ work(void *arg)
 {
     struct snapshot_job *job = arg;
 
+    if (job->background) /* the thread's own; whoever serves somebody goes first */
+        setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
     if (job->only_clean || write_snapshot(job, &job->e) == 0)
         remove_replaced(job);
     vec_foreach (part, &job->parts)
@@ -341,6 +349,7 @@ run_job(struct store *s, struct snapshot_job *job)
         written(job);
         return;
     }
+    job->background = true;
     if (s->files->pool == NULL)
         s->files->pool = loop_pool_new(s->loop, "snapshot", 1);
     loop_pool_run(s->files->pool, work, written, job);
@@ -413,10 +422,12 @@ store_files_snapshot(struct store *s, store_done_fn *done, void *arg)
 void
 store_snapshot_maybe(struct store *s)
 {
-    uint64_t due = s->files->snapshot_retry_at > s->opts.snapshot_after
-                       ? s->files->snapshot_retry_at
-                       : s->opts.snapshot_after;
+    uint64_t due = s->opts.snapshot_after;
 
+    if (s->files->snapshot_by_size && s->object_bytes / 2 > due)
+        due = s->object_bytes / 2;
+    if (s->files->snapshot_retry_at > due)
+        due = s->files->snapshot_retry_at;
     if (s->files->job == NULL && !s->files->poisoned &&
         s->files->log_since_snapshot >= due)
         start_job(s);
