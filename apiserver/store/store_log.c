@@ -12,7 +12,7 @@
  *
  * Head, 80 bytes
  *    0  8  "DROVLOG1" or "DROVSNP1"
- *    8  4  format version, 2
+ *    8  4  format version, 3
  *   12  4  0
  *   16 16  file id: random; the key of every checksum in this file
  *   32  8  first revision; of a snapshot, the revision that it shows
@@ -44,14 +44,18 @@
  *          watchers shall see it, or nothing when that is larger than 16 KiB or the disk
  *          was full
  *
- * Version 1 differs in the operations of commits: their revision is the commit's own, and
- * deletes have no object. It is read, and no longer written.
+ * Versions 1 and 2 differ in the checksum of records, and 1 in the operations of commits:
+ * their revision is the commit's own, and deletes have no object. It is read, and no
+ * longer written.
  *
- * The checksum is BLAKE2b-128 (libsodium generichash) keyed with the file's id, not
- * CRC32C: it makes "a valid record at this offset of this file" a statement that neither
- * a stale block, nor a record of another segment, nor a record quoted inside an object's
- * bytes can fake, and on that rests the rule below. It costs 2 us per 2 KB on the writer
- * thread, next to 200 us of fdatasync.
+ * The checksum of a head is BLAKE2b-128 keyed with the file's id (libsodium generichash).
+ * That of a record is SipHash-2-4 with 128 bits (libsodium siphashx24): its first 24
+ * bytes and its offset are hashed under the file's id, and under the result the body and
+ * its padding. Keyed, not CRC32C: that makes "a valid record at this offset of this file"
+ * a statement that neither a stale block, nor a record of another segment, nor a record
+ * quoted inside an object's bytes can fake, and on that rests the rule below. It costs
+ * 0.6 us per 2 KB. Up to version 2 it was BLAKE2b, five times slower: a quarter of the
+ * server's CPU time under a load of creates, snapshots included.
  *
  * Where a log ends. A segment is preallocated, so zeros follow its last record. Blocks of
  * one write reach the disk in any order, so a crash may leave holes of zeros or garbage
@@ -172,7 +176,7 @@ log_head_write(const struct log_head *h, const char magic[8], char out[LOG_HEAD_
 {
     memset(out, 0, LOG_HEAD_BYTES);
     memcpy(out, magic, 8);
-    log_put32(out + 8, LOG_VERSION);
+    log_put32(out + 8, h->version == 0 ? LOG_VERSION : h->version);
     memcpy(out + 16, h->id, LOG_ID_BYTES);
     log_put64(out + 32, h->first);
     log_put64(out + 40, h->floor);
@@ -196,8 +200,8 @@ log_record_size(size_t body)
     return (LOG_RECORD_HEAD + body + LOG_ALIGN - 1) & ~(size_t)(LOG_ALIGN - 1);
 }
 
-void
-log_record_sum(const struct log_head *h, const char *rec, size_t size, uint64_t off,
+static void
+old_record_sum(const struct log_head *h, const char *rec, size_t size, uint64_t off,
                unsigned char out[LOG_SUM_BYTES])
 {
     crypto_generichash_state st;
@@ -210,6 +214,28 @@ log_record_sum(const struct log_head *h, const char *rec, size_t size, uint64_t 
     crypto_generichash_update(&st, (const unsigned char *)rec + LOG_RECORD_HEAD,
                               size - LOG_RECORD_HEAD);
     crypto_generichash_final(&st, out, LOG_SUM_BYTES);
+}
+
+void
+log_record_sum(const struct log_head *h, const char *rec, size_t size, uint64_t off,
+               unsigned char out[LOG_SUM_BYTES])
+{
+    unsigned char key[LOG_SUM_BYTES];
+    char head[32];
+
+    _Static_assert(LOG_SUM_BYTES == crypto_shorthash_siphashx24_BYTES &&
+                       LOG_SUM_BYTES == crypto_shorthash_siphashx24_KEYBYTES &&
+                       LOG_ID_BYTES == crypto_shorthash_siphashx24_KEYBYTES,
+                   "one hash is the key of the next");
+    if (h->version == 1 || h->version == 2) {
+        old_record_sum(h, rec, size, off, out);
+        return;
+    }
+    memcpy(head, rec, 24);
+    log_put64(head + 24, off);
+    crypto_shorthash_siphashx24(key, (const unsigned char *)head, sizeof(head), h->id);
+    crypto_shorthash_siphashx24(out, (const unsigned char *)rec + LOG_RECORD_HEAD,
+                                size - LOG_RECORD_HEAD, key);
 }
 
 size_t

@@ -14,7 +14,7 @@
 #include "apiserver/store/store.h"
 #include "base/str.h"
 
-#define LOG_VERSION 2 /* 1 is read too: see store_log.c */
+#define LOG_VERSION 3 /* 1 and 2 are read too: see store_log.c */
 #define LOG_ID_BYTES 16
 #define LOG_SUM_BYTES 16
 #define LOG_HEAD_BYTES 80
@@ -39,7 +39,8 @@ enum log_type { LOG_COMMIT = 1, LOG_FLOOR, LOG_SEAL, LOG_ITEMS, LOG_END };
 /* The head of a segment or snapshot. */
 struct log_head {
     unsigned char id[LOG_ID_BYTES];
-    uint64_t first; /* snapshot: its revision */
+    unsigned version; /* 0: the current one, which is what is written */
+    uint64_t first;   /* snapshot: its revision */
     uint64_t floor;
     uint64_t prev_first, prev_end; /* the segment before, 0: this is the first */
 };

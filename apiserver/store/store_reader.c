@@ -67,6 +67,7 @@ read_head(struct log_reader *r, const char magic[8], struct error *e)
         return error_set(e, ERR_CORRUPT,
                          "%s: format version %u; this program reads up to %d", r->path,
                          r->version, LOG_VERSION);
+    r->head.version = r->version;
     memcpy(r->head.id, p + 16, LOG_ID_BYTES);
     crypto_generichash(sum, sizeof(sum), (const unsigned char *)p, 64, r->head.id,
                        LOG_ID_BYTES);

@@ -478,6 +478,42 @@ test_not_ours(void **state)
     assert_non_null(strstr(text, "a@"));
 }
 
+/* A segment of version 2, whose records have another checksum, reads the same. */
+static void
+test_older_version(void **state)
+{
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+    auto_str text = STR_INIT(64u << 20);
+
+    for (int i = 0; i < 20; i++)
+        random_change(f, i);
+    autofree char *before = fx_dump(f->store);
+    fx_close(f);
+    autofree char *path = fx_newest(f->dir, "log", ".log");
+    assert_int_equal(fs_read(path, &text, &e), 0);
+    struct log_head h = {.version = 2,
+                         .first = log_get64(text.ptr + 32),
+                         .floor = log_get64(text.ptr + 40),
+                         .prev_first = log_get64(text.ptr + 48),
+                         .prev_end = log_get64(text.ptr + 56)};
+    memcpy(h.id, text.ptr + 16, sizeof(h.id));
+    log_head_write(&h, LOG_MAGIC, text.ptr);
+    size_t n = 0, off = LOG_HEAD_BYTES;
+    while (off + LOG_RECORD_HEAD <= text.len && log_get64(text.ptr + off) != 0) {
+        size_t size = log_record_size(log_get32(text.ptr + off));
+        char *rec = text.ptr + off;
+        log_record_sum(&h, rec, size, off, (unsigned char *)rec + 24);
+        off += size;
+        n++;
+    }
+    assert_true(n >= 20);
+    assert_int_equal(fs_write_atomic(path, text.ptr, text.len, 0600, &e), 0);
+    fx_open(f);
+    autofree char *after = fx_dump(f->store);
+    assert_string_equal(before, after);
+}
+
 int
 main(void)
 {
@@ -495,6 +531,7 @@ main(void)
         INLINE(test_roll_over),
         THREADED(test_roll_over),
         INLINE(test_not_ours),
+        INLINE(test_older_version),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
