@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "apiserver/http/control.h"
@@ -374,10 +375,12 @@ start_listeners(struct program *p, struct error *e)
     struct http_server_opts tcp = {.name = "api",
                                    .address = o->address,
                                    .port = o->port,
+                                   .lean_query = "watch=",
                                    .handler = front_handle,
                                    .arg = p->front};
     struct http_server_opts local = {.name = "api-unix",
                                      .unix_path = o->unix_socket,
+                                     .lean_query = "watch=",
                                      .handler = front_handle,
                                      .arg = p->front};
 
@@ -505,6 +508,19 @@ stop(struct program *p)
         loop_free(p->loop);
 }
 
+/* Ten thousand watchers are ten thousand descriptors; the usual soft limit is 1 024, for
+ * the sake of select(), which nothing here calls. */
+static void
+raise_descriptor_limit(void)
+{
+    struct rlimit lim;
+
+    if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+        lim.rlim_cur = lim.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &lim);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -517,6 +533,7 @@ main(int argc, char **argv)
     if (argc > 1 && streq(argv[1], "store"))
         return tool_main(argc - 1, argv + 1);
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptor_limit();
     int rc = parse_options(argc, argv, &p.o, &e);
     if (rc == 0)
         rc = start(&p, &e);

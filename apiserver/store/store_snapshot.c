@@ -24,7 +24,7 @@ LOG_MODULE(store);
 
 #define ITEMS_BYTES (256u << 10)
 #define WRITE_BYTES (1u << 20)
-#define BACKGROUND_NICE 10
+#define BACKGROUND_NICE 5
 
 struct part {
     const char *resource; /* interned */

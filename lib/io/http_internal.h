@@ -96,11 +96,17 @@ struct http_shard {
 };
 TAILQ_HEAD(http_shards, http_shard);
 
+struct http_newcomer;
+TAILQ_HEAD(http_newcomers, http_newcomer);
+
 struct http_server {
     struct loop *loop;
     struct http_server_opts opts;
-    char *unix_path, *cert, *key, *client_ca, *name;
+    char *unix_path, *cert, *key, *client_ca, *name, *lean_query;
     struct http_shards shards, resuming;
+    struct http_newcomers newcomers; /* accepted, of no daemon yet */
+    size_t n_newcomers;
+    struct loop_timer *silence_timer;
     int listen_fd;
     uint16_t port;
     dev_t unix_dev; /* identity of our socket file */
@@ -147,6 +153,13 @@ void http_resume_later(struct http_request *r);
 void http_resume_never(struct http_request *r);
 /* Resumes what was asked for, `most` at a time; what is left comes in the next turn. */
 void http_resume_some(struct http_server *s, size_t most);
+
+/* http_sort.c */
+void http_sort_init(struct http_server *s);
+void http_sort_done(struct http_server *s);
+/* Takes an accepted descriptor. */
+void http_sort(struct http_server *s, int fd, const struct sockaddr_storage *sa,
+               socklen_t len);
 
 /* http_hold.c */
 void http_hold_init(struct http_conn_state *c);

@@ -226,9 +226,7 @@ accept_one(struct http_server *s)
     if (fd < 0) /* none left, or one that went away in the queue */
         return errno == ECONNABORTED || errno == EINTR;
     set_options(s, fd);
-    if (!http_shard_add(s, false, fd, (struct sockaddr *)&sa, len))
-        log_warn_rl("connection refused", "server=%s connections=%zu", s->name,
-                    s->n_conns);
+    http_sort(s, fd, &sa, len);
     return true;
 }
 
@@ -242,7 +240,8 @@ on_accept(void *arg, int fd, uint32_t events)
     UNUSED(fd);
     UNUSED(events);
     /* MHD counts a connection only when it runs, so those of this pass are added. */
-    while (n < most && s->n_conns + n < s->opts.max_connections && accept_one(s))
+    while (n < most && s->n_conns + s->n_newcomers + n < s->opts.max_connections &&
+           accept_one(s))
         n++;
     if (n > 0)
         http_shards_run_added(s);

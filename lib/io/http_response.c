@@ -37,6 +37,8 @@ respond(struct http_request *r, int status, const char *content_type,
         MHD_add_response_header(response, p, value);
         p = value + strlen(value) + 1;
     }
+    if (r->conn->shard->lean)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     http_resume_later(r);
 }
 

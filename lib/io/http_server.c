@@ -246,6 +246,8 @@ copy_opts(struct http_server *s, const struct http_server_opts *o)
 {
     s->opts = *o;
     s->name = xstrdup(o->name == NULL ? "http" : o->name);
+    s->lean_query = o->lean_query == NULL ? NULL : xstrdup(o->lean_query);
+    s->opts.lean_query = s->lean_query;
     s->unix_path = o->unix_path == NULL ? NULL : xstrdup(o->unix_path);
     s->cert = o->tls_cert_pem == NULL ? NULL : xstrdup(o->tls_cert_pem);
     s->key = o->tls_key_pem == NULL ? NULL : xstrdup(o->tls_key_pem);
@@ -273,6 +275,7 @@ http_server_start(struct loop *l, const struct http_server_opts *opts,
     LIST_INIT(&s->conns);
     TAILQ_INIT(&s->shards);
     TAILQ_INIT(&s->resuming);
+    http_sort_init(s);
     TAILQ_INIT(&s->leaving);
     copy_opts(s, opts);
     s->resume_timer = loop_timer_new(l, "http-resume", on_resume_timer, s);
@@ -333,6 +336,7 @@ http_server_free(struct http_server *s)
     if (s == NULL)
         return;
     http_listen_close(s);
+    http_sort_done(s);
     if (!TAILQ_EMPTY(&s->shards))
         finish_connections(s);
     while ((sh = TAILQ_FIRST(&s->shards)) != NULL)
@@ -341,6 +345,7 @@ http_server_free(struct http_server *s)
     loop_timer_free(s->resume_timer);
     loop_hook_free(s->hook);
     free(s->name);
+    free(s->lean_query);
     free(s->unix_path);
     free(s->cert);
     free(s->key);

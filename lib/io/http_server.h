@@ -5,8 +5,9 @@
  * resumes collected per turn; departed clients of suspended connections noticed through
  * EPOLLRDHUP).
  *
- * Cost: a connection that waits 15 KB (its pool's touched pages and 4 KB of state), with
- * TLS 10 KB more; waking a stream about 8 us, nearly all of it send().
+ * Cost: a connection that waits takes 15 KB (its pool's touched pages and 4 KB of state),
+ * a lean one 8 KB, with TLS 10 KB more; waking a stream about 8 us, nearly all of it
+ * send().
  *
  * Life of a request: the handler is called on the loop once the whole body (bounded) has
  * arrived. The request object lives until its response is complete or the client is gone;
@@ -45,6 +46,10 @@ struct http_server_opts {
     unsigned max_connections; /* 0: 16384 */
     unsigned idle_timeout_s;  /* keep-alive; 0: 120 */
     size_t connection_memory; /* per-connection pool; 0: 16 KiB */
+    /* Optional, without TLS only: a connection whose first request has this text in its
+     * query ("watch=") and a head of at most 2 KB gets a pool of 4 KB, and is closed
+     * after its answer. */
+    const char *lean_query;
     http_handler_fn *handler;
     /* Optional: decides before the body is read (method, path, headers are there). Return
      * the body limit for this request, or 0 for the default. */

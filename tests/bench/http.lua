@@ -24,7 +24,9 @@ end
 
 function init(args)
     mode, token, prefix, objects = args[1], args[2], args[3], tonumber(args[4] or "1000")
-    headers["Authorization"] = "Bearer " .. token
+    if token ~= "none" then
+        headers["Authorization"] = "Bearer " .. token
+    end
     headers["Content-Type"] = "application/json"
     math.randomseed(#prefix + os.time())
     if mode == "put" then

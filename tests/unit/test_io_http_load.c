@@ -282,15 +282,91 @@ test_keep_alive(void **state)
     assert_int_equal(f->aborted, 0);
 }
 
+/* --- small pools ----------------------------------------------------------------------
+ */
+
+static int
+setup_lean(void **state)
+{
+    struct http_server_opts o = {.lean_query = "watch="};
+
+    UNUSED(state);
+    f = fixture_new(&o);
+    return 0;
+}
+
+static int
+ask_in_parts(const char *first, const char *rest)
+{
+    int fd = raw_connect(f);
+
+    for (int i = 0; i < 5; i++) /* accepted, and silent */
+        loop_turn(f->l, 2);
+    raw_send(fd, first);
+    for (int i = 0; i < 5; i++)
+        loop_turn(f->l, 2);
+    raw_send(fd, rest);
+    return fd;
+}
+
+/* A watch gets a small pool and a connection of its own; everything else does not. */
+static void
+test_lean_connections(void **state)
+{
+    auto_str big = STR_INIT(1 << 20);
+    auto_str out = STR_INIT(1 << 20);
+
+    UNUSED(state);
+    int watch = ask_in_parts("", GET("/watch?watch=true"));
+    TURN_UNTIL(f->l, f->watchers.len == 1);
+    fixture_fire(f);
+    char text[512] = "";
+    TURN_UNTIL(f->l, recv(watch, text, sizeof(text) - 1, MSG_PEEK | MSG_DONTWAIT) > 0);
+    assert_has(text, "Connection: close");
+    close(watch);
+    /* In two pieces: nobody waits for the second, and the pool is a whole one. */
+    watch = ask_in_parts("GET /watch?watch=true HTTP/1.1\r\n", "Host: x\r\n\r\n");
+    TURN_UNTIL(f->l, f->handled == 2);
+    close(watch);
+    /* With headers that a small pool does not hold. */
+    str_addf(&big, "GET /hello?watch=1 HTTP/1.1\r\nHost: x\r\nX: %0*d\r\n\r\n", 12000, 7);
+    int fd = raw_connect(f);
+    raw_send(fd, big.ptr);
+    assert_true(raw_reply(f, fd, &out));
+    assert_has(out.ptr, "200 OK");
+    assert_null(strstr(out.ptr, "Connection: close"));
+    raw_send(fd, big.ptr); /* and goes on */
+    str_reset(&out);
+    assert_true(raw_reply(f, fd, &out));
+    assert_has(out.ptr, "200 OK");
+    close(fd);
+    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+}
+
+/* Open and silent when the server goes. */
+static void
+test_silent_connections(void **state)
+{
+    UNUSED(state);
+    int fd = raw_connect(f);
+    for (int i = 0; i < 5; i++)
+        loop_turn(f->l, 2);
+    http_server_free(f->server);
+    f->server = NULL;
+    raw_closed(f, fd);
+}
+
 int
 main(void)
 {
+#define LEAN(fn) cmocka_unit_test_setup_teardown(fn, setup_lean, teardown)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(test_client_leaves_while_suspended), T(test_answer_races_with_leaving),
         T(test_slow_reader_is_not_filled),     T(test_idle_streams_do_not_spin),
         T(test_lock_step_populations),         T(test_connection_limit),
         T(test_quiesce_from_a_handler),        T(test_keep_alive),
+        LEAN(test_lean_connections),           LEAN(test_silent_connections),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
