@@ -506,6 +506,7 @@ store_open(struct loop *l, const struct store_opts *opts, struct store **ret,
     s->resources = map_new(resource_free);
     TAILQ_INIT(&s->waits);
     hub_init(&s->hub, opts->ring_events, opts->ring_bytes);
+    s->hub.store = s;
     int rc = start(s, e);
     if (rc < 0) {
         free_parts(s);

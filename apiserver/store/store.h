@@ -178,9 +178,12 @@ struct store_event {
     const struct object *prev; /* state before, NULL for ADDED: selector transitions */
 };
 /*
- * A watcher is a cursor over the ring: it costs no memory per event. wake() is called on
- * the loop when there may be an event for it (at most once until it calls
- * store_watch_next). resource NULL: all resources. ns NULL: all. name NULL: all.
+ * A watcher is a cursor over the ring: it costs no memory per event. One that is behind
+ * the ring, from the start or because it was slow, reads the log, a batch of 64 events or
+ * 1 MiB at a time, and gets ERR_EXPIRED only past the retention; kinds with commits that
+ * are not logged (Leases, Events), and watches of all resources, get it past the ring.
+ * wake() is called on the loop when there may be an event for it (at most once until it
+ * calls store_watch_next). resource NULL: all resources. ns NULL: all. name NULL: all.
  * label_key/value: optional exact label demanded (indexed: an event wakes only watchers
  * that want it).
  */

@@ -309,6 +309,8 @@ store_files_commit(struct store *s, const struct store_op *ops, size_t n,
     bool at_once = take_revision(s, ops, n, durability, &revision);
     struct store_pending *p = pending_new(s, ops, n, revision);
     p->durability = durability;
+    for (size_t i = 0; i < n && durability == STORE_MEMORY; i++)
+        p->changes[i].resource->lazy = true;
     p->done = done;
     p->arg = arg;
     p->size = durability == STORE_MEMORY ? 0 : log_record_size(body);

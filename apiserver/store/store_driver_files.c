@@ -100,6 +100,8 @@ files_drain(struct store *s)
     }
     store_run_finished(s, SIZE_MAX);
     store_snapshot_stop(s);
+    loop_pool_free(s->files->back_pool);
+    s->files->back_pool = NULL;
 }
 
 static void

@@ -4,6 +4,9 @@
 
 #include <inttypes.h>
 
+#include "apiserver/store/store_back.h"
+#include "apiserver/store/store_internal.h"
+
 #include "base/mem.h"
 #include "base/vec.h"
 
@@ -31,6 +34,10 @@ struct store_watch {
     bool woken;      /* wake() was called or is due, and no store_watch_next since */
     bool due;        /* in hub->wakes */
     bool expired;    /* events are missing */
+    /* Seen is all before revision `at`, and so many events of it. */
+    uint64_t at;
+    size_t at_n;
+    struct store_back *back; /* reads the log; NULL: the ring has what it wants */
     TAILQ_ENTRY(store_watch) link;
     TAILQ_ENTRY(store_watch) entry;      /* in hub->all */
     struct object *held_obj, *held_prev; /* of the event returned last */
@@ -200,11 +207,13 @@ notify_bucket(struct store_hub *h, const struct str *key, uint64_t number)
         return;
     for (size_t i = 0; i < b->watchers.len; i++) {
         struct store_watch *w = b->watchers.items[i];
-        if (!wants(w, event_at(h, number)))
+        if (w->back != NULL || !wants(w, event_at(h, number)))
             continue;
         if (w->idle) {
             w->idle = false;
             w->cursor = number;
+            w->at = event_at(h, number)->revision;
+            w->at_n = 0;
         }
         make_due(w);
     }
@@ -329,11 +338,91 @@ dup_or_null(const char *s)
     return s == NULL ? NULL : xstrdup(s);
 }
 
+/* --- behind the ring --- */
+
+static void
+on_read(void *arg)
+{
+    struct store_watch *w = arg;
+
+    make_due(w);
+    store_kick(w->hub->store);
+}
+
+static bool
+fall_back(struct store_watch *w)
+{
+    struct store_hub *h = w->hub;
+    struct store_back_opts o = {.resource = w->resource,
+                                .ns = w->ns,
+                                .name = w->name,
+                                .from = w->at - 1,
+                                .skip = w->at_n,
+                                .ready = on_read,
+                                .arg = w};
+
+    if (h->store == NULL || !store_back_can(h->store, w->resource, w->at - 1))
+        return false;
+    w->back = store_back_new(h->store, &o);
+    w->idle = false;
+    return true;
+}
+
+static void
+passed(struct store_watch *w, uint64_t revision)
+{
+    w->at_n = w->at == revision ? w->at_n + 1 : 1;
+    w->at = revision;
+}
+
+/* As store_watch_next; 2: it has caught up with the ring. */
+static int
+next_of_log(struct store_watch *w, struct store_event *ret, struct error *e)
+{
+    struct store_hub *h = w->hub;
+    uint64_t position = 0;
+    int rc;
+
+    while ((rc = store_back_next(w->back, ret, &position, e)) == 1) {
+        struct hub_event ev = {.revision = ret->revision,
+                               .type = ret->type,
+                               .resource = ret->resource,
+                               .obj = (struct object *)(uintptr_t)ret->obj,
+                               .prev = (struct object *)(uintptr_t)ret->prev};
+        passed(w, ev.revision);
+        if (wants(w, &ev)) {
+            w->held_obj = ev.obj;
+            w->held_prev = ev.prev;
+            return 1;
+        }
+        object_unref(ev.obj);
+        object_unref(ev.prev);
+    }
+    if (rc != 2)
+        return rc;
+    if (position < h->oldest) {
+        if (position + 1 <= w->at) /* nothing gained: it would turn for ever */
+            return error_set(e, ERR_EXPIRED,
+                             "too old resource version: the watch fell behind %" PRIu64,
+                             h->oldest);
+        w->at = position + 1;
+        w->at_n = 0;
+        return next_of_log(w, ret, e);
+    }
+    store_back_free(move_ptr(w->back));
+    w->at = position + 1;
+    w->at_n = 0;
+    w->cursor = first_after(h, position);
+    return 2;
+}
+
 int
 hub_watch(struct store_hub *h, const struct store_watch_opts *opts, const char *resource,
           struct store_watch **ret, struct error *e)
 {
-    if (opts->from < h->oldest)
+    bool behind = opts->from < h->oldest;
+
+    if (behind && (h->store == NULL || !store_back_can(h->store, resource, opts->from)))
         return error_set(e, ERR_EXPIRED,
                          "too old resource version: %" PRIu64 " (%" PRIu64 ")",
                          opts->from, h->oldest);
@@ -354,6 +443,9 @@ hub_watch(struct store_hub *h, const struct store_watch_opts *opts, const char *
     while (w->cursor < h->tail && !wants(w, event_at(h, w->cursor)))
         w->cursor++;
     w->idle = w->cursor == h->tail;
+    w->at = opts->from + 1;
+    if (behind)
+        bug_if(!fall_back(w));
 
     auto_str key = STR_INIT(OBJECT_MAX_BYTES);
     watch_bucket_key(w, &key);
@@ -411,6 +503,7 @@ store_watch_free(struct store_watch *w)
     w->hub->n_watchers--;
     w->hub->n_label_watchers -= w->label_key != NULL;
     drop_held(w);
+    store_back_free(w->back);
     free(w->ns);
     free(w->name);
     free(w->label_key);
@@ -435,17 +528,23 @@ store_watch_next(struct store_watch *w, struct store_event *ret, struct error *e
                          "too old resource version: events up to %" PRIu64
                          " are no longer known",
                          h->oldest);
-    if (w->cursor < h->head)
+    if (w->back == NULL && w->cursor < h->head && !fall_back(w))
         return error_set(e, ERR_EXPIRED,
                          "too old resource version: the watch fell behind %" PRIu64,
                          h->oldest);
+    if (w->back != NULL) {
+        int rc = next_of_log(w, ret, e);
+        if (rc != 2)
+            return rc;
+    }
     while (w->cursor < h->tail && !wants(w, event_at(h, w->cursor)))
-        w->cursor++;
+        passed(w, event_at(h, w->cursor++)->revision);
     if (w->cursor == h->tail) {
         w->idle = true;
         return 0;
     }
     const struct hub_event *ev = event_at(h, w->cursor++);
+    passed(w, ev->revision);
     w->idle = w->cursor == h->tail;
     w->held_obj = object_ref(ev->obj);
     w->held_prev = ev->prev == NULL ? NULL : object_ref(ev->prev);

@@ -3,6 +3,8 @@
  * The watch hub: a bounded ring of the newest events and the watchers that read it, each
  * through a cursor of its own. See store.h for what a watcher is promised.
  *
+ * A watcher that is behind the ring reads the log (store_back.h) until it has caught up.
+ *
  * An idle watcher (one that has seen everything) has no cursor to fall behind: the first
  * event that it wants sets the cursor. So the ring may turn over completely beneath ten
  * thousand idle watchers, none is touched, and only a reader that is slow about events of
@@ -26,6 +28,7 @@ struct hub_bucket;
 TAILQ_HEAD(hub_wakes, store_watch);
 
 struct store_hub {
+    struct store *store; /* reads back for watchers that are behind; NULL: nobody does */
     struct hub_event {
         uint64_t revision;
         enum store_event_type type;

@@ -118,6 +118,7 @@ struct store_files {
     struct loop_pool *pool;
     struct snapshot_job *job; /* the snapshot that runs */
     uint64_t log_since_snapshot, snapshot_retry_at, snapshot_revision;
+    struct loop_pool *back_pool; /* reads the log for watchers that are behind */
     bool snapshot_by_size; /* when the log is half as large as what a snapshot holds */
     vec(struct store_finish) snapshot_next; /* asked for while one ran */
     uint64_t retained;  /* every logged change after this revision is in the segments */

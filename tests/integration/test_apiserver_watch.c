@@ -200,6 +200,12 @@ too_old_is_410(void **state)
         snprintf(body, sizeof(body), "{\"spec\":{\"priority\":%d}}", i % 100);
         api_ok(f, 200, "PATCH", RUNS "/one", MERGE, body);
     }
+    assert_int_equal(try_open(f, &w, RUNS "?watch=1&resourceVersion=1", &e), 0);
+    assert_string_equal(next(&w), "ADDED one"); /* from the log */
+    assert_string_equal(next(&w), "MODIFIED one");
+    close_watch(&w);
+    assert_int_equal(store_compact(f->store, store_revision(f->store), NULL, NULL, &e),
+                     0);
     assert_true(try_open(f, &w, RUNS "?watch=1&resourceVersion=1", &e) < 0);
     assert_int_equal(e.code, ERR_EXPIRED);
     assert_non_null(strstr(e.msg, "too old resource version"));
