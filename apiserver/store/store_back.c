@@ -51,7 +51,7 @@ make_object(const struct back_job *j, struct span bytes, uint64_t revision,
     auto_str opened = STR_INIT(2 * OBJECT_MAX_BYTES);
 
     if (store_seal_wants(j->seal, j->resource)) {
-        int rc = store_unseal(j->seal, j->resource, bytes, &opened, e);
+        int rc = store_unseal(j->seal, bytes, &opened, e);
         if (rc < 0)
             return rc;
         bytes = (struct span){opened.ptr, opened.len};

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sodium.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,7 +23,6 @@ LOG_MODULE(store);
 
 #define ITEMS_BYTES (256u << 10)
 #define WRITE_BYTES (1u << 20)
-#define BACKGROUND_NICE 5
 
 struct part {
     const char *resource; /* interned */
@@ -33,7 +31,6 @@ struct part {
 };
 
 struct snapshot_job {
-    bool background; /* on a thread of its own */
     struct store *s; /* for the loop thread only */
     const struct store_fs_ops *fs;
     const char *dir, *log_dir; /* borrowed from the store */
@@ -263,8 +260,6 @@ work(void *arg)
 {
     struct snapshot_job *job = arg;
 
-    if (job->background) /* the thread's own; whoever serves somebody goes first */
-        setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE);
     if (job->only_clean || write_snapshot(job, &job->e) == 0)
         remove_replaced(job);
     vec_foreach (part, &job->parts)
@@ -349,7 +344,6 @@ run_job(struct store *s, struct snapshot_job *job)
         written(job);
         return;
     }
-    job->background = true;
     if (s->files->pool == NULL)
         s->files->pool = loop_pool_new(s->loop, "snapshot", 1);
     loop_pool_run(s->files->pool, work, written, job);
