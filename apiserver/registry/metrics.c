@@ -141,6 +141,12 @@ store_write(const struct api_server *s, struct str *out)
     gauge(out, "drover_store_log_bytes", "gauge", st.log_bytes);
     gauge(out, "drover_store_object_bytes", "gauge", st.object_bytes);
     gauge(out, "drover_store_pending_commits", "gauge", st.pending);
+    if (store_is_shared(s->store)) {
+        gauge(out, "drover_store_etcd_lost_races_total", "counter", st.lost_races);
+        gauge(out, "drover_store_etcd_unknown_outcomes_total", "counter",
+              st.unknown_outcomes);
+        gauge(out, "drover_store_etcd_reloads_total", "counter", st.reloads);
+    }
     str_adds(out, "# TYPE apiserver_resource_objects gauge\n");
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
         const char *resource = kinds_at(s->kinds, i)->kind->resource;

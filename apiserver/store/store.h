@@ -209,6 +209,9 @@ struct store_stats {
     uint64_t revision, oldest, floor;
     uint64_t commits, fsyncs, fsync_us_max, log_bytes, snapshot_revision;
     size_t objects, object_bytes, watchers, pending;
+    /* etcd: commits lost to another server, commits that had no answer at first, times
+     * that everything was read again. */
+    uint64_t lost_races, unknown_outcomes, reloads;
 };
 void store_stats(const struct store *s, struct store_stats *ret);
 /* Starts a snapshot in the background if none runs; done on the loop. etcd:

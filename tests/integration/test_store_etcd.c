@@ -43,7 +43,7 @@ struct load {
     struct writer w[WRITERS];
     vec(unsigned char) verdicts; /* by value */
     bool stop;
-    size_t made, not_made, not_known, conflicts;
+    size_t made, not_made, not_known, conflicts, unanswered;
     struct cf_watch here, there;
 };
 
@@ -200,6 +200,7 @@ load_end(struct load *l)
     assert_int_equal(cf_sync(c, c->f.store), ERR_OK);
     assert_int_equal(cf_sync(c, c->peer), ERR_OK);
     cf_until(c, same_sight, l, 10000);
+    assert_int_equal(c->f.fatal, 0);
     assert_int_equal(l->here.expired, 0);
     assert_int_equal(l->there.expired, 0);
     assert_string_equal(l->here.seen.ptr, l->there.seen.ptr);
@@ -220,8 +221,15 @@ load_end(struct load *l)
     assert_string_equal(a, b);
     assert_string_equal(a, d);
     store_close(fresh);
-    print_message("made %zu, not made %zu, not known %zu, conflicts %zu, events %zu\n",
-                  l->made, l->not_made, l->not_known, l->conflicts, l->here.n);
+    struct store_stats st;
+    struct store_stats sp;
+    store_stats(c->f.store, &st);
+    store_stats(c->peer, &sp);
+    l->unanswered = st.unknown_outcomes + sp.unknown_outcomes;
+    print_message("made %zu, not made %zu, not known %zu, conflicts %zu, events %zu, "
+                  "without an answer at first %zu\n",
+                  l->made, l->not_made, l->not_known, l->conflicts, l->here.n,
+                  l->unanswered);
     cf_watch_done(&l->here);
     cf_watch_done(&l->there);
     vec_done(&l->verdicts);
@@ -310,6 +318,7 @@ test_killed_and_restarted(void **state)
         made_more(&l, 50);
     }
     load_end(&l);
+    assert_true(l.unanswered > 0); /* else nothing was put to the test */
 }
 
 static int

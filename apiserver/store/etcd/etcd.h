@@ -106,11 +106,12 @@ struct store_etcd {
     struct map *busy; /* keys with a commit that flies */
     uint64_t number;  /* of the last transaction sent */
     struct etcd_slot slots[ETCD_SLOTS];
-    uint64_t counts[3]; /* conflicts, unknown outcomes, reloads */
+    uint64_t lost_races, unknown_outcomes, reloads;
 
     /* etcd_sync.c */
     struct etcd_sync_waits sync_next, sync_sent, sync_known;
     bool syncing;
+    uint64_t sync_from; /* what was visible when it was sent */
     int64_t last_sync_ms;
     struct loop_timer *tick; /* deadlines, signs of life */
     struct loop_timer *compact_timer;

@@ -413,7 +413,7 @@ became_unknown(struct etcd_commit *c)
 {
     struct store_etcd *x = c->x;
 
-    x->counts[1]++;
+    x->unknown_outcomes++;
     c->unknown = true;
     if (c->in_gap)
         finish_failed(c);
@@ -461,7 +461,7 @@ was_refused(struct etcd_commit *c, const struct etcd_txn *t)
                       ch->resource, ch->name, have, ch->expect);
         break;
     }
-    x->counts[0]++;
+    x->lost_races++;
     to_applied(c, LOST, t->mods.items[1]);
     etcd_commit_visible(x);
 }

@@ -148,7 +148,12 @@ driver_collect(struct store *s)
 static void
 driver_stats(const struct store *s, struct store_stats *ret)
 {
-    ret->pending = s->etcd->n_queued + s->etcd->n_flying;
+    const struct store_etcd *x = s->etcd;
+
+    ret->pending = x->n_queued + x->n_flying;
+    ret->lost_races = x->lost_races;
+    ret->unknown_outcomes = x->unknown_outcomes;
+    ret->reloads = x->reloads;
 }
 
 const struct store_driver store_driver_etcd = {

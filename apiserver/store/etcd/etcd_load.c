@@ -339,7 +339,7 @@ etcd_load_start(struct store_etcd *x, const char *why)
     if (x->load != NULL)
         return;
     if (x->loaded_once) {
-        x->counts[2]++;
+        x->reloads++;
         log_warn("reading everything from etcd again", "reason=\"%s\"", why);
     }
     etcd_watch_stop(x);

@@ -228,8 +228,9 @@ read_event(struct jtok_reader *r, struct etcd_kv *kv, struct error *e)
     while (rc == 0 && (rc = next_member(r, &key, e)) == 1) {
         if (jtok_eq(&key, "type")) {
             rc = jtok_next(r, &t, e);
-            kv->deleted = rc == 0 && jtok_eq(&t, "DELETE");
-            if (rc == 0 && !kv->deleted && !jtok_eq(&t, "PUT"))
+            bool text = rc == 0 && t.type == JTOK_STRING;
+            kv->deleted = text && jtok_eq(&t, "DELETE");
+            if (rc == 0 && !kv->deleted && (!text || !jtok_eq(&t, "PUT")))
                 rc = unexpected("the type of an event", e);
         } else if (jtok_eq(&key, "kv")) {
             rc = enter(r, JTOK_OBJECT, e);

@@ -66,20 +66,20 @@ etcd_sync_visible(struct store_etcd *x)
     }
 }
 
-/* The newest state cannot be older than what was seen, unless etcd was set
- * back. */
+/* The newest state cannot be older than what was seen before it was asked for, unless
+ * etcd was set back. */
 static bool
 check_order(struct store_etcd *x, uint64_t revision)
 {
     struct error e = ERROR_INIT;
 
-    if (revision >= x->s->visible)
+    if (revision >= x->sync_from)
         return true;
     error_set(&e, ERR_CORRUPT,
               "etcd is at revision %" PRIu64 ", but %" PRIu64
               " was seen: it was set back; start again to take what it has for "
               "the truth",
-              revision, x->s->visible);
+              revision, x->sync_from);
     etcd_fatal(x, &e);
     return false;
 }
@@ -119,6 +119,7 @@ send_sync(struct store_etcd *x)
     struct etcd_range_req r = {.key = span_of(x->last_key), .keys_only = true};
 
     x->syncing = true;
+    x->sync_from = x->s->visible;
     TAILQ_CONCAT(&x->sync_sent, &x->sync_next, entry);
     etcd_write_range(&body, &r);
     etcd_call(x, "/v3/kv/range", &body, true, REPLY_MAX,
