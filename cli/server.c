@@ -33,18 +33,58 @@ enum {
     READY_LIMIT_MS = 60000,
     BUSY_LIMIT_MS = 10000,
     DEAD_HOLDER_MS = 3000,
-    PATH_MAX_ARGS = 64,
-    STORE_ARGS = 16
+    PATH_MAX_ARGS = 96
+};
+
+/* Options that are the API server's, passed on as they are. */
+static const char *const passed_on[] = {
+    "tls-cert-file",
+    "tls-private-key-file",
+    "tls-ca-file",
+    "tls-san",
+    "tls-lifetime",
+    "audit-policy-file",
+    "audit-log-path",
+    "audit-log-maxsize",
+    "audit-log-maxbackup",
+    "audit-log-maxage",
+    "user-rate",
+    "user-burst",
+    "user-inflight",
+    "user-watches",
+    "max-requests-inflight",
+    "max-mutating-requests-inflight",
+    "max-connections",
+    "max-connections-per-address",
+    "shutdown-delay",
+    "history-count",
+    "history-age",
+    "history-size",
+    "token-auth-file",
+    "client-ca-file",
+    "service-account-issuer",
+    "retain-age",
+    "retain-size",
+    "store",
+    "etcd-endpoints",
+    "etcd-prefix",
+    "etcd-cacert",
+    "etcd-cert",
+    "etcd-key",
+    "etcd-user",
+    "etcd-password-file",
+    "etcd-compact",
+};
+enum {
+    PASSED_MAX = ARRAY_LEN(passed_on),
+    PASSED_TLS_CERT = 0,
+    PASSED_TLS_KEY,
+    PASSED_TLS_CA
 };
 
 struct server {
     const char *listen, *streams_listen, *log_level, *fake_gpus;
-    const char *history_count, *history_age, *history_size;
-    const char *retain_age, *retain_size;
-    const char *user_tokens, *client_ca, *issuer;
-    const struct option *store_flags[STORE_ARGS]; /* for the API server ... */
-    const char *store_values[STORE_ARGS];         /* ... and their values */
-    size_t n_store;
+    const char *passed[PASSED_MAX]; /* by index into passed_on */
     bool no_runner, no_mirror, anonymous;
     char *dir;    /* absolute */
     char *bindir; /* where our sibling programs are */
@@ -204,16 +244,6 @@ arg_path(struct args *a, const char *flag, char *path)
     a->owned[a->n_owned++] = path;
 }
 
-/* Passed on when it was given. */
-static void
-arg_option(struct args *a, const char *flag, const char *value)
-{
-    if (value == NULL)
-        return;
-    arg(a, flag);
-    arg(a, value);
-}
-
 static struct part *
 add_part(struct server *s, const char *name, struct args *a)
 {
@@ -238,6 +268,15 @@ arg_program(const struct server *s, struct args *a, const char *name)
     a->owned[a->n_owned++] = path;
 }
 
+/* Passed on when it was given. */
+static void
+arg_passed(const struct server *s, struct args *a, size_t i)
+{
+    if (s->passed[i] == NULL)
+        return;
+    arg_owned(a, xasprintf("--%s=%s", passed_on[i], s->passed[i]));
+}
+
 static struct part *
 add_apiserver(struct server *s)
 {
@@ -252,21 +291,13 @@ add_apiserver(struct server *s)
     arg(&a, "--streams-address");
     arg(&a, s->streams_listen);
     arg_path(&a, "--streams-socket", in_dir(s, "run/streams.sock"));
-    arg_option(&a, "--history-count", s->history_count);
-    arg_option(&a, "--history-age", s->history_age);
-    arg_option(&a, "--history-size", s->history_size);
-    arg_option(&a, "--retain-age", s->retain_age);
-    arg_option(&a, "--retain-size", s->retain_size);
-    for (size_t i = 0; i < s->n_store; i++)
-        arg_owned(&a, xasprintf("--%s=%s", s->store_flags[i]->name, s->store_values[i]));
     arg_path(&a, "--control-socket", in_dir(s, "run/apiserver.ctl"));
     if (s->no_mirror)
         arg(&a, "--no-mirror");
-    arg_option(&a, "--token-auth-file", s->user_tokens);
-    arg_option(&a, "--client-ca-file", s->client_ca);
-    arg_option(&a, "--service-account-issuer", s->issuer);
     if (s->anonymous)
         arg(&a, "--anonymous-auth");
+    for (size_t i = 0; i < PASSED_MAX; i++)
+        arg_passed(s, &a, i);
     return add_part(s, "drover-apiserver", &a);
 }
 
@@ -282,6 +313,8 @@ add_streams(struct server *s)
     arg_path(&a, "--unix-socket", in_dir(s, "run/streams.sock"));
     arg_path(&a, "--api-socket", in_dir(s, "run/api.sock"));
     arg_path(&a, "--token-file", in_dir(s, "run/streams.token"));
+    arg_passed(s, &a, PASSED_TLS_CERT);
+    arg_passed(s, &a, PASSED_TLS_KEY);
     return add_part(s, "drover-streams", &a);
 }
 
@@ -303,7 +336,9 @@ add_runner(struct server *s)
 
     arg_program(s, &a, "drover-runner");
     arg_path(&a, "--join", xasprintf("https://%s", s->listen));
-    arg_path(&a, "--ca-file", in_dir(s, "keys/ca.crt"));
+    const char *ca = s->passed[PASSED_TLS_CA] != NULL ? s->passed[PASSED_TLS_CA]
+                                                      : s->passed[PASSED_TLS_CERT];
+    arg_path(&a, "--ca-file", ca != NULL ? xstrdup(ca) : in_dir(s, "keys/ca.crt"));
     arg_path(&a, "--token-file", in_dir(s, "run/join.token"));
     arg_path(&a, "--dir", in_dir(s, "agent"));
     arg_path(&a, "--mask-dir", xstrdup(s->dir));
@@ -548,81 +583,37 @@ finish(struct server *s)
     free(s->dir);
 }
 
-/* Options that are texts and nothing more. NULL: it is another one. */
-static const char **
-text_option(struct server *s, int c)
-{
-    switch (c) {
-    case 'l':
-        return &s->listen;
-    case 's':
-        return &s->streams_listen;
-    case 'g':
-        return &s->fake_gpus;
-    case 'H':
-        return &s->history_count;
-    case 'A':
-        return &s->history_age;
-    case 'S':
-        return &s->history_size;
-    case 'T':
-        return &s->user_tokens;
-    case 'C':
-        return &s->client_ca;
-    case 'I':
-        return &s->issuer;
-    case 'a':
-        return &s->retain_age;
-    case 'z':
-        return &s->retain_size;
-    default:
-        return NULL;
-    }
-}
+static const struct option own_options[] = {
+    {"data-dir", required_argument, NULL, 'd'},
+    {"listen", required_argument, NULL, 'l'},
+    {"streams-listen", required_argument, NULL, 's'},
+    {"log-level", required_argument, NULL, 'v'},
+    {"fake-gpus", required_argument, NULL, 'g'},
+    {"no-runner", no_argument, NULL, 'R'},
+    {"no-mirror", no_argument, NULL, 'M'},
+    {"log-format", required_argument, NULL, 'F'},
+    {"anonymous-auth", no_argument, NULL, 'N'},
+    {"help", no_argument, NULL, 'h'},
+};
+enum { OPT_PASSED = 1000 };
 
 static int
 run(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        {"data-dir", required_argument, NULL, 'd'},
-        {"listen", required_argument, NULL, 'l'},
-        {"streams-listen", required_argument, NULL, 's'},
-        {"log-level", required_argument, NULL, 'v'},
-        {"fake-gpus", required_argument, NULL, 'g'},
-        {"no-runner", no_argument, NULL, 'R'},
-        {"no-mirror", no_argument, NULL, 'M'},
-        {"history-count", required_argument, NULL, 'H'},
-        {"history-age", required_argument, NULL, 'A'},
-        {"history-size", required_argument, NULL, 'S'},
-        {"token-auth-file", required_argument, NULL, 'T'},
-        {"client-ca-file", required_argument, NULL, 'C'},
-        {"service-account-issuer", required_argument, NULL, 'I'},
-        {"anonymous-auth", no_argument, NULL, 'N'},
-        {"retain-age", required_argument, NULL, 'a'},
-        {"retain-size", required_argument, NULL, 'z'},
-        {"store", required_argument, NULL, 'E'},
-        {"etcd-endpoints", required_argument, NULL, 'E'},
-        {"etcd-prefix", required_argument, NULL, 'E'},
-        {"etcd-cacert", required_argument, NULL, 'E'},
-        {"etcd-cert", required_argument, NULL, 'E'},
-        {"etcd-key", required_argument, NULL, 'E'},
-        {"etcd-user", required_argument, NULL, 'E'},
-        {"etcd-password-file", required_argument, NULL, 'E'},
-        {"etcd-compact", required_argument, NULL, 'E'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
-    };
+    struct option longs[ARRAY_LEN(own_options) + PASSED_MAX + 1] = {0};
     struct server s = {
         .listen = "127.0.0.1:6440", .streams_listen = "127.0.0.1:6441", .lock_fd = -1};
     struct error e = ERROR_INIT;
     const char *dir = "./state";
-    int index = 0;
     int c;
 
-    while ((c = getopt_long(argc, argv, "h", longs, &index)) != -1) {
-        const char **text = text_option(&s, c);
-        if (text != NULL) {
-            *text = optarg;
+    memcpy(longs, own_options, sizeof(own_options));
+    for (size_t i = 0; i < PASSED_MAX; i++)
+        longs[ARRAY_LEN(own_options) + i] =
+            (struct option){passed_on[i], required_argument, NULL, OPT_PASSED + (int)i};
+    while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+        if (c >= OPT_PASSED) {
+            s.passed[c - OPT_PASSED] = optarg;
             continue;
         }
         switch (c) {
@@ -635,14 +626,16 @@ run(int argc, char **argv)
                 return cli_misuse(&verb_server, "--log-level: unknown level in \"%s\"",
                                   optarg);
             break;
+        case 'g':
+            s.fake_gpus = optarg;
+            break;
+        case 'F':
+            if (!streq(optarg, "json") && !streq(optarg, "text"))
+                return cli_misuse(&verb_server, "--log-format: text or json");
+            setenv(LOG_FORMAT_ENV, optarg, 1); /* for all programs */
+            break;
         case 'N':
             s.anonymous = true;
-            break;
-        case 'E':
-            if (s.n_store == STORE_ARGS)
-                return cli_misuse(&verb_server, "too many options of the store");
-            s.store_flags[s.n_store] = &longs[index];
-            s.store_values[s.n_store++] = optarg;
             break;
         case 'R':
             s.no_runner = true;
@@ -701,6 +694,9 @@ const struct cli_verb verb_server = {
         "  --etcd-endpoints URL,URL  with --store etcd; also --etcd-prefix,\n"
         "                            --etcd-cacert, --etcd-cert, --etcd-key,\n"
         "                            --etcd-user, --etcd-password-file, --etcd-compact\n"
-        "  --log-level SPEC          info, debug, or store=debug,http=warn\n",
+        "  --log-level SPEC          info, debug, or store=debug,http=warn\n"
+        "  --log-format text|json    of all programs\n"
+        "and what drover-apiserver --help says of certificates, audit, limits and the\n"
+        "shutdown: --tls-*, --audit-*, --user-*, --max-*, --shutdown-delay\n",
     .run = run,
 };

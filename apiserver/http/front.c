@@ -3,8 +3,12 @@
 #include "apiserver/http/front.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
+#include "api/jtok.h"
+#include "apiserver/http/visit.h"
 #include "apiserver/registry/answer.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 #define STREAMS_PREFIX "/apis/streams.drover.dev/v1/"
@@ -13,15 +17,14 @@ struct front {
     struct api_server *server;
     struct auth *auth;
     struct proxy *proxy;
-    bool ready, anonymous;
+    struct health *health;
+    struct limits *limits;
+    struct audit *audit;
+    void (*metrics)(void *arg, struct str *out);
+    void *metrics_arg;
+    bool anonymous, stopping;
     size_t open;
-};
-
-/* One request; lives until its connection is through with it. */
-struct exchange {
-    struct front *front;
-    struct http_request *r;
-    struct api_call *call; /* until it is answered */
+    uint64_t authenticated, unauthenticated;
 };
 
 struct front *
@@ -33,19 +36,35 @@ front_new(const struct front_opts *o)
     f->auth = o->auth;
     f->proxy = o->proxy;
     f->anonymous = o->anonymous;
+    f->health = health_new(o->server);
+    f->limits = limits_new(&o->limits);
+    f->audit = o->audit;
+    f->metrics = o->metrics;
+    f->metrics_arg = o->arg;
     return f;
 }
 
 void
 front_free(struct front *f)
 {
+    if (f == NULL)
+        return;
+    health_free(f->health);
+    limits_free(f->limits);
     free(f);
 }
 
 void
-front_set_ready(struct front *f, bool ready)
+front_set_ready(struct front *f)
 {
-    f->ready = ready;
+    health_set(f->health, true, f->stopping);
+}
+
+void
+front_set_stopping(struct front *f)
+{
+    f->stopping = true;
+    health_set(f->health, true, true);
 }
 
 size_t
@@ -60,28 +79,33 @@ front_open_requests(const struct front *f)
 static void
 on_header(void *arg, const char *name, const char *value)
 {
-    struct exchange *x = arg;
+    struct visit *v = arg;
 
-    http_add_header(x->r, name, value);
+    http_add_header(v->r, name, value);
 }
 
 static void
 on_respond(void *arg, int status, const char *type, struct str *body)
 {
-    struct exchange *x = arg;
+    struct visit *v = arg;
 
-    x->call = NULL;
-    http_respond_str(x->r, status, type, body);
+    v->call = NULL;
+    if (status >= 400)
+        front_note_status(v->r, body);
+    audit_response(v->audit, body->ptr, body->len);
+    http_respond_str(v->r, status, type, body);
 }
 
 static void
 on_respond_reader(void *arg, int status, const char *type, uint64_t length,
                   const struct api_reader *reader)
 {
-    struct exchange *x = arg;
+    struct visit *v = arg;
 
-    x->call = NULL;
-    http_respond_reader(x->r, status, type, length, reader->read, reader->free_arg,
+    v->call = NULL;
+    if (audit_wants_response(v->audit)) /* lists come in slices, too large for a line */
+        audit_annotate(v->audit, "audit.drover.dev/response-object", "omitted: a list");
+    http_respond_reader(v->r, status, type, length, reader->read, reader->free_arg,
                         reader->arg);
 }
 
@@ -89,10 +113,11 @@ static void *
 on_respond_stream(void *arg, int status, const char *type,
                   const struct api_filler *filler)
 {
-    struct exchange *x = arg;
+    struct visit *v = arg;
 
-    x->call = NULL;
-    return http_respond_stream(x->r, status, type, filler->fill, filler->free_arg,
+    v->call = NULL;
+    audit_started(v->audit, status);
+    return http_respond_stream(v->r, status, type, filler->fill, filler->free_arg,
                                filler->arg);
 }
 
@@ -125,64 +150,49 @@ get_header(const void *src, const char *name)
 static void
 on_close(void *state, bool aborted)
 {
-    struct exchange *x = state;
+    struct visit *v = state;
 
     UNUSED(aborted);
-    if (x->call != NULL)
-        api_call_abort(x->call);
-    x->front->open--;
-    free(x);
+    if (v->call != NULL)
+        api_call_abort(v->call);
+    v->call = NULL;
 }
 
 static void
-serve_call(struct front *f, struct http_request *r, struct api_user *user)
+serve_call(struct visit *v, struct http_request *r)
 {
-    struct exchange *x = xnew(struct exchange);
     struct api_request req = {.method = http_method(r),
                               .path = http_path(r),
                               .query = get_query,
                               .header = get_header,
                               .src = r,
                               .body = http_body(r),
-                              .user = user};
+                              .user = v->user};
 
-    x->front = f;
-    x->r = r;
-    f->open++;
-    http_set_state(r, x, on_close);
-    struct api_call *call = api_call_new(f->server, &req, &responder_ops, x);
-    x->call = call;
-    api_call_run(call);
+    http_set_state(r, v, on_close);
+    v->call = api_call_new(v->front->server, &req, &responder_ops, v);
+    api_call_run(v->call);
 }
 
-/* --- answers without a call
- * -------------------------------------------------------------- */
-
-static bool
-is_health(const char *path)
-{
-    return str_starts(path, "/livez") || str_starts(path, "/readyz") ||
-           str_starts(path, "/healthz");
-}
+/* --- metrics
+ * ------------------------------------------------------------------------------ */
 
 static void
-serve_health(struct front *f, struct http_request *r)
+write_metrics(const struct front *f, struct str *out)
 {
-    const char *path = http_path(r);
-    bool readyz = str_starts(path, "/readyz");
-    bool ok = f->ready || !readyz;
-    char name[16];
-    struct str body = STR_INIT(1024);
-
-    snprintf(name, sizeof(name), "%.*s", (int)strcspn(path + 1, "/"), path + 1);
-    if (http_query(r, "verbose") != NULL || !ok) {
-        str_addf(&body, "[+]ping ok\n[%c]ready %s\n%s check %s\n", f->ready ? '+' : '-',
-                 f->ready ? "ok" : "failed: starting or shutting down", name,
-                 ok ? "passed" : "failed");
-    } else {
-        str_adds(&body, "ok");
-    }
-    http_respond_str(r, ok ? 200 : 500, "text/plain; charset=utf-8", &body);
+    api_server_metrics(f->server, out);
+    limits_metrics(f->limits, out);
+    audit_metrics(f->audit, out);
+    str_addf(out,
+             "# TYPE authentication_attempts counter\n"
+             "authentication_attempts{result=\"success\"} %llu\n"
+             "authentication_attempts{result=\"failure\"} %llu\n"
+             "# TYPE drover_http_open_requests gauge\n"
+             "drover_http_open_requests %zu\n",
+             (unsigned long long)f->authenticated, (unsigned long long)f->unauthenticated,
+             f->open);
+    if (f->metrics != NULL)
+        f->metrics(f->metrics_arg, out);
 }
 
 static void
@@ -190,18 +200,77 @@ serve_metrics(struct front *f, struct http_request *r, const struct api_user *us
 {
     struct authz_attributes a = {.user = user, .verb = "get", .path = "/metrics"};
     auto_str reason = STR_INIT(256);
-    struct str body = STR_INIT(4 << 20);
+    struct str body = STR_INIT(8 << 20);
 
     if (!auth_authorize(f->auth, &a, &reason)) {
         front_refuse(r, ERR_FORBIDDEN,
                      "forbidden: this user cannot get path \"/metrics\"");
         return;
     }
-    api_server_metrics(f->server, &body);
-    str_addf(&body,
-             "# TYPE drover_http_open_requests gauge\ndrover_http_open_requests %zu\n",
-             f->open);
+    write_metrics(f, &body);
     http_respond_str(r, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
+}
+
+/* --- one request
+ * --------------------------------------------------------------------------- */
+
+static bool
+is_watch(const struct http_request *r)
+{
+    const char *v = http_query(r, "watch");
+
+    return v != NULL && strcasecmp(v, "false") != 0 && !streq(v, "0") &&
+           (streq(http_method(r), "GET") || streq(http_method(r), "HEAD"));
+}
+
+static void
+begin_audit(struct visit *v, struct http_request *r, bool watch)
+{
+    struct front *f = v->front;
+    struct route route = {0};
+    char source[80];
+
+    if (f->audit == NULL)
+        return;
+    route_parse(api_server_kinds(f->server), http_path(r), &route);
+    visit_source(r, source, sizeof(source));
+    struct audit_request a = {.id = v->id,
+                              .verb = call_verb_of(http_method(r), &route, watch),
+                              .route = &route,
+                              .path = http_path(r),
+                              .uri = http_raw_path(r),
+                              .user_agent = http_header(r, "User-Agent"),
+                              .source = source,
+                              .user = v->by != NULL ? v->by : v->user,
+                              .as = v->by != NULL ? v->user : NULL,
+                              .body = http_body(r)};
+    v->audit = audit_begin(f->audit, &a);
+}
+
+/* False: answered. */
+static bool
+enter(struct visit *v, struct http_request *r, bool long_running)
+{
+    const struct api_user *u = v->by != NULL ? v->by : v->user;
+    const char *method = http_method(r);
+    bool reads = streq(method, "GET") || streq(method, "HEAD");
+    enum limits_class class = long_running ? LIMITS_LONG
+                              : reads      ? LIMITS_READ
+                                           : LIMITS_WRITE;
+    char name[128];
+    const char *key = u->name;
+    unsigned retry_s = 1;
+
+    /* Nobody in particular: by where he comes from. */
+    if (streq(u->name, "system:anonymous")) {
+        visit_source(r, name, sizeof(name));
+        key = name;
+    }
+    const char *why = limits_enter(v->front->limits, key, visit_is_exempt(u), class,
+                                   clock_now_ms(), &v->slot, &retry_s);
+    if (why != NULL)
+        front_refuse_busy(r, retry_s, why);
+    return why == NULL;
 }
 
 void
@@ -209,24 +278,45 @@ front_handle(void *front, struct http_request *r)
 {
     struct front *f = front;
     const char *path = http_path(r);
-    bool acting = false;
 
-    if (is_health(path)) {
-        serve_health(f, r);
+    if (health_is(path)) {
+        health_serve(f->health, r);
         return;
     }
-    struct api_user *user = front_user(f->auth, r, f->anonymous, &acting);
-    if (user == NULL)
-        return;
+    struct visit *v = visit_new(f, r);
+    f->open++;
+    if (f->stopping)
+        http_add_header(r, "Connection", "close");
+    v->user = front_user(f->auth, r, f->anonymous, &v->by);
+    *(v->user == NULL ? &f->unauthenticated : &f->authenticated) += 1;
+    bool watch = is_watch(r);
     bool streams = f->proxy != NULL && str_starts(path, STREAMS_PREFIX) &&
                    path[sizeof(STREAMS_PREFIX) - 1] != '\0';
-    if (streams && acting) /* the other side sees the token only */
+    v->long_running = watch || streams;
+    begin_audit(v, r, watch);
+    if (v->user == NULL || !enter(v, r, v->long_running))
+        return;
+    if (streams && v->by != NULL) /* the other side sees the token only */
         front_refuse(r, ERR_FORBIDDEN, "impersonation is not supported for streams");
     else if (streq(path, "/metrics"))
-        serve_metrics(f, r, user);
+        serve_metrics(f, r, v->user);
     else if (streams)
         proxy_serve(f->proxy, r);
     else
-        serve_call(f, r, user);
-    user_unref(user);
+        serve_call(v, r);
+}
+
+void
+front_done(void *front, struct http_request *r, int status, bool aborted)
+{
+    struct front *f = front;
+    struct visit *v = http_tag(r);
+
+    if (v == NULL)
+        return;
+    visit_log(v, status, aborted);
+    audit_complete(v->audit, status, v->reason);
+    limits_leave(f->limits, &v->slot);
+    visit_free(v);
+    f->open--;
 }

@@ -78,13 +78,14 @@ refuse_problem(struct http_request *r, const struct problem *p)
     int status;
 
     problem_write(p, &body, &status);
+    front_note_status(r, &body);
     http_respond_str(r, status, "application/json", &body);
 }
 
-/* The user, or who he acts as. Takes the reference; NULL: answered. */
+/* The user, or who he acts as; then the reference goes to ret_by. NULL: answered. */
 static struct api_user *
 acting_user(struct auth *a, struct http_request *r, struct api_user *user,
-            bool *ret_acting)
+            struct api_user **ret_by)
 {
     struct collected *c = xnew(struct collected);
     struct api_user *other = NULL;
@@ -92,7 +93,6 @@ acting_user(struct auth *a, struct http_request *r, struct api_user *user,
 
     problem_init(&p, NULL, NULL);
     http_headers_each(r, collect, c);
-    *ret_acting = c->n > 0;
     if (c->n == 0) {
         free(c);
         return user;
@@ -100,7 +100,7 @@ acting_user(struct auth *a, struct http_request *r, struct api_user *user,
     int rc = c->toomany ? problem_set(&p, ERR_BAD_REQUEST, "too many Impersonate headers")
                         : auth_impersonate(a, user, c->list, c->n, &other, &p);
     free(c);
-    user_unref(user);
+    *ret_by = user;
     if (rc == 0)
         return other;
     refuse_problem(r, &p);
@@ -108,13 +108,14 @@ acting_user(struct auth *a, struct http_request *r, struct api_user *user,
 }
 
 struct api_user *
-front_user(struct auth *a, struct http_request *r, bool anonymous, bool *ret_acting)
+front_user(struct auth *a, struct http_request *r, bool anonymous,
+           struct api_user **ret_by)
 {
     struct error e = ERROR_INIT;
     struct api_user *user = authenticate(a, r, anonymous, &e);
 
     if (user != NULL)
-        return acting_user(a, r, user, ret_acting);
+        return acting_user(a, r, user, ret_by);
     log_debug("refused", "peer=%s error=\"%s\"", http_peer(r), e.msg);
     http_add_header(r, "WWW-Authenticate", "Bearer");
     front_refuse(r, ERR_UNAUTHORIZED,

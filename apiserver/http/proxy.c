@@ -24,8 +24,8 @@ struct proxied {
     struct http_stream *stream;     /* once the headers are through */
     struct str block;
     size_t off;
-    bool paused, ended;
-    unsigned users; /* the HTTP side and the transfer */
+    bool paused, ended, cut; /* cut: ended before its end */
+    unsigned users;          /* the HTTP side and the transfer */
 };
 
 int
@@ -73,7 +73,7 @@ fill(void *arg, char *buf, size_t max)
     size_t n = x->block.len - x->off < max ? x->block.len - x->off : max;
 
     if (n == 0)
-        return x->ended ? -1 : 0;
+        return !x->ended ? 0 : x->cut ? HTTP_FILL_ABORT : -1;
     memcpy(buf, x->block.ptr + x->off, n);
     x->off += n;
     if (x->off == x->block.len) {
@@ -152,6 +152,7 @@ on_done(void *arg, const struct http_reply *reply, const struct error *e)
 
     x->transfer = NULL;
     x->ended = true;
+    x->cut = e->code != ERR_OK;
     if (e->code == ERR_OK && reply->status / 100 != 2)
         str_add(&x->block, reply->body.ptr, reply->body.len);
     if (e->code == ERR_OK)

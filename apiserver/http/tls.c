@@ -1,18 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads or makes the CA and the server certificate. */
+/* Makes, keeps and rotates the CA and the server certificate. */
 #include "apiserver/http/tls.h"
 
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/vec.h"
 #include "io/pki.h"
 
 LOG_MODULE(tls);
 
-enum { PEM_MAX = 64 * 1024, CA_DAYS = 3650, SERVER_DAYS = 365, RENEW_DAYS = 30 };
+enum {
+    PEM_MAX = 64 * 1024,
+    CA_DAYS = 3650,
+    CA_WARN_DAYS = 180,
+    NAMES_MAX = 60,
+    LONGEST_WAIT_S = 12 * 3600, /* the wall clock may have been set meanwhile */
+    RETRY_S = 60,
+};
+
+struct tls {
+    char *dir;
+    int64_t lifetime_s;
+    vec(char *) names;
+    bool own;
+    struct pki_pair ca; /* own: with its key */
+    char ca_hash[80];
+    struct tls_files *files;
+    struct loop_timer *timer;
+};
 
 static int
 read_pair(const char *dir, const char *name, struct pki_pair *ret, struct error *e)
@@ -65,73 +87,229 @@ load_ca(const char *dir, struct pki_pair *ca, struct error *e)
     return rc;
 }
 
-static bool
-still_good(const struct pki_pair *p)
+static int64_t
+now_s(void)
+{
+    return clock_wall_ns() / 1000000000;
+}
+
+/* Seconds that are left of it. */
+static int64_t
+left_of(const char *pem)
 {
     struct error e = ERROR_INIT;
-    int64_t until;
+    int64_t until = 0;
 
-    return pki_expiry(p->cert.ptr, &until, &e) == 0 &&
-           until - clock_wall_ns() / 1000000000 > (int64_t)RENEW_DAYS * 24 * 3600;
+    return pki_expiry(pem, &until, &e) < 0 ? 0 : until - now_s();
+}
+
+/* It is ours, whole, lives long enough, not longer than is wanted now, and has all names.
+ */
+static bool
+still_good(const struct tls *t, const struct pki_pair *p)
+{
+    struct error e = ERROR_INIT;
+    int64_t left = left_of(p->cert.ptr);
+
+    if (left <= t->lifetime_s / 3 || left > t->lifetime_s + RETRY_S ||
+        pki_check(p->cert.ptr, p->key.ptr, NULL, &e) < 0)
+        return false;
+    vec_foreach (name, &t->names) {
+        if (!pki_covers(p->cert.ptr, *name))
+            return false;
+    }
+    return true;
 }
 
 static int
-load_server(const char *dir, const struct pki_pair *ca, struct pki_pair *ret,
-            struct error *e)
+make_server(struct tls *t, struct error *e)
 {
-    char host[256] = "";
-    const char *names[] = {"localhost", "127.0.0.1", "::1", host, NULL};
+    const char *names[NAMES_MAX + 1] = {NULL};
+    struct pki_pair made;
 
-    int rc = read_pair(dir, "server", ret, e);
-    if (rc == 0 && still_good(ret))
+    for (size_t i = 0; i < t->names.len; i++)
+        names[i] = t->names.items[i];
+    pair_init(&made);
+    int rc =
+        pki_make_server_for(&t->ca, "drover-apiserver", names, t->lifetime_s, &made, e);
+    if (rc == 0)
+        rc = write_pair(t->dir, "server", &made, e);
+    if (rc == 0)
+        log_info("made a server certificate", "dir=%s seconds=%lld", t->dir,
+                 (long long)t->lifetime_s);
+    pair_done(&made);
+    return rc;
+}
+
+static int
+ensure_server(struct tls *t, struct error *e)
+{
+    struct pki_pair server;
+
+    pair_init(&server);
+    int rc = read_pair(t->dir, "server", &server, e);
+    bool good = rc == 0 && still_good(t, &server);
+    pair_done(&server);
+    if (good)
         return 0;
     if (rc < 0 && e->code != ERR_NOT_FOUND)
         return rc;
     *e = ERROR_INIT;
-    pair_done(ret);
-    if (gethostname(host, sizeof(host) - 1) != 0 || host[0] == '\0')
-        names[3] = NULL;
-    rc = pki_make_server(ca, "drover-apiserver", names, SERVER_DAYS, ret, e);
-    if (rc == 0)
-        rc = write_pair(dir, "server", ret, e);
-    if (rc == 0)
-        log_info("made a server certificate", "dir=%s", dir);
-    return rc;
+    return make_server(t, e);
+}
+
+/* --- rotation
+ * ----------------------------------------------------------------------------- */
+
+static void
+arm(struct tls *t, int64_t in_s)
+{
+    if (in_s > LONGEST_WAIT_S)
+        in_s = LONGEST_WAIT_S;
+    loop_timer_in(t->timer, in_s < 1 ? 1000 : in_s * 1000);
+}
+
+static void
+on_timer(void *arg)
+{
+    struct tls *t = arg;
+    struct error e = ERROR_INIT;
+    int64_t due = left_of(tls_files_cert(t->files)) - t->lifetime_s / 3;
+
+    if (left_of(t->ca.cert.ptr) < (int64_t)CA_WARN_DAYS * 86400)
+        log_warn("the certificate authority expires soon", "dir=%s", t->dir);
+    if (due > 0) {
+        arm(t, due);
+        return;
+    }
+    if (make_server(t, &e) == 0 && tls_files_look(t->files)) {
+        arm(t, t->lifetime_s - t->lifetime_s / 3);
+        return;
+    }
+    log_err("the server certificate cannot be renewed", "dir=%s error=\"%s\"", t->dir,
+            e.msg);
+    arm(t, RETRY_S);
+}
+
+/* --- life
+ * --------------------------------------------------------------------------------- */
+
+static void
+add_name(struct tls *t, const char *name, size_t n)
+{
+    if (n > 0 && t->names.len < NAMES_MAX)
+        vec_push(&t->names, xstrndup(name, n));
+}
+
+static void
+collect_names(struct tls *t, const char *more)
+{
+    static const char *const local[] = {
+        "localhost",         "127.0.0.1",          "::1",
+        "kubernetes",        "kubernetes.default", "kubernetes.default.svc",
+        "drover.default.svc"};
+    char host[256] = "";
+
+    for (size_t i = 0; i < ARRAY_LEN(local); i++)
+        add_name(t, local[i], strlen(local[i]));
+    if (gethostname(host, sizeof(host) - 1) == 0)
+        add_name(t, host, strlen(host));
+    while (more != NULL && *more != '\0') {
+        size_t n = strcspn(more, ", ");
+        add_name(t, more, n);
+        more += n + (more[n] != '\0');
+    }
+}
+
+static int
+open_own(struct tls *t, const struct tls_opts *o, struct error *e)
+{
+    autofree char *cert = fs_join(o->dir, "server.crt");
+    autofree char *key = fs_join(o->dir, "server.key");
+    struct tls_files_opts fo = {o->loop, cert, key, o->client_ca};
+
+    t->own = true;
+    collect_names(t, o->names);
+    if (fs_mkdirs(o->dir, 0700, e) < 0 || load_ca(o->dir, &t->ca, e) < 0 ||
+        ensure_server(t, e) < 0 || tls_files_open(&fo, &t->files, e) < 0)
+        return -(int)e->code;
+    t->timer = loop_timer_new(o->loop, "tls-rotate", on_timer, t);
+    arm(t, left_of(tls_files_cert(t->files)) - t->lifetime_s / 3);
+    return 0;
+}
+
+static int
+open_given(struct tls *t, const struct tls_opts *o, struct error *e)
+{
+    static const char mark[] = "-----BEGIN CERTIFICATE-----";
+    struct tls_files_opts fo = {o->loop, o->cert, o->key, o->client_ca};
+
+    if (tls_files_open(&fo, &t->files, e) < 0)
+        return -(int)e->code;
+    if (o->ca != NULL)
+        return fs_read(o->ca, &t->ca.cert, e);
+    const char *last = tls_files_cert(t->files), *p = last;
+    while ((p = strstr(p, mark)) != NULL)
+        last = p++;
+    str_adds(&t->ca.cert, last);
+    return 0;
 }
 
 int
-tls_load(const char *dir, struct tls_files *ret, struct error *e)
+tls_open(const struct tls_opts *o, struct tls **ret, struct error *e)
 {
-    struct pki_pair ca, server;
-    struct tls_files t = {0};
+    struct tls *t = xnew(struct tls);
 
-    pair_init(&ca);
-    pair_init(&server);
-    int rc = fs_mkdirs(dir, 0700, e);
+    t->dir = xstrdup(o->dir);
+    t->lifetime_s = o->lifetime_s;
+    pair_init(&t->ca);
+    int rc = o->cert == NULL ? open_own(t, o, e) : open_given(t, o, e);
     if (rc == 0)
-        rc = load_ca(dir, &ca, e);
-    if (rc == 0)
-        rc = load_server(dir, &ca, &server, e);
-    if (rc == 0)
-        rc = pki_ca_hash(ca.cert.ptr, t.ca_hash, e);
-    if (rc == 0) {
-        t.ca_cert = ca.cert;
-        t.cert = server.cert;
-        t.key = server.key;
-        str_init(&ca.cert, 0);
-        str_init(&server.cert, 0);
-        str_init(&server.key, 0);
-        *ret = t;
+        rc = pki_ca_hash(t->ca.cert.ptr, t->ca_hash, e);
+    if (rc < 0) {
+        tls_free(t);
+        return rc;
     }
-    pair_done(&ca);
-    pair_done(&server);
-    return rc;
+    *ret = t;
+    return 0;
 }
 
 void
-tls_done(struct tls_files *t)
+tls_free(struct tls *t)
 {
-    str_done(&t->ca_cert);
-    str_done(&t->cert);
-    str_done(&t->key);
+    if (t == NULL)
+        return;
+    loop_timer_free(t->timer);
+    tls_files_free(t->files);
+    pair_done(&t->ca);
+    vec_foreach (name, &t->names) {
+        free(*name);
+    }
+    vec_done(&t->names);
+    free(t->dir);
+    free(t);
+}
+
+struct tls_files *
+tls_served(const struct tls *t)
+{
+    return t->files;
+}
+
+const char *
+tls_ca(const struct tls *t)
+{
+    return t->ca.cert.ptr;
+}
+
+const char *
+tls_ca_hash(const struct tls *t)
+{
+    return t->ca_hash;
+}
+
+int64_t
+tls_expiry(const struct tls *t)
+{
+    return now_s() + left_of(tls_files_cert(t->files));
 }

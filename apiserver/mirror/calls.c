@@ -75,6 +75,25 @@ on_header(void *arg, const char *name, const char *value)
     UNUSED(value);
 }
 
+/* The same words as for requests from outside. */
+static void
+observe(const struct mirror_op *op, int status)
+{
+    const struct mirror_calls *c = op->calls;
+    const char *verb = streq(op->method, "POST")    ? "create"
+                       : streq(op->method, "PUT")   ? "update"
+                       : streq(op->method, "PATCH") ? "patch"
+                                                    : "delete";
+    struct api_observed o = {.user = c->user->name,
+                             .groups = "system:authenticated",
+                             .verb = verb,
+                             .path = op->path,
+                             .body = span_of(op->tail == NULL ? op->head : ""),
+                             .status = status};
+
+    api_server_observed(c->s, &o);
+}
+
 static void
 on_respond(void *arg, int status, const char *type, struct str *body)
 {
@@ -82,6 +101,7 @@ on_respond(void *arg, int status, const char *type, struct str *body)
 
     UNUSED(type);
     str_add(&op->reply, body->ptr, body->len);
+    observe(op, status);
     answered(op, status);
 }
 

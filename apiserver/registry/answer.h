@@ -18,6 +18,9 @@ void call_forbidden(struct api_call *c, const char *reason);
  */
 struct kinds;
 bool route_parse(const struct kinds *kinds, const char *path, struct route *ret);
+/* The verb of a request in the words of authorization: "list", "create"; of a path its
+ * method in lower case. */
+const char *call_verb_of(const char *method, const struct route *r, bool watch);
 /* metadata.name in the body of a create, "" when there is none. Malloc'd. */
 char *body_name(struct span body, char **ret_generate_base);
 

@@ -114,8 +114,8 @@ call_problem(struct api_call *c, const struct problem *p)
 
     problem_write(p, &body, &http);
     if (http >= 500)
-        log_warn_rl("request failed", "verb=%s path=%.200s error=\"%s\"", c->verb,
-                    c->ops == NULL ? "?" : c->req.path, p->e.msg);
+        log_debug("request failed", "verb=%s path=%.200s error=\"%s\"", c->verb,
+                  c->ops == NULL ? "?" : c->req.path, p->e.msg);
     if (p->e.retry_after_ms > 0) {
         snprintf(seconds, sizeof(seconds), "%u", (p->e.retry_after_ms + 999) / 1000);
         call_header(c, "Retry-After", seconds);
@@ -353,6 +353,26 @@ path_verb(const char *method)
             return verbs[i];
     }
     return "other";
+}
+
+const char *
+call_verb_of(const char *method, const struct route *r, bool watch)
+{
+    bool one = r->name[0] != '\0';
+
+    if (!r->resource)
+        return path_verb(method);
+    if (streq(method, "GET") || streq(method, "HEAD"))
+        return one ? "get" : watch ? "watch" : "list";
+    if (streq(method, "POST"))
+        return "create";
+    if (streq(method, "PUT"))
+        return "update";
+    if (streq(method, "PATCH"))
+        return "patch";
+    if (streq(method, "DELETE"))
+        return one ? "delete" : "deletecollection";
+    return path_verb(method);
 }
 
 static void

@@ -9,22 +9,28 @@ static const double bounds_s[] = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                   0.1,   0.25,   0.5,   1,    5,     10};
 #define N_BOUNDS ARRAY_LEN(bounds_s)
 
-struct counter { /* one verb, resource, code */
-    uint64_t n;
+/* One verb on one resource. */
+struct series {
+    struct {
+        int code;
+        uint64_t n;
+    } codes[16];
+    size_t n_codes;
+    uint64_t bucket[N_BOUNDS + 1], n, us;
+    bool timed; /* not for watches: they last as long as their client wants */
 };
 struct metrics {
-    struct map *requests; /* label text -> struct counter */
-    uint64_t duration[N_BOUNDS + 1], duration_us, duration_n;
+    struct map *series; /* label text -> struct series */
     uint64_t watch_events;
 };
-enum { SERIES_MAX = 4096 };
+enum { SERIES_MAX = 1024 };
 
 struct metrics *
 metrics_new(void)
 {
     struct metrics *m = xnew(struct metrics);
 
-    m->requests = map_new(free);
+    m->series = map_new(free);
     return m;
 }
 
@@ -33,37 +39,89 @@ metrics_free(struct metrics *m)
 {
     if (m == NULL)
         return;
-    map_free(m->requests);
+    map_free(m->series);
     free(m);
+}
+
+/* In Kubernetes' words: the methods, but LIST, WATCH, APPLY and DELETECOLLECTION. */
+static const char *
+verb_label(const struct api_call *c)
+{
+    static const struct {
+        const char *verb, *label;
+    } labels[] = {{"get", "GET"},       {"list", "LIST"},
+                  {"watch", "WATCH"},   {"create", "POST"},
+                  {"update", "PUT"},    {"patch", "PATCH"},
+                  {"delete", "DELETE"}, {"deletecollection", "DELETECOLLECTION"},
+                  {"post", "POST"},     {"put", "PUT"},
+                  {"head", "HEAD"}};
+
+    if (streq(c->verb, "patch") && c->ops != NULL) {
+        const char *type = call_header_in(c, "Content-Type");
+        if (type != NULL && str_starts(type, "application/apply-patch+"))
+            return "APPLY";
+    }
+    for (size_t i = 0; i < ARRAY_LEN(labels); i++) {
+        if (streq(c->verb, labels[i].verb))
+            return labels[i].label;
+    }
+    return "OTHER";
+}
+
+static struct series *
+find_series(struct metrics *m, const struct api_call *c)
+{
+    const struct kind *k = c->route.kind;
+    char labels[512];
+    const char *scope = "";
+    const char *dry = c->ops == NULL ? NULL : call_query(c, "dryRun");
+
+    if (k != NULL)
+        scope = *c->route.name != '\0' ? "resource"
+                : *c->route.ns != '\0' ? "namespace"
+                                       : "cluster";
+    /* Only names that we know: what clients make up would fill the table. */
+    snprintf(labels, sizeof(labels),
+             "verb=\"%s\",dry_run=\"%s\",group=\"%s\",version=\"%s\",resource=\"%s\","
+             "subresource=\"%s\",scope=\"%s\",component=\"apiserver\"",
+             verb_label(c), dry != NULL && streq(dry, "All") ? "All" : "",
+             k == NULL ? "" : k->group, k == NULL ? "" : k->version,
+             k == NULL ? "" : k->plural,
+             k != NULL && streq(c->route.sub, "status") ? "status"
+             : k != NULL && *c->route.sub != '\0'       ? "other"
+                                                        : "",
+             scope);
+    struct series *s = map_get(m->series, labels);
+    if (s == NULL && map_len(m->series) < SERIES_MAX) {
+        s = xnew(struct series);
+        s->timed = !streq(c->verb, "watch");
+        map_put(m->series, labels, s);
+    }
+    return s;
 }
 
 void
 metrics_request(struct metrics *m, const struct api_call *c, int status)
 {
-    const struct kind *k = c->route.kind;
-    char labels[512];
+    struct series *s = find_series(m, c);
+    size_t i = 0;
 
-    snprintf(labels, sizeof(labels),
-             "verb=\"%s\",group=\"%s\",version=\"%s\",resource=\"%s\",subresource=\"%s\","
-             "code=\"%d\"",
-             c->verb, k == NULL ? "" : k->group, k == NULL ? "" : k->version,
-             k == NULL ? "" : k->plural, k == NULL ? "" : c->route.sub, status);
-    struct counter *n = map_get(m->requests, labels);
-    if (n == NULL && map_len(m->requests) < SERIES_MAX) {
-        n = xnew(struct counter);
-        map_put(m->requests, labels, n);
-    }
-    if (n != NULL)
-        n->n++;
-    if (streq(c->verb, "watch"))
+    if (s == NULL)
+        return;
+    while (i < s->n_codes && s->codes[i].code != status)
+        i++;
+    if (i == s->n_codes && i < ARRAY_LEN(s->codes))
+        s->codes[s->n_codes++].code = status;
+    if (i < s->n_codes)
+        s->codes[i].n++;
+    if (!s->timed)
         return;
     int64_t us = (clock_now_ns() - c->started_ns) / 1000;
-    size_t i = 0;
-    while (i < N_BOUNDS && (double)us / 1e6 > bounds_s[i])
+    for (i = 0; i < N_BOUNDS && (double)us / 1e6 > bounds_s[i];)
         i++;
-    m->duration[i]++;
-    m->duration_us += us > 0 ? (uint64_t)us : 0;
-    m->duration_n++;
+    s->bucket[i]++;
+    s->us += us > 0 ? (uint64_t)us : 0;
+    s->n++;
 }
 
 void
@@ -79,29 +137,41 @@ gauge(struct str *out, const char *name, const char *type, uint64_t value)
 }
 
 static void
-requests_write(const struct metrics *m, struct str *out)
+durations_write(const struct series *s, const char *labels, struct str *out)
 {
-    struct map_cursor cursor = map_begin(m->requests);
-    const char *labels;
-    void *value;
+    static const char name[] = "apiserver_request_duration_seconds";
     uint64_t sum = 0;
 
-    str_adds(out, "# TYPE apiserver_request_total counter\n");
-    while (map_next(&cursor, &labels, &value))
-        str_addf(out, "apiserver_request_total{%s} %llu\n", labels,
-                 (unsigned long long)((struct counter *)value)->n);
-    str_adds(out, "# TYPE apiserver_request_duration_seconds histogram\n");
     for (size_t i = 0; i < N_BOUNDS; i++) {
-        sum += m->duration[i];
-        str_addf(out, "apiserver_request_duration_seconds_bucket{le=\"%g\"} %llu\n",
-                 bounds_s[i], (unsigned long long)sum);
+        sum += s->bucket[i];
+        str_addf(out, "%s_bucket{%s,le=\"%g\"} %llu\n", name, labels, bounds_s[i],
+                 (unsigned long long)sum);
     }
-    str_addf(out,
-             "apiserver_request_duration_seconds_bucket{le=\"+Inf\"} %llu\n"
-             "apiserver_request_duration_seconds_sum %f\n"
-             "apiserver_request_duration_seconds_count %llu\n",
-             (unsigned long long)m->duration_n, (double)m->duration_us / 1e6,
-             (unsigned long long)m->duration_n);
+    str_addf(out, "%s_bucket{%s,le=\"+Inf\"} %llu\n%s_sum{%s} %f\n%s_count{%s} %llu\n",
+             name, labels, (unsigned long long)s->n, name, labels, (double)s->us / 1e6,
+             name, labels, (unsigned long long)s->n);
+}
+
+static void
+requests_write(const struct metrics *m, struct str *out)
+{
+    struct map_cursor cursor = map_begin(m->series);
+    const char *labels;
+    void *value;
+
+    str_adds(out, "# TYPE apiserver_request_total counter\n");
+    while (map_next(&cursor, &labels, &value)) {
+        const struct series *s = value;
+        for (size_t i = 0; i < s->n_codes; i++)
+            str_addf(out, "apiserver_request_total{%s,code=\"%d\"} %llu\n", labels,
+                     s->codes[i].code, (unsigned long long)s->codes[i].n);
+    }
+    str_adds(out, "# TYPE apiserver_request_duration_seconds histogram\n");
+    cursor = map_begin(m->series);
+    while (map_next(&cursor, &labels, &value)) {
+        if (((struct series *)value)->timed)
+            durations_write(value, labels, out);
+    }
 }
 
 static void
@@ -147,13 +217,20 @@ store_write(const struct api_server *s, struct str *out)
               st.unknown_outcomes);
         gauge(out, "drover_store_etcd_reloads_total", "counter", st.reloads);
     }
+    str_adds(out, "# TYPE apiserver_storage_objects gauge\n");
+    for (size_t i = 0; i < kinds_len(s->kinds); i++) {
+        const struct kind *k = kinds_at(s->kinds, i)->kind;
+        if (k->storage)
+            str_addf(out, "apiserver_storage_objects{resource=\"%s\"} %zu\n", k->resource,
+                     store_count(s->store, k->resource));
+    }
     str_adds(out, "# TYPE apiserver_resource_objects gauge\n");
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
-        const char *resource = kinds_at(s->kinds, i)->kind->resource;
-        if (!kinds_at(s->kinds, i)->kind->storage)
-            continue;
-        str_addf(out, "apiserver_resource_objects{resource=\"%s\"} %zu\n", resource,
-                 store_count(s->store, resource));
+        const struct kind *k = kinds_at(s->kinds, i)->kind;
+        if (k->storage)
+            str_addf(out,
+                     "apiserver_resource_objects{group=\"%s\",resource=\"%s\"} %zu\n",
+                     k->group, k->plural, store_count(s->store, k->resource));
     }
 }
 
@@ -161,8 +238,8 @@ void
 api_server_metrics(const struct api_server *s, struct str *out)
 {
     requests_write(s->metrics, out);
-    gauge(out, "apiserver_longrunning_requests", "gauge", s->n_watches);
-    gauge(out, "apiserver_current_inflight_requests", "gauge", s->open_calls);
+    watches_write(s, out);
+    gauge(out, "drover_open_calls", "gauge", s->open_calls);
     gauge(out, "apiserver_watch_events_total", "counter", s->metrics->watch_events);
     store_write(s, out);
     history_metrics(s->history, out);

@@ -57,6 +57,15 @@ struct api_hooks {
     void *arg;
 };
 
+/* A write that did not come as a request: the server's own, and the mirror's. */
+struct api_observed {
+    const char *user, *groups; /* comma separated */
+    const char *verb, *path;   /* "create", "/api/v1/namespaces/x/configmaps/y" */
+    struct span body;          /* empty for the server's own */
+    int status;
+};
+typedef void api_observe_fn(void *arg, const struct api_observed *o);
+
 struct api_server_opts {
     struct loop *loop;
     struct store *store;
@@ -71,6 +80,9 @@ struct api_server_opts {
 int api_server_new(const struct api_server_opts *o, struct api_server **ret,
                    struct error *e) WARN_UNUSED;
 void api_server_set_hooks(struct api_server *s, const struct api_hooks *h);
+/* For the audit log. fn is called when a write is over. */
+void api_server_set_observer(struct api_server *s, api_observe_fn *fn, void *arg);
+void api_server_observed(const struct api_server *s, const struct api_observed *o);
 /* Creates what every server has: the namespaces default and drover-system, and the CRD
  * objects. done comes on the loop, with NULL on success. */
 void api_server_bootstrap(struct api_server *s,

@@ -50,7 +50,13 @@ struct api_server {
     struct events_loop *events;
     struct quotas *quotas;
     struct history *history;
+    api_observe_fn *observe; /* or NULL */
+    void *observe_arg;
 };
+
+/* observe.c: a write of the server itself is over. */
+void observe_own(const struct api_server *s, const struct kind *kind, const char *verb,
+                 const char *ns, const char *name, int status);
 
 /* --- the verbs */
 void verb_get(struct api_call *c);
@@ -133,6 +139,9 @@ struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
 void metrics_request(struct metrics *m, const struct api_call *c, int status);
 void metrics_watch_event(struct metrics *m);
+
+/* --- watch.c */
+void watches_write(const struct api_server *s, struct str *out); /* for /metrics */
 
 /* --- namespaces.c */
 /* A namespace that exists and is not terminating, or the reason against it. */

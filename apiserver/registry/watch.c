@@ -526,3 +526,33 @@ api_server_stop_watches(struct api_server *s)
         wake(w);
     }
 }
+
+/* How many there are of each kind; of kinds beyond the table, none. */
+void
+watches_write(const struct api_server *s, struct str *out)
+{
+    struct {
+        const struct kind *kind;
+        size_t n;
+    } counts[128] = {0};
+    const struct watch_stream *w;
+    size_t used = 0;
+
+    TAILQ_FOREACH (w, &s->watches, entry) {
+        size_t i = 0;
+        while (i < used && counts[i].kind != w->kind)
+            i++;
+        if (i == ARRAY_LEN(counts))
+            continue;
+        counts[i].kind = w->kind;
+        counts[i].n++;
+        used += i == used;
+    }
+    str_adds(out, "# TYPE apiserver_registered_watchers gauge\n");
+    for (size_t i = 0; i < used; i++)
+        str_addf(out,
+                 "apiserver_registered_watchers{group=\"%s\",version=\"%s\",kind=\"%s\"} "
+                 "%zu\n",
+                 counts[i].kind->group, counts[i].kind->version, counts[i].kind->kind,
+                 counts[i].n);
+}

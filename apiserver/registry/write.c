@@ -120,6 +120,16 @@ finish(struct write *w, struct object *obj)
         r.created = w->out.created;
         r.gone = w->out.gone;
     }
+    if (w->internal && w->user == NULL)
+        observe_own(w->s, w->kind,
+                    w->is_delete              ? "delete"
+                    : w->type == WRITE_CREATE ? "create"
+                    : w->type == WRITE_UPDATE ? "update"
+                                              : "patch",
+                    w->ns, w->name,
+                    obj == NULL ? error_http_status(w->out.problem.e.code)
+                    : r.created ? 201
+                                : 200);
     w->done(w->arg, &r);
     write_free(w);
 }
@@ -625,6 +635,7 @@ struct replacement {
     struct api_server *s;
     struct kind *kind;
     char *ns, *name;
+    bool gone;
 };
 
 static void
@@ -644,6 +655,8 @@ on_replaced(void *arg, uint64_t revision, const struct error *e)
     struct store_key key = {r->kind->resource, r->ns, r->name};
 
     UNUSED(revision);
+    observe_own(r->s, r->kind, r->gone ? "delete" : "update", r->ns, r->name,
+                e == NULL ? 200 : error_http_status(e->code));
     if (e != NULL) {
         const struct object *o = store_get(r->s->store, &key);
         log_debug("not replaced", "resource=%s name=%s error=\"%s\"", r->kind->resource,
@@ -700,7 +713,8 @@ registry_replace(struct api_server *s, const struct kind *kind, const struct obj
     if (gone && (kept = last_revision(s, kind, live)) != NULL)
         ops[n++] = history_op(kept);
     struct replacement *r = xnew(struct replacement);
-    *r = (struct replacement){s, kind_ref(kind), xstrdup(live->ns), xstrdup(live->name)};
+    *r = (struct replacement){s, kind_ref(kind), xstrdup(live->ns), xstrdup(live->name),
+                              gone};
     int rc = store_commit(s->store, ops, n, kind->lazy ? STORE_LAZY : STORE_DURABLE,
                           on_replaced, r, &revision, e);
     if (rc < 0)

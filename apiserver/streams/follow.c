@@ -224,7 +224,7 @@ fill(void *arg, char *buf, size_t max)
         if (read_more(f, &failed))
             continue;
         if (failed)
-            return -1;
+            return HTTP_FILL_ABORT;
         if (!complete(f))
             return 0;
         if (!f->job.lost || f->previous_end || f->format.frames || !f->follow)

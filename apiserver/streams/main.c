@@ -11,17 +11,20 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/tls_files.h"
 
 LOG_MODULE(streams);
 
 struct options {
     const char *data_dir, *listen, *unix_socket, *api_socket, *token_file;
+    const char *tls_cert, *tls_key;
 };
 
 struct program {
     struct streams streams;
     struct loop *loop;
     struct http_server *tcp, *local;
+    struct tls_files *tls;
     struct loop_signal *term, *intr;
     char *output_dir;
     int lock_fd;
@@ -30,6 +33,9 @@ struct program {
 static const char usage[] =
     "usage: drover-streams --data-dir DIR --listen ADDRESS:PORT --unix-socket PATH\n"
     "                      --api-socket PATH --token-file FILE [--log-level SPEC]\n"
+    "                      [--tls-cert-file FILE --tls-private-key-file FILE]\n"
+    "The certificate is the API server's (keys/server.crt) if none is given; it is\n"
+    "followed when it changes.\n"
     "Serves job logs (streams.drover.dev/v1). Started by `drover server`.\n";
 
 static int
@@ -41,6 +47,8 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
         {"unix-socket", required_argument, NULL, 'u'},
         {"api-socket", required_argument, NULL, 'a'},
         {"token-file", required_argument, NULL, 't'},
+        {"tls-cert-file", required_argument, NULL, 'c'},
+        {"tls-private-key-file", required_argument, NULL, 'k'},
         {"log-level", required_argument, NULL, 'v'},
         {"help", no_argument, NULL, 'h'},
         {0},
@@ -64,6 +72,12 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
         case 't':
             o->token_file = optarg;
             break;
+        case 'c':
+            o->tls_cert = optarg;
+            break;
+        case 'k':
+            o->tls_key = optarg;
+            break;
         case 'v':
             if (!log_set_spec(optarg))
                 return error_set(e, ERR_BAD_REQUEST,
@@ -81,35 +95,32 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
         return error_set(e, ERR_BAD_REQUEST,
                          "--data-dir, --listen, --unix-socket, --api-socket and "
                          "--token-file are required");
+    if ((o->tls_cert == NULL) != (o->tls_key == NULL))
+        return error_set(e, ERR_BAD_REQUEST,
+                         "--tls-cert-file and --tls-private-key-file go together");
     return 0;
-}
-
-static int
-read_key(const char *dir, const char *name, struct str *out, struct error *e)
-{
-    autofree char *path = xasprintf("%s/keys/%s", dir, name);
-
-    return fs_read(path, out, e);
 }
 
 static int
 start_listeners(struct program *p, const struct options *o, struct error *e)
 {
-    auto_str cert = STR_INIT(65536);
-    auto_str key = STR_INIT(65536);
+    autofree char *cert = xasprintf("%s/keys/server.crt", o->data_dir);
+    autofree char *key = xasprintf("%s/keys/server.key", o->data_dir);
+    struct tls_files_opts files = {.loop = p->loop,
+                                   .cert = o->tls_cert != NULL ? o->tls_cert : cert,
+                                   .key = o->tls_key != NULL ? o->tls_key : key};
     char address[64];
     uint16_t port = 0;
 
     if (http_split_listen(o->listen, address, sizeof(address), &port, e) < 0)
         return error_prepend(e, "--listen");
-    if (read_key(o->data_dir, "server.crt", &cert, e) < 0 ||
-        read_key(o->data_dir, "server.key", &key, e) < 0)
+    if (tls_files_open(&files, &p->tls, e) < 0)
         return -(int)e->code;
     struct http_server_opts tcp = {.name = "streams-tls",
                                    .address = address,
                                    .port = port,
-                                   .tls_cert_pem = cert.ptr,
-                                   .tls_key_pem = key.ptr,
+                                   .tls_cert_pem = tls_files_cert(p->tls),
+                                   .tls_key_pem = tls_files_key(p->tls),
                                    .max_body = STREAMS_MAX_APPEND,
                                    .handler = streams_handle,
                                    .arg = &p->streams};
@@ -120,6 +131,7 @@ start_listeners(struct program *p, const struct options *o, struct error *e)
                                      .arg = &p->streams};
     if (http_server_start(p->loop, &tcp, &p->tcp, e) < 0)
         return error_prepend(e, "listen on %s", o->listen);
+    tls_files_serve(p->tls, p->tcp);
     if (http_server_start(p->loop, &local, &p->local, e) < 0)
         return error_prepend(e, "listen on %s", o->unix_socket);
     return 0;
@@ -171,6 +183,7 @@ stop(struct program *p)
     append_queue_close(s->queue);
     if (s->writer != NULL)
         loop_pool_free(s->writer);
+    tls_files_free(p->tls);
     http_server_free(p->tcp);
     http_server_free(p->local);
     http_multi_free(s->multi);

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -69,6 +70,39 @@ put_quoted(char *out, size_t size, const char *text)
     return n;
 }
 
+/* `k=v k="v w"` as members, each with a comma before it. A quoted value ends at a quote
+ * that a space or the end follows. What is no k=v is left out. */
+static void
+put_members(char *out, size_t size, const char *fields)
+{
+    size_t n = 0;
+
+    out[0] = '\0';
+    while (*fields != '\0') {
+        char key[64], value[1024], quoted[1024];
+        size_t klen = strcspn(fields, "= ");
+        const char *v = fields + klen + 1;
+        if (fields[klen] != '=' || klen == 0 || klen >= sizeof(key)) {
+            fields += klen + (fields[klen] != '\0');
+            continue;
+        }
+        memcpy(key, fields, klen);
+        key[klen] = '\0';
+        const char *end = v + strcspn(v, " ");
+        if (*v == '"') {
+            for (end = ++v; *end != '\0' && !(*end == '"' && (end[1] == ' ' || !end[1]));)
+                end++;
+        }
+        snprintf(value, sizeof(value), "%.*s", (int)(end - v), v);
+        put_quoted(quoted, sizeof(quoted), value);
+        if (n + strlen(key) + strlen(quoted) + 8 > size)
+            return;
+        n += (size_t)snprintf(out + n, size - n, ",\"%s\":\"%s\"", key, quoted);
+        fields = end + (*end == '"');
+        fields += *fields == ' ';
+    }
+}
+
 static void
 emit(const struct log_module *m, enum log_level lv, const char *msg, const char *fields)
 {
@@ -81,14 +115,14 @@ emit(const struct log_module *m, enum log_level lv, const char *msg, const char 
     put_quoted(quoted, sizeof(quoted), msg);
     const char *ctx = context == NULL ? "" : context;
     if (atomic_load(&json_lines)) {
-        char extra[1024];
+        char extra[2048];
         char both[1400];
         snprintf(both, sizeof(both), "%s%s%s", fields, *ctx ? " " : "", ctx);
-        put_quoted(extra, sizeof(extra), both);
+        put_members(extra, sizeof(extra), both);
         n = snprintf(
             line, sizeof(line),
             "{\"ts\":\"%s\",\"level\":\"%s\",\"program\":\"%s\",\"module\":\"%s\","
-            "\"msg\":\"%s\",\"fields\":\"%s\"}\n",
+            "\"msg\":\"%s\"%s}\n",
             ts, level_names[lv], program, m->name, quoted, extra);
     } else {
         n = snprintf(line, sizeof(line), "%s %-5s %s/%s \"%s\"%s%s%s%s\n", ts,
@@ -153,7 +187,11 @@ log_dropped(struct log_limit *limit)
 void
 log_set_program(const char *name)
 {
+    const char *format = getenv(LOG_FORMAT_ENV);
+
     program = name;
+    if (format != NULL)
+        log_set_json(strcmp(format, "json") == 0);
 }
 
 void

@@ -57,8 +57,10 @@ void log_write(struct log_module *m, enum log_level lv, const char *msg, const c
 bool log_allowed(struct log_limit *limit);
 /* How many were not allowed since the last call. */
 uint32_t log_dropped(struct log_limit *limit);
-void log_set_program(const char *name); /* first field of every line; borrowed */
-void log_set_level(enum log_level lv);  /* default level */
+/* First field of every line; borrowed. Takes the format from the environment too. */
+#define LOG_FORMAT_ENV "DROVER_LOG_FORMAT" /* "json" or "text" */
+void log_set_program(const char *name);
+void log_set_level(enum log_level lv); /* default level */
 void log_set_json(bool on);
 void log_set_fd(int fd);
 /* "debug", or "store=debug,http=warn"; false when a word is unknown. */

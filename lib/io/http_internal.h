@@ -9,8 +9,18 @@
 #include <microhttpd.h>
 #include <sys/queue.h>
 
+#include "base/map.h"
 #include "base/vec.h"
 #include "io/http_server.h"
+
+/* What http_guard.c waits for, each for a fixed time. */
+enum http_phase { HTTP_ANSWERING, HTTP_HEAD, HTTP_BODY, HTTP_IDLE, HTTP_N_PHASES };
+
+/* Refcounted: shards made with it outlive its replacement. */
+struct http_pems {
+    unsigned refs;
+    char *cert, *key, *client_ca;
+};
 
 struct http_conn_state {
     struct http_server *server;
@@ -31,6 +41,12 @@ struct http_conn_state {
     char *client_groups;   /* its organizations, a line each; NULL without a name */
     bool client_checked;
     LIST_ENTRY(http_conn_state) link;
+    enum http_phase phase;
+    int64_t check_ms;  /* when the phase must be over, or the body have advanced */
+    size_t n_received; /* of the body since the last look */
+    TAILQ_ENTRY(http_conn_state) phase_link; /* unless HTTP_ANSWERING */
+    unsigned char address[16];
+    size_t address_len; /* 0: not counted */
 };
 
 struct http_pair {
@@ -62,7 +78,7 @@ struct http_request {
 
     struct str body;
     uint64_t discarded; /* bytes of a body that is over the limit */
-    bool begun, handled, responded, queued, suspended, aborted, discarding;
+    bool begun, handled, called, responded, queued, suspended, aborted, discarding;
 
     struct str headers;            /* name NUL value NUL ... */
     struct MHD_Response *response; /* made and not yet queued */
@@ -71,7 +87,7 @@ struct http_request {
     struct http_stream stream;
     struct http_reader reader;
 
-    void *state;
+    void *state, *tag;
     void (*on_close)(void *state, bool aborted);
 
     bool in_batch;
@@ -88,7 +104,9 @@ struct http_shard {
     size_t n_conns, n_added; /* n_added: those that it will see in its next run */
     size_t n_fresh;          /* connections that have not made a request */
     size_t n_busy;           /* requests that are neither complete nor suspended */
-    bool lean;               /* small pools, for watches */
+    struct http_pems *pems;
+    bool retired; /* an older certificate: no new connections */
+    bool lean;    /* small pools, for watches */
     bool in_run;
     bool resuming;                    /* on the server's list of that name */
     TAILQ_HEAD(, http_request) batch; /* to be resumed together */
@@ -102,7 +120,8 @@ TAILQ_HEAD(http_newcomers, http_newcomer);
 struct http_server {
     struct loop *loop;
     struct http_server_opts opts;
-    char *unix_path, *cert, *key, *client_ca, *name, *lean_query;
+    char *unix_path, *name, *lean_query;
+    struct http_pems *pems;
     struct http_shards shards, resuming;
     struct http_newcomers newcomers; /* accepted, of no daemon yet */
     size_t n_newcomers;
@@ -118,6 +137,11 @@ struct http_server {
     size_t n_conns;
     LIST_HEAD(, http_conn_state) conns;
     TAILQ_HEAD(, http_conn_state) leaving;
+    TAILQ_HEAD(, http_conn_state) phases[HTTP_N_PHASES];
+    struct loop_timer *guard_timer;
+    struct map *addresses; /* -> number of connections */
+    struct http_server_stats stats;
+    size_t n_retired;
 };
 
 /* http_listen.c */
@@ -137,6 +161,10 @@ enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const cha
                                 size_t *size, void **context);
 void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
                        enum MHD_RequestTerminationCode code);
+
+/* http_tls.c */
+struct http_pems *http_pems_new(const char *cert, const char *key, const char *client_ca);
+void http_pems_unref(struct http_pems *p); /* NULL ok */
 
 /* http_shard.c */
 int http_shard_new(struct http_server *s, bool lean, struct error *e) WARN_UNUSED;
@@ -160,6 +188,19 @@ void http_sort_done(struct http_server *s);
 /* Takes an accepted descriptor. */
 void http_sort(struct http_server *s, int fd, const struct sockaddr_storage *sa,
                socklen_t len);
+
+/* Those with an older certificate and no connections go. */
+void http_shards_free_retired(struct http_server *s);
+
+/* http_guard.c */
+void http_guard_init(struct http_server *s);
+void http_guard_done(struct http_server *s);
+void http_guard_phase(struct http_conn_state *c, enum http_phase phase);
+/* False: the address has all the connections it may have. Otherwise it is counted. */
+bool http_guard_admit(struct http_server *s, const struct sockaddr *sa);
+void http_guard_forget(struct http_server *s, const struct sockaddr *sa);
+void http_guard_started(struct http_conn_state *c);
+void http_guard_closed(struct http_conn_state *c);
 
 /* http_hold.c */
 void http_hold_init(struct http_conn_state *c);

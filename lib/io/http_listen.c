@@ -225,6 +225,14 @@ accept_one(struct http_server *s)
     }
     if (fd < 0) /* none left, or one that went away in the queue */
         return errno == ECONNABORTED || errno == EINTR;
+    s->stats.accepted++;
+    if (!http_guard_admit(s, (struct sockaddr *)&sa)) {
+        s->stats.refused_address++;
+        log_warn_rl("too many connections from one address", "server=%s limit=%u",
+                    s->name, s->opts.max_per_address);
+        close(fd);
+        return true;
+    }
     set_options(s, fd);
     http_sort(s, fd, &sa, len);
     return true;
@@ -234,7 +242,7 @@ static void
 on_accept(void *arg, int fd, uint32_t events)
 {
     struct http_server *s = arg;
-    unsigned most = s->cert != NULL ? TLS_ACCEPTS_A_TURN : ACCEPTS_A_TURN;
+    unsigned most = s->pems->cert != NULL ? TLS_ACCEPTS_A_TURN : ACCEPTS_A_TURN;
     unsigned n = 0;
 
     UNUSED(fd);

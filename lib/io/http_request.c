@@ -88,10 +88,14 @@ http_request_new(struct http_conn_state *c, const char *target)
 void
 http_request_free(struct http_request *r, bool aborted)
 {
+    const struct http_server *s = r->conn->server;
+
     r->conn->request = NULL;
     http_response_done(r);
     if (r->on_close != NULL)
         r->on_close(r->state, aborted || r->aborted);
+    if (r->called && s->opts.on_done != NULL)
+        s->opts.on_done(s->opts.arg, r, (int)r->status, aborted || r->aborted);
     str_done(&r->body);
     str_done(&r->headers);
     vec_done(&r->query);
@@ -118,6 +122,7 @@ begin(struct http_request *r, const char *method)
     const struct http_server_opts *o = &r->conn->server->opts;
 
     r->begun = true;
+    http_guard_phase(r->conn, HTTP_BODY);
     r->method = method;
     size_t limit = o->body_limit == NULL ? 0 : o->body_limit(o->arg, r);
     str_init(&r->body, limit == 0 ? o->max_body : limit);
@@ -133,6 +138,7 @@ begin(struct http_request *r, const char *method)
     if (n <= r->body.max + DISCARD_MAX && http_header(r, "Expect") == NULL)
         return MHD_YES;
     r->handled = true;
+    http_guard_phase(r->conn, HTTP_ANSWERING);
     http_add_header(r, "Connection", "close");
     respond_too_large(r);
     return http_response_queue(r);
@@ -141,6 +147,7 @@ begin(struct http_request *r, const char *method)
 static enum MHD_Result
 receive(struct http_request *r, const char *data, size_t *size)
 {
+    r->conn->n_received += *size;
     if (!r->discarding && *size > r->body.max - r->body.len) {
         r->discarding = true;
         r->discarded = r->body.len;
@@ -160,12 +167,15 @@ handle(struct http_request *r)
     const struct http_server *s = r->conn->server;
 
     r->handled = true;
+    http_guard_phase(r->conn, HTTP_ANSWERING);
     if (r->refusal != NULL)
         http_respond_status(r, 400, "BadRequest", r->refusal);
     else if (r->discarding)
         respond_too_large(r);
-    else if (!s->closing)
+    else if (!s->closing) {
+        r->called = true;
         s->opts.handler(s->opts.arg, r);
+    }
 }
 
 enum MHD_Result
@@ -259,6 +269,18 @@ http_set_state(struct http_request *r, void *state,
 {
     r->state = state;
     r->on_close = on_close;
+}
+
+void
+http_set_tag(struct http_request *r, void *tag)
+{
+    r->tag = tag;
+}
+
+void *
+http_tag(const struct http_request *r)
+{
+    return r->tag;
 }
 
 void *

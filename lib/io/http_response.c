@@ -146,7 +146,8 @@ read_stream(void *cls, uint64_t pos, char *buf, size_t max)
     ssize_t n = r->stream.fill(r->stream.arg, buf, max);
     bug_if(n > (ssize_t)max);
     if (n < 0)
-        return MHD_CONTENT_READER_END_OF_STREAM;
+        return n == HTTP_FILL_ABORT ? MHD_CONTENT_READER_END_WITH_ERROR
+                                    : MHD_CONTENT_READER_END_OF_STREAM;
     if (n > 0)
         return n;
     http_suspend(r);

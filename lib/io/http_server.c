@@ -27,6 +27,8 @@ enum {
     DEFAULT_CONNECTIONS = 16384,
     DEFAULT_IDLE_S = 120,
     DEFAULT_MEMORY = 16 << 10,
+    DEFAULT_HEAD_MS = 15000,
+    DEFAULT_BODY_MS = 20000,
     RESUMES_A_TURN = 128,
     SHUTDOWN_RUNS = 16, /* for last bytes to leave; they mostly fit the socket buffer */
 };
@@ -121,6 +123,8 @@ before_sleep(void *arg)
     /* Each costs a send(), about 12 us; more are spread over turns, so that a fan-out
      * does not hold up the others. */
     http_resume_some(s, RESUMES_A_TURN);
+    if (s->n_retired > 0)
+        http_shards_free_retired(s);
 }
 
 /* Only ends the wait: the hook resumes, after the others have had their turn. */
@@ -155,6 +159,7 @@ conn_new(struct http_shard *sh, struct MHD_Connection *mhd)
     c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     c->is_unix = s->unix_path != NULL;
     http_hold_init(c);
+    http_guard_started(c);
     LIST_INSERT_HEAD(&s->conns, c, link);
     s->n_conns++;
     sh->n_conns++;
@@ -181,6 +186,7 @@ http_on_connection(void *cls, struct MHD_Connection *mhd, void **socket_context,
     bug_if(c == NULL || c->request != NULL);
     bool asked = c->asked;
     stay(c);
+    http_guard_closed(c);
     loop_io_free(c->watch);
     LIST_REMOVE(c, link);
     str_done(&c->held);
@@ -203,6 +209,7 @@ http_on_target(void *cls, const char *target, struct MHD_Connection *mhd)
     sh->n_fresh -= !c->asked;
     sh->n_busy++;
     c->asked = true;
+    http_guard_phase(c, HTTP_HEAD);
     return http_request_new(c, target);
 }
 
@@ -234,6 +241,7 @@ http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     *context = NULL;
     if (r->conn->gone)
         leave(r->conn);
+    http_guard_phase(r->conn, HTTP_IDLE);
     http_resume_never(r);
     http_request_free(r, code != MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }
@@ -249,9 +257,7 @@ copy_opts(struct http_server *s, const struct http_server_opts *o)
     s->lean_query = o->lean_query == NULL ? NULL : xstrdup(o->lean_query);
     s->opts.lean_query = s->lean_query;
     s->unix_path = o->unix_path == NULL ? NULL : xstrdup(o->unix_path);
-    s->cert = o->tls_cert_pem == NULL ? NULL : xstrdup(o->tls_cert_pem);
-    s->key = o->tls_key_pem == NULL ? NULL : xstrdup(o->tls_key_pem);
-    s->client_ca = o->client_ca_pem == NULL ? NULL : xstrdup(o->client_ca_pem);
+    s->pems = http_pems_new(o->tls_cert_pem, o->tls_key_pem, o->client_ca_pem);
     if (s->opts.max_body == 0)
         s->opts.max_body = DEFAULT_MAX_BODY;
     if (s->opts.max_connections == 0)
@@ -260,6 +266,10 @@ copy_opts(struct http_server *s, const struct http_server_opts *o)
         s->opts.idle_timeout_s = DEFAULT_IDLE_S;
     if (s->opts.connection_memory == 0)
         s->opts.connection_memory = DEFAULT_MEMORY;
+    if (s->opts.head_timeout_ms == 0)
+        s->opts.head_timeout_ms = DEFAULT_HEAD_MS;
+    if (s->opts.body_interval_ms == 0)
+        s->opts.body_interval_ms = DEFAULT_BODY_MS;
 }
 
 int
@@ -278,6 +288,7 @@ http_server_start(struct loop *l, const struct http_server_opts *opts,
     http_sort_init(s);
     TAILQ_INIT(&s->leaving);
     copy_opts(s, opts);
+    http_guard_init(s);
     s->resume_timer = loop_timer_new(l, "http-resume", on_resume_timer, s);
     s->hook = loop_before_sleep(l, "http-resume", before_sleep, s);
     int rc = http_shard_new(s, false, e);
@@ -301,6 +312,12 @@ size_t
 http_server_connections(const struct http_server *s)
 {
     return s->n_conns;
+}
+
+struct http_server_stats
+http_server_stats(const struct http_server *s)
+{
+    return s->stats;
 }
 
 void
@@ -347,8 +364,7 @@ http_server_free(struct http_server *s)
     free(s->name);
     free(s->lean_query);
     free(s->unix_path);
-    free(s->cert);
-    free(s->key);
-    free(s->client_ca);
+    http_guard_done(s);
+    http_pems_unref(s->pems);
     free(s);
 }

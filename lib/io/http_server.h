@@ -15,8 +15,9 @@
  * (keeping the pointer), exactly once, with one of the http_respond_* calls; while it has
  * not, the connection is suspended. After on_close(aborted=true) the pointer is dead.
  *
- * Threading: loop thread only. Bounds: header bytes, body bytes, connections, header and
- * idle time-outs, in http_server_opts.
+ * Threading: loop thread only. Bounds, in http_server_opts: header bytes (431, 414), body
+ * bytes (413), connections in all and of one address, the time for a request's head and
+ * the rate of its body (408), idle time.
  */
 #ifndef IO_HTTP_SERVER_H
 #define IO_HTTP_SERVER_H
@@ -30,6 +31,8 @@ struct http_request;
 struct http_stream;
 
 typedef void http_handler_fn(void *arg, struct http_request *r);
+
+#define HTTP_BODY_MIN_RATE 500u
 
 struct http_server_opts {
     const char *name;
@@ -50,10 +53,22 @@ struct http_server_opts {
      * query ("watch=") and a head of at most 2 KB gets a pool of 4 KB, and is closed
      * after its answer. */
     const char *lean_query;
+    /* Until the head of a request is in, from its connection or its first line on, the
+     * TLS handshake included. 0: 15 s */
+    unsigned head_timeout_ms;
+    /* A body has to advance by HTTP_BODY_MIN_RATE bytes per second over each of these. 0:
+     * 20 s */
+    unsigned body_interval_ms;
+    unsigned max_per_address; /* connections; 0: no limit. Not for unix sockets */
+    bool loopback_unlimited;  /* ... nor for those of this machine */
     http_handler_fn *handler;
     /* Optional: decides before the body is read (method, path, headers are there). Return
      * the body limit for this request, or 0 for the default. */
     size_t (*body_limit)(void *arg, struct http_request *r);
+    /* Optional: the request is over, all of its response sent or the client gone. Called
+     * after on_close, once for each request that the handler was called for. status is
+     * what was answered, 0: nothing. */
+    void (*on_done)(void *arg, struct http_request *r, int status, bool aborted);
     void *arg;
 };
 
@@ -69,6 +84,16 @@ void http_server_quiesce(struct http_server *s);
  * on_close sees aborted=true), then frees. Not from a handler. NULL ok. */
 void http_server_free(struct http_server *s);
 size_t http_server_connections(const struct http_server *s);
+/* From here on new connections get this certificate and are vouched for by this CA (NULL:
+ * none); those that are there go on as they are. Only for a server that was started with
+ * TLS. On failure nothing changes. */
+int http_server_set_tls(struct http_server *s, const char *cert_pem, const char *key_pem,
+                        const char *client_ca_pem, struct error *e) WARN_UNUSED;
+struct http_server_stats {
+    uint64_t accepted, refused_address; /* refused: more than one address may have */
+    uint64_t head_timeouts, body_timeouts;
+};
+struct http_server_stats http_server_stats(const struct http_server *s);
 
 /* --- request ------------------------------------------------------------------------ */
 const char *http_method(const struct http_request *r);   /* "GET" */
@@ -98,6 +123,9 @@ const char *http_client_groups(const struct http_request *r);
 void http_set_state(struct http_request *r, void *state,
                     void (*on_close)(void *state, bool aborted));
 void *http_state(const struct http_request *r);
+/* A second pointer, for who wraps the handler; on_done finds it. */
+void http_set_tag(struct http_request *r, void *tag);
+void *http_tag(const struct http_request *r);
 
 /* --- response ----------------------------------------------------------------------- */
 /* Adds a header to the response that will be sent. Copied. */
@@ -116,9 +144,12 @@ void http_respond_reader(struct http_request *r, int status, const char *content
                          void *arg);
 /* Chunked stream of unknown length, pulled: fill() is called when the client can take
  * more. It returns bytes written (> 0), 0 for "nothing now" (the stream suspends until
- * http_stream_wake), or -1 for the end. max depends on the connection's memory and may be
- * a few hundred bytes: be able to go on inside an item. Headers are sent at once. A slow
- * client is a cursor: nothing is buffered for it beyond one block. */
+ * http_stream_wake), -1 for the end, or HTTP_FILL_ABORT when the rest cannot be had: the
+ * connection is cut, so that the client does not take what came for the whole. max
+ * depends on the connection's memory and may be a few hundred bytes: be able to go on
+ * inside an item. Headers are sent at once. A slow client is a cursor: nothing is
+ * buffered for it beyond one block. */
+#define HTTP_FILL_ABORT (-2)
 typedef ssize_t http_fill_fn(void *arg, char *buf, size_t max);
 struct http_stream *http_respond_stream(struct http_request *r, int status,
                                         const char *content_type, http_fill_fn *fill,

@@ -52,7 +52,7 @@ run(struct http_shard *sh)
     /* 0 means that MHD has more to do at once; the timer lets the other sources in first.
      * It also says so all the while that a TLS handshake waits for the client, whose next
      * bytes are an event of its epoll anyway. */
-    if (ms == 0 && sh->n_busy == 0 && sh->n_fresh > 0 && sh->server->cert != NULL)
+    if (ms == 0 && sh->n_busy == 0 && sh->n_fresh > 0 && sh->pems->cert != NULL)
         ms = HANDSHAKE_MS;
     loop_timer_in(sh->run_timer, ms > INT32_MAX ? INT32_MAX : (int64_t)ms);
 }
@@ -186,16 +186,17 @@ start_daemon(struct http_shard *sh)
     struct MHD_OptionItem tls[8];
     size_t n = 0;
 
-    if (s->cert != NULL) {
+    if (sh->pems->cert != NULL) {
         flags |= MHD_USE_TLS;
-        tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, s->cert};
-        tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, s->key};
+        tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, sh->pems->cert};
+        tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, sh->pems->key};
         tls[n++] = (struct MHD_OptionItem){
             MHD_OPTION_HTTPS_PRIORITIES, 0,
             (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"};
     }
-    if (s->client_ca != NULL)
-        tls[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, s->client_ca};
+    if (sh->pems->client_ca != NULL)
+        tls[n++] =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, sh->pems->client_ca};
     tls[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     return MHD_start_daemon(
         flags, 0, NULL, NULL, http_on_request, sh, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
@@ -217,6 +218,8 @@ http_shard_free(struct http_shard *sh)
     if (sh->resuming)
         TAILQ_REMOVE(&sh->server->resuming, sh, resuming_link);
     TAILQ_REMOVE(&sh->server->shards, sh, link);
+    sh->server->n_retired -= sh->retired;
+    http_pems_unref(sh->pems);
     free(sh);
 }
 
@@ -227,6 +230,8 @@ http_shard_new(struct http_server *s, bool lean, struct error *e)
 
     sh->server = s;
     sh->lean = lean;
+    sh->pems = s->pems;
+    sh->pems->refs++;
     TAILQ_INIT(&sh->batch);
     TAILQ_INSERT_TAIL(&s->shards, sh, link);
     sh->run_timer = loop_timer_new(s->loop, "http-run", on_run_timer, sh);
@@ -234,7 +239,7 @@ http_shard_new(struct http_server *s, bool lean, struct error *e)
     int rc = 0;
     if (sh->daemon == NULL) {
         rc = error_set(e, ERR_INTERNAL, "start HTTP server %s%s", s->name,
-                       s->cert != NULL ? " (is the certificate valid?)" : "");
+                       sh->pems->cert != NULL ? " (is the certificate valid?)" : "");
     } else {
         const union MHD_DaemonInfo *info =
             MHD_get_daemon_info(sh->daemon, MHD_DAEMON_INFO_EPOLL_FD);
@@ -247,6 +252,18 @@ http_shard_new(struct http_server *s, bool lean, struct error *e)
     return rc;
 }
 
+void
+http_shards_free_retired(struct http_server *s)
+{
+    struct http_shard *sh, *next;
+
+    for (sh = TAILQ_FIRST(&s->shards); sh != NULL; sh = next) {
+        next = TAILQ_NEXT(sh, link);
+        if (sh->retired && sh->n_conns + sh->n_added == 0 && !sh->in_run)
+            http_shard_free(sh);
+    }
+}
+
 /* MHD counts a connection only when it runs. */
 static struct http_shard *
 with_room(struct http_server *s, bool lean)
@@ -254,7 +271,8 @@ with_room(struct http_server *s, bool lean)
     struct http_shard *sh;
 
     TAILQ_FOREACH (sh, &s->shards, link) {
-        if (sh->lean == lean && sh->n_conns + sh->n_added < SHARD_CONNECTIONS)
+        if (sh->lean == lean && !sh->retired &&
+            sh->n_conns + sh->n_added < SHARD_CONNECTIONS)
             return sh;
     }
     return NULL;

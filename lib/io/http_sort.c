@@ -46,9 +46,10 @@ static void
 hand_over(struct http_server *s, bool lean, int fd, const struct sockaddr_storage *sa,
           socklen_t len)
 {
-    if (!http_shard_add(s, lean, fd, (const struct sockaddr *)sa, len))
-        log_warn_rl("connection refused", "server=%s connections=%zu", s->name,
-                    s->n_conns);
+    if (http_shard_add(s, lean, fd, (const struct sockaddr *)sa, len))
+        return;
+    http_guard_forget(s, (const struct sockaddr *)sa);
+    log_warn_rl("connection refused", "server=%s connections=%zu", s->name, s->n_conns);
 }
 
 static void
@@ -110,7 +111,7 @@ void
 http_sort(struct http_server *s, int fd, const struct sockaddr_storage *sa, socklen_t len)
 {
     struct error e = ERROR_INIT;
-    bool can_see = s->cert == NULL && s->opts.lean_query != NULL;
+    bool can_see = s->pems->cert == NULL && s->opts.lean_query != NULL;
     int lean = can_see ? look(s, fd) : 0;
 
     if (lean != -EAGAIN) {

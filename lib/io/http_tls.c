@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who the client is by its certificate. */
+/* Certificates: the server's, which can be changed, and who the client is by its own. */
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <stdlib.h>
 
 #include "io/http_internal.h"
 
@@ -78,7 +79,7 @@ http_client_name(const struct http_request *r)
 {
     struct http_conn_state *c = r->conn;
 
-    if (!c->client_checked && c->server->client_ca != NULL) {
+    if (!c->client_checked && c->shard->pems->client_ca != NULL) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
         if (info != NULL && info->tls_session != NULL)
@@ -92,4 +93,59 @@ const char *
 http_client_groups(const struct http_request *r)
 {
     return http_client_name(r) == NULL ? NULL : r->conn->client_groups;
+}
+
+/* --- the server's own ----------------------------------------------------------------
+ */
+
+static char *
+copy(const char *text)
+{
+    return text == NULL ? NULL : xstrdup(text);
+}
+
+struct http_pems *
+http_pems_new(const char *cert, const char *key, const char *client_ca)
+{
+    struct http_pems *p = xnew(struct http_pems);
+
+    *p = (struct http_pems){1, copy(cert), copy(key), copy(client_ca)};
+    return p;
+}
+
+void
+http_pems_unref(struct http_pems *p)
+{
+    if (p == NULL || --p->refs > 0)
+        return;
+    free(p->cert);
+    free(p->key);
+    free(p->client_ca);
+    free(p);
+}
+
+/* MHD reads certificates when a daemon starts: what comes from now on goes to new ones.
+ */
+int
+http_server_set_tls(struct http_server *s, const char *cert_pem, const char *key_pem,
+                    const char *client_ca_pem, struct error *e)
+{
+    struct http_pems *old = s->pems;
+    struct http_shard *sh;
+
+    bug_if(old->cert == NULL || cert_pem == NULL || key_pem == NULL);
+    s->pems = http_pems_new(cert_pem, key_pem, client_ca_pem);
+    if (http_shard_new(s, false, e) < 0) {
+        http_pems_unref(s->pems);
+        s->pems = old;
+        return -(int)e->code;
+    }
+    TAILQ_FOREACH (sh, &s->shards, link) {
+        if (sh->pems != s->pems && !sh->retired) {
+            sh->retired = true;
+            s->n_retired++;
+        }
+    }
+    http_pems_unref(old);
+    return 0;
 }

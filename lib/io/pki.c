@@ -80,7 +80,8 @@ new_key(gnutls_x509_privkey_t *ret)
 
 /* What both kinds have: version, serial, validity, subject, key and its identifier. */
 static int
-fill_common(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key, const char *cn, int days)
+fill_common(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key, const char *cn,
+            int64_t seconds)
 {
     unsigned char serial[SERIAL_BYTES];
     unsigned char id[32];
@@ -97,7 +98,7 @@ fill_common(gnutls_x509_crt_t crt, gnutls_x509_privkey_t key, const char *cn, in
     if (rc >= 0)
         rc = gnutls_x509_crt_set_activation_time(crt, now - BACKDATE_S);
     if (rc >= 0)
-        rc = gnutls_x509_crt_set_expiration_time(crt, now + (time_t)days * DAY_S);
+        rc = gnutls_x509_crt_set_expiration_time(crt, now + (time_t)seconds);
     if (rc >= 0)
         rc = gnutls_x509_crt_set_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, cn,
                                            (unsigned)strlen(cn));
@@ -182,7 +183,7 @@ pki_make_ca(const char *common_name, int days, struct pki_pair *ret, struct erro
     if (rc >= 0)
         rc = gnutls_x509_crt_init(&crt);
     if (rc >= 0)
-        rc = fill_common(crt, key, common_name, days);
+        rc = fill_common(crt, key, common_name, (int64_t)days * DAY_S);
     if (rc >= 0)
         rc = fill_ca(crt);
     if (rc >= 0)
@@ -213,7 +214,7 @@ import_key(const char *key_pem, gnutls_x509_privkey_t *ret)
 /* names NULL: for a client. */
 static int
 make_leaf(const struct pki_pair *ca, const char *common_name, const char *const *names,
-          int days, struct pki_pair *ret, struct error *e)
+          int64_t seconds, struct pki_pair *ret, struct error *e)
 {
     auto_crt ca_crt = NULL;
     auto_key ca_key = NULL;
@@ -229,7 +230,7 @@ make_leaf(const struct pki_pair *ca, const char *common_name, const char *const 
     if (rc >= 0)
         rc = gnutls_x509_crt_init(&crt);
     if (rc >= 0)
-        rc = fill_common(crt, key, common_name, days);
+        rc = fill_common(crt, key, common_name, seconds);
     if (rc >= 0)
         rc = fill_leaf(
             crt, ca_crt,
@@ -245,7 +246,15 @@ int
 pki_make_server(const struct pki_pair *ca, const char *common_name,
                 const char *const *names, int days, struct pki_pair *ret, struct error *e)
 {
-    int rc = make_leaf(ca, common_name, names, days, ret, e);
+    return pki_make_server_for(ca, common_name, names, (int64_t)days * DAY_S, ret, e);
+}
+
+int
+pki_make_server_for(const struct pki_pair *ca, const char *common_name,
+                    const char *const *names, int64_t seconds, struct pki_pair *ret,
+                    struct error *e)
+{
+    int rc = make_leaf(ca, common_name, names, seconds, ret, e);
 
     if (rc != 0)
         return rc;
@@ -257,7 +266,7 @@ int
 pki_make_client(const struct pki_pair *ca, const char *common_name, int days,
                 struct pki_pair *ret, struct error *e)
 {
-    return make_leaf(ca, common_name, NULL, days, ret, e);
+    return make_leaf(ca, common_name, NULL, (int64_t)days * DAY_S, ret, e);
 }
 
 /* --- looking at -----------------------------------------------------------------------
@@ -277,6 +286,41 @@ pki_expiry(const char *cert_pem, int64_t *ret_unix, struct error *e)
         return error_set(e, ERR_BAD_REQUEST, "certificate without an expiry");
     *ret_unix = (int64_t)t;
     return 0;
+}
+
+int
+pki_check(const char *cert_pem, const char *key_pem, const char *client_ca_pem,
+          struct error *e)
+{
+    gnutls_certificate_credentials_t cred = NULL;
+    gnutls_datum_t cert = datum_of(cert_pem);
+    gnutls_datum_t key = datum_of(key_pem);
+    int rc = gnutls_certificate_allocate_credentials(&cred);
+
+    if (rc < 0)
+        return tls_error(e, rc, "check a certificate");
+    rc = gnutls_certificate_set_x509_key_mem2(cred, &cert, &key, GNUTLS_X509_FMT_PEM,
+                                              NULL, 0);
+    if (rc < 0)
+        error_set(e, ERR_BAD_REQUEST, "the certificate and its key: %s",
+                  gnutls_strerror(rc));
+    if (rc >= 0 && client_ca_pem != NULL) {
+        gnutls_datum_t ca = datum_of(client_ca_pem);
+        rc = gnutls_certificate_set_x509_trust_mem(cred, &ca, GNUTLS_X509_FMT_PEM);
+        if (rc <= 0) /* it is how many there were */
+            rc = error_set(e, ERR_BAD_REQUEST, "the client CA: %s",
+                           rc == 0 ? "no certificate in it" : gnutls_strerror(rc));
+    }
+    gnutls_certificate_free_credentials(cred);
+    return rc < 0 ? -(int)e->code : 0;
+}
+
+bool
+pki_covers(const char *cert_pem, const char *name)
+{
+    auto_crt crt = NULL;
+
+    return import(cert_pem, &crt) >= 0 && gnutls_x509_crt_check_hostname(crt, name) != 0;
 }
 
 int

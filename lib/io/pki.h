@@ -20,11 +20,21 @@ int pki_make_ca(const char *common_name, int days, struct pki_pair *ret,
 int pki_make_server(const struct pki_pair *ca, const char *common_name,
                     const char *const *names, int days, struct pki_pair *ret,
                     struct error *e) WARN_UNUSED;
+/* The same by seconds. */
+int pki_make_server_for(const struct pki_pair *ca, const char *common_name,
+                        const char *const *names, int64_t seconds, struct pki_pair *ret,
+                        struct error *e) WARN_UNUSED;
 /* A client certificate for the name; alone, without its CA's. */
 int pki_make_client(const struct pki_pair *ca, const char *common_name, int days,
                     struct pki_pair *ret, struct error *e) WARN_UNUSED;
 /* Seconds since the epoch when the first certificate of the PEM text expires. */
 int pki_expiry(const char *cert_pem, int64_t *ret_unix, struct error *e) WARN_UNUSED;
+/* ERR_BAD_REQUEST unless a server could start with them: chain and key belong together,
+ * and client_ca_pem (NULL ok) holds certificates. */
+int pki_check(const char *cert_pem, const char *key_pem, const char *client_ca_pem,
+              struct error *e) WARN_UNUSED;
+/* The first certificate is valid for the DNS name or IP address. */
+bool pki_covers(const char *cert_pem, const char *name);
 /* "sha256:<64 hex>" over the DER of the certificate's public key (as kubeadm's
  * --ca-hash). */
 int pki_ca_hash(const char *cert_pem, char out[80], struct error *e) WARN_UNUSED;

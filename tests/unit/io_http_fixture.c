@@ -21,6 +21,17 @@ on_close(void *state, bool aborted)
     f->aborted += aborted;
 }
 
+static void
+on_done(void *arg, struct http_request *r, int status, bool aborted)
+{
+    struct fixture *f = arg;
+
+    UNUSED(r);
+    f->done++;
+    f->done_status = status;
+    f->done_aborted = aborted;
+}
+
 static ssize_t
 fill_watch(void *arg, char *buf, size_t max)
 {
@@ -56,6 +67,15 @@ fill_firehose(void *arg, char *buf, size_t max)
     f->fills++;
     memset(buf, 'f', max);
     return (ssize_t)max;
+}
+
+/* One piece, then it cannot be gone on with. */
+static ssize_t
+fill_cut(void *arg, char *buf, size_t max)
+{
+    struct fixture *f = arg;
+
+    return f->fills++ == 0 ? snprintf(buf, max, "half") : HTTP_FILL_ABORT;
 }
 
 struct big {
@@ -152,6 +172,8 @@ handler(void *arg, struct http_request *r)
         start_watch(f, r);
     else if (streq(path, "/firehose"))
         http_respond_stream(r, 200, "text/plain", fill_firehose, NULL, f);
+    else if (streq(path, "/cut"))
+        http_respond_stream(r, 200, "text/plain", fill_cut, NULL, f);
     else if (streq(path, "/big"))
         start_big(f, r, false);
     else if (streq(path, "/abort"))
@@ -172,6 +194,7 @@ fixture_new(const struct http_server_opts *opts)
     if (opts != NULL)
         o = *opts;
     o.handler = handler;
+    o.on_done = on_done;
     o.arg = f;
     if (o.unix_path == NULL)
         o.address = "127.0.0.1";

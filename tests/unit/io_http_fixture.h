@@ -8,6 +8,7 @@
  *   /later        answered by fixture_answer_all()
  *   /watch        stream; fixture_fire() gives every stream one event
  *   /firehose     stream that always has something
+ *   /cut          stream that is cut after its first piece
  *   /abort        known length, then the reader gives up
  */
 #ifndef TESTS_IO_HTTP_FIXTURE_H
@@ -59,6 +60,8 @@ struct fixture {
     int closed, aborted, freed; /* on_close calls, those with aborted, free_arg calls */
     int fills;                  /* of /firehose */
     int handled;
+    int done, done_status; /* on_done calls, and what the last said */
+    bool done_aborted;
 };
 
 /* opts may be NULL; handler, arg and (without unix_path) the address are set here. */

@@ -710,7 +710,7 @@ test_log_lines(void **state)
     clock_fake_advance(2000000000);
     rate_limited(10);
     log_set_json(true);
-    log_info("json", "k=\"v\"");
+    log_info("json", "k=\"v w\" n=1");
     log_set_json(false);
     log_set_fd(2);
     clock_fake_stop();
@@ -727,7 +727,7 @@ test_log_lines(void **state)
              " logged\" msg=\"often\" count=9\n"
              "{\"ts\":\"2023-11-14T22:13:22.000000Z\",\"level\":\"info\","
              "\"program\":\"drover\",\"module\":\"test\",\"msg\":\"json\","
-             "\"fields\":\"k=\\\"v\\\"\"}\n");
+             "\"k\":\"v w\",\"n\":\"1\"}\n");
     close(fds[0]);
     close(fds[1]);
 }
