@@ -626,6 +626,12 @@ run(int argc, char **argv)
                 return cli_misuse(&verb_server, "--log-level: unknown level in \"%s\"",
                                   optarg);
             break;
+        case 'l':
+            s.listen = optarg;
+            break;
+        case 's':
+            s.streams_listen = optarg;
+            break;
         case 'g':
             s.fake_gpus = optarg;
             break;
