@@ -345,7 +345,7 @@ def measure_fan(work):
             ours = Drover(tempfile.mkdtemp(dir=work), tls).start()
             if tls:
                 shutil.copytree(ours.dir / "keys", keys, dirs_exist_ok=True)
-            ours.call("POST", RUNS, run_manifest("fan", 4))
+            ours.call("POST", RUNS, run_manifest("fan", 26))
             event = len(ours.call("GET", RUNS + "/fan"))
             path = f"{RUNS}?watch=true&resourceVersion={ours.revision()}"
             got = [(ours.name, fan(ours, n, path, f"PATCH {RUNS}/fan", patch, events))]

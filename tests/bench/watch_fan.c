@@ -181,7 +181,7 @@ on_data(struct fan *f, struct conn *c, const char *buf, size_t n)
         start_some(f);
         return;
     }
-    if (c->seen == f->round || memmem(buf, n, "}\n", 2) == NULL)
+    if (c->seen == f->round || memmem(buf, n, "\n\r\n", 3) == NULL)
         return;
     c->seen = f->round;
     f->arrived++;
