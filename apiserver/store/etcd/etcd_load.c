@@ -134,6 +134,7 @@ etcd_object(const struct store *s, const struct etcd_kv *kv, const struct etcd_k
             object_new(store_kind(s, k->resource), bytes.ptr, bytes.len, revision, &o, e);
     if (rc < 0)
         return rc;
+    bug_if(o == NULL);
     if (!streq(o->name, k->name) || !streq(o->ns, k->ns))
         return error_set(e, ERR_INVALID, "its name is %s/%s", o->ns, o->name);
     *ret = move_ptr(o);
