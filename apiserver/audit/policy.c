@@ -214,7 +214,7 @@ audit_policy_read(const char *text, size_t n, struct audit_policy **ret, struct 
 
     if (rc == 0 && docs.list.len != 1)
         rc = error_set(e, ERR_BAD_REQUEST, "it must hold one document");
-    if (rc == 0) {
+    if (rc == 0 && docs.list.items != NULL) {
         const struct str *json = &docs.list.items[0].json;
         p->doc = json_loadb(json->ptr, json->len, 0, NULL);
         rc = p->doc == NULL ? error_set(e, ERR_BAD_REQUEST, "it is not an object")

@@ -202,11 +202,15 @@ run_all(struct health *h, const char *kind, struct excludes *x, struct str *out)
 void
 health_serve(struct health *h, struct http_request *r)
 {
-    const char *name;
+    const char *name = "";
     const char *kind = split(http_path(r), &name);
     struct excludes x = {0};
     auto_str text = STR_INIT(8192);
 
+    if (kind == NULL) {
+        send(r, 404, "404 page not found\n");
+        return;
+    }
     if (!streq(http_method(r), "GET") && !streq(http_method(r), "HEAD")) {
         http_add_header(r, "Allow", "GET, HEAD");
         send(r, 405, "method not allowed\n");

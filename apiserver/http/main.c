@@ -282,7 +282,9 @@ static int
 start_listeners(struct program *p, struct error *e)
 {
     const struct options *o = &p->o;
-    unsigned connections = o->max_connections < 0 ? 0 : (unsigned)o->max_connections;
+    unsigned connections = o->max_connections < 0    ? 0
+                           : o->max_connections == 0 ? INT32_MAX
+                                                     : (unsigned)o->max_connections;
     unsigned per_address =
         o->max_per_address < 0 ? PER_ADDRESS_DEFAULT : (unsigned)o->max_per_address;
     struct http_server_opts tcp = {.name = "api",

@@ -27,9 +27,9 @@ observe_own(const struct api_server *s, const struct kind *kind, const char *ver
         return;
     bool core = *kind->group == '\0';
     autofree char *path =
-        xasprintf("/%s%s%s/%s%s%s/%s%s%s", core ? "api" : "apis/", kind->group,
-                  core ? "" : "", kind->version, *ns != '\0' ? "/namespaces/" : "", ns,
-                  kind->plural, *name != '\0' ? "/" : "", name);
+        xasprintf("/%s%s/%s%s%s/%s%s%s", core ? "api" : "apis/", kind->group,
+                  kind->version, *ns != '\0' ? "/namespaces/" : "", ns, kind->plural,
+                  *name != '\0' ? "/" : "", name);
     struct api_observed o = {.user = OWN_USER,
                              .groups = "system:masters",
                              .verb = verb,

@@ -15,6 +15,8 @@
 
 LOG_MODULE(streams);
 
+enum { PER_ADDRESS_MAX = 4096 };
+
 struct options {
     const char *data_dir, *listen, *unix_socket, *api_socket, *token_file;
     const char *tls_cert, *tls_key;
@@ -122,6 +124,8 @@ start_listeners(struct program *p, const struct options *o, struct error *e)
                                    .tls_cert_pem = tls_files_cert(p->tls),
                                    .tls_key_pem = tls_files_key(p->tls),
                                    .max_body = STREAMS_MAX_APPEND,
+                                   .max_per_address = PER_ADDRESS_MAX,
+                                   .loopback_unlimited = true,
                                    .handler = streams_handle,
                                    .arg = &p->streams};
     struct http_server_opts local = {.name = "streams-unix",

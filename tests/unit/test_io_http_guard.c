@@ -312,6 +312,28 @@ put(const char *path, const struct str *text)
     OK(fs_write_atomic(path, text->ptr, text->len, 0600, &err));
 }
 
+/* A TLS handshake that never comes is a head that does not come. */
+static void
+test_silent_handshake(void **state)
+{
+    struct pki_pair ca, a;
+
+    UNUSED(state);
+    make(&ca, &a);
+    f = fixture_new(&(struct http_server_opts){
+        .tls_cert_pem = a.cert.ptr, .tls_key_pem = a.key.ptr, .head_timeout_ms = 100});
+    int silent = raw_connect(f), half = raw_connect(f);
+    raw_send(half, "\x16\x03\x01\x02");
+    raw_closed(f, silent);
+    raw_closed(f, half);
+    assert_int_equal(http_server_stats(f->server).head_timeouts, 2);
+    assert_true(trusted(&ca));
+    close(silent);
+    close(half);
+    pair_done(&a);
+    pair_done(&ca);
+}
+
 /* New connections get the new certificate; a watch that is open goes on. */
 static void
 test_certificate_in_files(void **state)
@@ -378,6 +400,7 @@ main(void)
         cmocka_unit_test_teardown(test_long_heads, teardown),
         cmocka_unit_test_teardown(test_a_stream_is_cut, teardown),
         cmocka_unit_test_teardown(test_on_done, teardown),
+        cmocka_unit_test_teardown(test_silent_handshake, teardown),
         cmocka_unit_test(test_certificate_in_files),
     };
 
