@@ -32,6 +32,19 @@ body_is_protobuf(const struct api_call *c)
            (type[n] == '\0' || type[n] == ';' || type[n] == ' ');
 }
 
+/* A path that nothing is served at, reviews included: when the kind of the body is
+ * unknown too, it is the path that is wrong. */
+static bool
+is_nowhere(const struct api_call *c)
+{
+    struct route r;
+
+    if (!route_parse(c->server->kinds, c->req.path, &r))
+        return true;
+    return r.kind == NULL && !streq(r.group, "authentication.k8s.io") &&
+           !streq(r.group, "authorization.k8s.io");
+}
+
 /* Takes out. */
 static void
 converted(struct api_call *c, struct str *out, const struct error *e,
@@ -39,7 +52,8 @@ converted(struct api_call *c, struct str *out, const struct error *e,
 {
     str_done(&c->body);
     c->body = *out;
-    if (e->code != ERR_OK) {
+    bool nowhere = e->code == ERR_MEDIA_TYPE && is_nowhere(c);
+    if (e->code != ERR_OK && !nowhere) {
         call_error(c, e->code, "%s", e->msg);
         return;
     }

@@ -44,6 +44,23 @@ static const struct review {
     {"authorization.k8s.io", "selfsubjectrulesreviews", "selfsubjectrulesreview",
      "SelfSubjectRulesReview", false},
 };
+/* Subresources with verbs of their own. Those of streams.drover.dev hang from a resource
+ * that is not served there itself. */
+static const struct subresource {
+    const char *group, *plural, *name, *kind_group, *kind, *verbs;
+} subresources[] = {
+    {"", "serviceaccounts", "token", "authentication.k8s.io", "TokenRequest",
+     VERBS_CREATE},
+    {"drover.dev", "fleets", "jointoken", "drover.dev", "JoinToken", VERBS_CREATE},
+    {"drover.dev", "fleets", "enroll", "drover.dev", "Enrolment", VERBS_CREATE},
+    {"drover.dev", "instances", "token", "drover.dev", "InstanceToken", VERBS_CREATE},
+    {"streams.drover.dev", "jobs", "log", "streams.drover.dev", "JobLog",
+     "[\"create\",\"get\"]"},
+    {"history.drover.dev", "revisions", "object", "history.drover.dev", "Revision",
+     "[\"get\"]"},
+    {"history.drover.dev", "revisions", "restore", "history.drover.dev", "Revision",
+     VERBS_CREATE},
+};
 /* Groups that have no stored kinds. */
 static const char *const extra_groups[] = {"streams.drover.dev", "authentication.k8s.io",
                                            "authorization.k8s.io"};
@@ -184,34 +201,20 @@ legacy_resource(const struct kind *k, struct str *out)
                  k->plural, k->namespaced ? "true" : "false");
 }
 
-/* Subresources with verbs of their own. */
 static void
 legacy_extras(const char *group, struct str *out)
 {
-    if (*group == '\0')
-        str_adds(out,
-                 ",{\"name\":\"serviceaccounts/token\",\"singularName\":\"\","
-                 "\"namespaced\":true,\"group\":\"authentication.k8s.io\","
-                 "\"version\":\"v1\",\"kind\":\"TokenRequest\",\"verbs\":" VERBS_CREATE
-                 "}");
-    if (streq(group, "drover.dev"))
-        str_adds(
-            out,
-            ",{\"name\":\"fleets/jointoken\",\"singularName\":\"\",\"namespaced\":"
-            "true,\"kind\":\"JoinToken\",\"verbs\":" VERBS_CREATE "}"
-            ",{\"name\":\"fleets/enroll\",\"singularName\":\"\",\"namespaced\":true,"
-            "\"kind\":\"Enrolment\",\"verbs\":" VERBS_CREATE "}"
-            ",{\"name\":\"instances/token\",\"singularName\":\"\",\"namespaced\":true,"
-            "\"kind\":\"InstanceToken\",\"verbs\":" VERBS_CREATE "}");
-    if (streq(group, "streams.drover.dev"))
-        str_adds(out, "{\"name\":\"jobs/log\",\"singularName\":\"\",\"namespaced\":true,"
-                      "\"kind\":\"JobLog\",\"verbs\":[\"create\",\"get\"]}");
-    if (streq(group, "history.drover.dev"))
-        str_adds(out,
-                 ",{\"name\":\"revisions/object\",\"singularName\":\"\","
-                 "\"namespaced\":true,\"kind\":\"Revision\",\"verbs\":[\"get\"]}"
-                 ",{\"name\":\"revisions/restore\",\"singularName\":\"\","
-                 "\"namespaced\":true,\"kind\":\"Revision\",\"verbs\":" VERBS_CREATE "}");
+    for (size_t i = 0; i < ARRAY_LEN(subresources); i++) {
+        const struct subresource *r = &subresources[i];
+        if (!streq(r->group, group))
+            continue;
+        jput_item(out);
+        str_addf(out, "{\"name\":\"%s/%s\",\"singularName\":\"\",\"namespaced\":true,",
+                 r->plural, r->name);
+        if (!streq(r->kind_group, group))
+            str_addf(out, "\"group\":\"%s\",\"version\":\"v1\",", r->kind_group);
+        str_addf(out, "\"kind\":\"%s\",\"verbs\":%s}", r->kind, r->verbs);
+    }
     for (size_t i = 0; i < ARRAY_LEN(reviews); i++) {
         const struct review *r = &reviews[i];
         if (!streq(r->group, group))
@@ -311,23 +314,52 @@ group_lists(struct discovery *d, const struct api_server *s, const struct groups
  * -------------------------------------------------------------------------- */
 
 static void
+subresource_item(const char *name, const char *group, const char *version,
+                 const char *kind, const char *verbs, struct str *out)
+{
+    jput_item(out);
+    str_addf(out,
+             "{\"subresource\":\"%s\",\"responseKind\":{\"group\":\"%s\",\"version\":"
+             "\"%s\",\"kind\":\"%s\"},\"verbs\":%s}",
+             name, group, version, kind, verbs);
+}
+
+static void
+own_subresources(const char *group, const char *plural, struct str *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(subresources); i++) {
+        const struct subresource *r = &subresources[i];
+        if (streq(r->group, group) && streq(r->plural, plural))
+            subresource_item(r->name, r->kind_group, "v1", r->kind, r->verbs, out);
+    }
+}
+
+static void
 aggregated_subresources(const struct kind *k, struct str *out)
 {
-    if (!k->has_status && k->scale_spec == NULL)
-        return;
-    str_adds(out, ",\"subresources\":[");
+    auto_str list = STR_INIT(DOCUMENT_MAX);
+
     if (k->has_status)
-        str_addf(out,
-                 "{\"subresource\":\"status\",\"responseKind\":{\"group\":\"%s\","
-                 "\"version\":\"%s\",\"kind\":\"%s\"},\"verbs\":" VERBS_STATUS "}",
-                 k->group, k->version, k->kind);
-    if (k->scale_spec != NULL) {
-        jput_item(out);
-        str_adds(out, "{\"subresource\":\"scale\",\"responseKind\":{\"group\":"
-                      "\"autoscaling\",\"version\":\"v1\",\"kind\":\"Scale\"},"
-                      "\"verbs\":" VERBS_STATUS "}");
-    }
-    str_addc(out, ']');
+        subresource_item("status", k->group, k->version, k->kind, VERBS_STATUS, &list);
+    if (k->scale_spec != NULL)
+        subresource_item("scale", "autoscaling", "v1", "Scale", VERBS_STATUS, &list);
+    if (streq(k->version, "v1"))
+        own_subresources(k->group, k->plural, &list);
+    if (list.len > 0)
+        str_addf(out, ",\"subresources\":[%s]", list.ptr);
+}
+
+/* A group whose version has no resource at all would not be cached by kubectl, which then
+ * asks for discovery before each command. The parent has no responseKind: clients take
+ * the subresources and leave it out, so it does not compete with drover.dev's jobs. */
+static void
+aggregated_streams(struct str *out)
+{
+    jput_item(out);
+    str_adds(out, "{\"resource\":\"jobs\",\"scope\":\"Namespaced\",\"singularResource\":"
+                  "\"job\",\"verbs\":[],\"subresources\":[");
+    own_subresources("streams.drover.dev", "jobs", out);
+    str_adds(out, "]}");
 }
 
 static void
@@ -342,10 +374,6 @@ aggregated_resource(const struct kind *k, struct str *out)
     string_array(out, "shortNames", k->short_names);
     string_array(out, "categories", k->categories);
     aggregated_subresources(k, out);
-    if (streq(k->resource, "serviceaccounts"))
-        str_adds(out, ",\"subresources\":[{\"subresource\":\"token\",\"responseKind\":{"
-                      "\"group\":\"authentication.k8s.io\",\"version\":\"v1\",\"kind\":"
-                      "\"TokenRequest\"},\"verbs\":" VERBS_CREATE "}]");
     str_addc(out, '}');
 }
 
@@ -380,6 +408,8 @@ aggregated_version(const struct api_server *s, const struct group_version *gv,
     }
     if (streq(gv->version, "v1"))
         aggregated_reviews(gv->group, out);
+    if (streq(gv->group, "streams.drover.dev"))
+        aggregated_streams(out);
     str_adds(out, "]}");
 }
 

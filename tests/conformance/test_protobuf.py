@@ -38,3 +38,20 @@ def test_reviews(kubectl):
     assert "yes" in kubectl("auth", "can-i", "get", "runs")
     if kubectl.version != "1.20":
         assert "admin" in kubectl("auth", "whoami")
+
+
+def test_unknown_kinds_and_paths(api):
+    def body(version, kind):
+        def field(n, b):
+            return bytes([n << 3 | 2, len(b)]) + b
+        return b"k8s\0" + field(1, field(1, version) + field(2, kind)) + field(2, b"")
+    protobuf = "application/vnd.kubernetes.protobuf"
+    scaler = body(b"autoscaling/v2", b"HorizontalPodAutoscaler")
+    path = f"/apis/autoscaling/v2/namespaces/{api.namespace}/horizontalpodautoscalers"
+    assert api("POST", path, scaler, type=protobuf, want=404)["message"] == \
+        "the server could not find the requested resource"
+    assert api("POST", api.configmaps, scaler, type=protobuf, want=415)["reason"] == \
+        "UnsupportedMediaType"
+    api("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", scaler, type=protobuf,
+        want=415)
+    api("POST", path, scaler, type=protobuf, want=401, headers={"Authorization": "Bearer no"})

@@ -75,6 +75,28 @@ aggregated(void **state)
     assert_string_equal(api_text(f, "apiVersion"), "apidiscovery.k8s.io/v2beta1");
 }
 
+/* kubectl caches no version that is empty, and then asks again before each command. */
+static void
+no_version_is_empty(void **state)
+{
+    struct api_fixture *f = *state;
+
+    f->accept = AGGREGATED;
+    api_ok(f, 200, "GET", "/apis", NULL, NULL);
+    const json_t *groups = api_at(f, "items");
+    for (size_t i = 0; i < json_array_size(groups); i++) {
+        const json_t *versions = json_object_get(json_array_get(groups, i), "versions");
+        assert_true(json_array_size(versions) > 0);
+        for (size_t j = 0; j < json_array_size(versions); j++)
+            assert_true(json_array_size(json_object_get(json_array_get(versions, j),
+                                                        "resources")) > 0);
+    }
+    const json_t *fleets =
+        find(api_at(f, "items.0.versions.0.resources"), "resource", "fleets");
+    find(json_object_get(fleets, "subresources"), "subresource", "status");
+    find(json_object_get(fleets, "subresources"), "subresource", "jointoken");
+}
+
 /* Every kind in discovery really lists. */
 static void
 what_is_listed_lists(void **state)
@@ -205,8 +227,13 @@ main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, api_setup, api_teardown)
     const struct CMUnitTest tests[] = {
-        CASE(legacy),     CASE(aggregated), CASE(what_is_listed_lists),
-        CASE(openapi_v3), CASE(openapi_v2), CASE(unknown_paths),
+        CASE(legacy),
+        CASE(aggregated),
+        CASE(no_version_is_empty),
+        CASE(what_is_listed_lists),
+        CASE(openapi_v3),
+        CASE(openapi_v2),
+        CASE(unknown_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
