@@ -121,6 +121,9 @@ void aggregation_wake(void *aggregation);
 /* --- escalate.c: who may write roles and bindings */
 int auth_admit(void *auth, const struct admit_request *r, struct problem *p);
 
+/* --- agent_writes.c: an agent changes status.agent of what is its own, nothing else */
+int agent_admit(const struct admit_request *r, struct problem *p);
+
 /* --- authz.c */
 /* True; or the call was answered with 403. */
 bool auth_allowed(struct auth *a, struct api_call *c);

@@ -299,7 +299,7 @@ auth_admit(void *auth, const struct admit_request *r, struct problem *p)
 
     if (r->user == NULL)
         return 0;
-    if ((rc = admit_apply_create(a, r, p)) < 0)
+    if ((rc = admit_apply_create(a, r, p)) < 0 || (rc = agent_admit(r, p)) < 0)
         return rc;
     if (streq(r->kind->resource, "secrets"))
         return admit_secret(r, p);

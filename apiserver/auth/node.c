@@ -79,7 +79,9 @@ agent_instances(struct auth *a, const struct authz_attributes *t)
         return false;
     if (streq(t->sub, "token"))
         return streq(t->verb, "create");
-    return has_word("get patch update", t->verb);
+    if (*t->sub == '\0')
+        return streq(t->verb, "get");
+    return streq(t->sub, "status") && has_word("get patch update", t->verb);
 }
 
 static bool

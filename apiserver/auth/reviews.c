@@ -141,6 +141,20 @@ access_status(struct auth *a, const struct api_user *u, const json_t *spec)
     return status;
 }
 
+/* 422 with one cause, as typed kinds have it. */
+static void
+answer_invalid(struct api_call *c, const char *kind, const char *path,
+               const char *value_json, const char *why)
+{
+    autofree char *name = xstrdup(kind), *group = xstrdup(c->route.group);
+    const struct kind k = {.kind = name, .group = group};
+    auto_problem p;
+
+    problem_init(&p, &k, "");
+    problem_field(&p, VIOLATION_INVALID, path, value_json, why);
+    call_problem(c, &p);
+}
+
 /* Exactly one question; or the call was answered. */
 static bool
 check_spec(struct api_call *c, const json_t *spec, const char *kind)
@@ -150,13 +164,13 @@ check_spec(struct api_call *c, const json_t *spec, const char *kind)
 
     if (resource != other)
         return true;
-    call_error(c, ERR_INVALID,
-               "%s.authorization.k8s.io \"\" is invalid: spec.resourceAttributes: "
-               "Invalid value: %s: %s",
-               kind, resource ? "{}" : "null",
-               resource ? "cannot be specified in combination with nonResourceAttributes"
-                        : "exactly one of nonResourceAttributes or resourceAttributes "
-                          "must be specified");
+    if (resource)
+        answer_invalid(c, kind, "spec.nonResourceAttributes", "{}",
+                       "cannot be specified in combination with resourceAttributes");
+    else
+        answer_invalid(c, kind, "spec.resourceAttributes", "null",
+                       "exactly one of nonResourceAttributes or resourceAttributes must "
+                       "be specified");
     return false;
 }
 
@@ -204,10 +218,8 @@ review_of_other(struct auth *a, struct api_call *c, json_t *body, const char *ki
     struct api_user *u = user_of_spec(spec);
     if (*u->name == '\0' && *u->groups == NULL) {
         user_unref(u);
-        call_error(c, ERR_INVALID,
-                   "%s.authorization.k8s.io \"\" is invalid: spec.user: Invalid value: "
-                   "\"\": at least one of user or group must be specified",
-                   kind);
+        answer_invalid(c, kind, "spec.user", "\"\"",
+                       "at least one of user or group must be specified");
         return;
     }
     if (user_in_group(u, "system:agents") && !auth_resolve_agent(a, u))

@@ -118,7 +118,7 @@ front_user(struct auth *a, struct http_request *r, bool anonymous,
         return acting_user(a, r, user, ret_by);
     log_debug("refused", "peer=%s error=\"%s\"", http_peer(r), e.msg);
     http_add_header(r, "WWW-Authenticate", "Bearer");
-    front_refuse(r, ERR_UNAUTHORIZED,
-                 http_header(r, "Authorization") == NULL ? "Unauthorized" : e.msg);
+    /* Which of the tokens it is not is nobody's business but the log's. */
+    front_refuse(r, ERR_UNAUTHORIZED, "Unauthorized");
     return NULL;
 }

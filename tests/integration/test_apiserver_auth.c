@@ -179,6 +179,60 @@ make_job(struct api_fixture *f, const char *name, const char *instance_uid)
 }
 
 static void
+agents_write_only_what_they_see(void **state)
+{
+    struct api_fixture *f = *state;
+    struct api_user *agent = enrolled(f, "box", "m1", "j1");
+    autofree char *claim =
+        xasprintf("{\"status\":{\"agent\":{\"state\":\"Claimed\",\"claim\":{"
+                  "\"instanceUID\":\"%s\",\"journalID\":\"j1\"}}}}",
+                  agent->instance_uid);
+    const struct access mine = {200, "PATCH", JOBS "/mine/status", MERGE, claim};
+    const struct access dry = {403, "PATCH", JOBS "/mine/status?dryRun=All", MERGE,
+                               "{\"status\":{\"phase\":\"Done\"}}"};
+
+    make_job(f, "mine", agent->instance_uid);
+    api_ok(f, 200, "PATCH", JOBS "/mine/status", MERGE,
+           "{\"status\":{\"phase\":\"Provisioning\"}}");
+    check(f, agent, &mine); /* beside what others have written */
+    api_ok(f, 200, "GET", JOBS "/mine", NULL, NULL);
+    assert_string_equal(api_text(f, "status.phase"), "Provisioning");
+    assert_string_equal(api_text(f, "status.agent.state"), "Claimed");
+    check(f, agent, &dry);
+    assert_string_equal(api_text(f, "message"),
+                        "jobs.drover.dev \"mine\" is forbidden: an agent may only change "
+                        "status.agent, not status.phase");
+    assert_string_equal(api_text(f, "reason"), "Forbidden");
+    user_unref(agent);
+}
+
+static void
+reviews_say_what_is_wrong(void **state)
+{
+    struct api_fixture *f = *state;
+    const char *reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+
+    api_ok(f, 422, "POST", reviews, NULL,
+           "{\"spec\":{\"resourceAttributes\":{\"verb\":\"get\"}}}");
+    assert_string_equal(api_text(f, "message"),
+                        "SubjectAccessReview.authorization.k8s.io \"\" is invalid: "
+                        "spec.user: Invalid value: \"\": at least one of user or group "
+                        "must be specified");
+    assert_non_null(
+        strstr(f->reply.body.ptr,
+               "\"causes\":[{\"reason\":\"FieldValueInvalid\",\"message\":"
+               "\"Invalid value: \\\"\\\": at least one of user or group must "
+               "be specified\",\"field\":\"spec.user\"}]"));
+    api_ok(f, 422, "POST", reviews, NULL, "{\"spec\":{\"user\":\"u\"}}");
+    assert_non_null(strstr(f->reply.body.ptr, "\"field\":\"spec.resourceAttributes\""));
+    api_ok(f, 422, "POST", reviews, NULL,
+           "{\"spec\":{\"user\":\"u\",\"resourceAttributes\":{},"
+           "\"nonResourceAttributes\":{}}}");
+    assert_non_null(
+        strstr(f->reply.body.ptr, "\"field\":\"spec.nonResourceAttributes\""));
+}
+
+static void
 agents_see_only_their_own(void **state)
 {
     struct api_fixture *f = *state;
@@ -203,7 +257,12 @@ agents_see_only_their_own(void **state)
                   agent->instance_uid);
     const struct access table[] = {
         {200, "GET", INSTANCES "/box", NULL, NULL},
-        {200, "PATCH", INSTANCES "/box/status", MERGE, "{\"status\":{\"phase\":\"x\"}}"},
+        {200, "PATCH", INSTANCES "/box/status", MERGE,
+         "{\"status\":{\"agent\":{\"version\":\"1\"}}}"},
+        {403, "PATCH", INSTANCES "/box/status", MERGE, "{\"status\":{\"phase\":\"x\"}}"},
+        {403, "PATCH", INSTANCES "/box", MERGE, "{\"spec\":{\"unschedulable\":true}}"},
+        {403, "PATCH", INSTANCES "/box", MERGE, "{\"metadata\":{\"labels\":null}}"},
+        {403, "PUT", INSTANCES "/box", NULL, "{}"},
         {403, "GET", INSTANCES "/wall", NULL, NULL},
         {403, "PATCH", INSTANCES "/wall/status", MERGE, "{}"},
         {403, "PATCH", INSTANCES "/wall", MERGE, "{}"},
@@ -240,6 +299,9 @@ agents_see_only_their_own(void **state)
         {403, "GET", JOBS "/theirs", NULL, NULL},
         {403, "GET", JOBS "/none", NULL, NULL},
         {200, "PATCH", JOBS "/mine/status", MERGE, "{\"status\":{\"agent\":{}}}"},
+        {403, "PATCH", JOBS "/mine/status", MERGE, "{\"status\":{\"phase\":\"Done\"}}"},
+        {403, "PATCH", JOBS "/mine/status", MERGE,
+         "{\"status\":{\"agent\":{\"claim\":{\"instanceUID\":\"another\"}}}}"},
         {403, "PATCH", JOBS "/theirs/status", MERGE, "{}"},
         {403, "PATCH", JOBS "/mine", MERGE, "{\"spec\":{\"priority\":1}}"},
         {403, "POST", JOBS, NULL, "{}"},
@@ -436,6 +498,8 @@ main(void)
         CASE(agent_tokens_end_with_the_instance),
         CASE(agent_tokens_expire),
         CASE(agents_see_only_their_own),
+        CASE(agents_write_only_what_they_see),
+        CASE(reviews_say_what_is_wrong),
         CASE(secrets_only_for_claimed_jobs),
         CASE(parts_by_their_table),
         CASE(reviews_answer),
