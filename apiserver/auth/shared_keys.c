@@ -67,7 +67,7 @@ compare(struct keys_check *k, const struct object *o)
     if (!streq(ca, k->a->ca_hash) || !signer_knows(signer, tokens)) {
         error_set(&e, ERR_INVALID,
                   "this server's keys are not those of the servers that share its store: "
-                  "copy keys/ (ca.crt, ca.key, tokens.key, history.key) and admin.token "
+                  "copy keys/ (ca.crt, ca.key, tokens.key, secrets.keys) and admin.token "
                   "from the data directory of one of them (or, when all have new keys, "
                   "delete the ConfigMap " KEYS_NS "/" KEYS_NAME ")");
         end(k, &e);

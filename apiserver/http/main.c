@@ -51,7 +51,7 @@ struct program {
     struct loop_timer *drain;
     struct tls *tls; /* NULL: insecure */
     struct audit *audit;
-    struct store_seal *seal;
+    struct keyring *seal;
     struct loop_timer *delay; /* of the shutdown */
     bool stopping;
     int64_t drain_until_ms;
@@ -199,11 +199,10 @@ start_core(struct program *p, struct error *e)
 {
     const struct options *o = &p->o;
     autofree char *keys = fs_join(o->data_dir, "keys");
-    autofree char *history_key = fs_join(keys, "history.key");
-    autofree char *seal = fs_join(keys, SEAL_FILE);
+    autofree char *seal = fs_join(keys, KEYRING_FILE);
 
     if (fs_mkdirs(keys, 0700, e) < 0 || kinds_load(&p->kinds, e) < 0 ||
-        store_seal_load(seal, true, &p->seal, e) < 0)
+        keyring_load(seal, true, &p->seal, e) < 0)
         return -(int)e->code;
     struct store_opts so = {.dir = o->data_dir,
                             .on_fatal = on_store_fatal,
@@ -223,7 +222,7 @@ start_core(struct program *p, struct error *e)
                                  .advertise_address = o->listen,
                                  .streams_address = o->streams_address,
                                  .history = o->history,
-                                 .history_key_file = history_key};
+                                 .keys = p->seal};
     if (api_server_new(&ao, &p->server, e) < 0)
         return -(int)e->code;
     struct auth_opts au = {.server = p->server,
@@ -420,7 +419,7 @@ stop(struct program *p)
     api_server_free(p->server);
     kinds_free(p->kinds);
     audit_close(p->audit);
-    store_seal_free(p->seal);
+    keyring_free(p->seal);
     loop_timer_free(p->drain);
     loop_timer_free(p->delay);
     loop_signal_free(p->term);

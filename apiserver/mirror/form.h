@@ -27,7 +27,7 @@
 const char *mirror_unwanted(const struct kind *k, const struct object *o);
 
 /* The stored object's form as JSON text; equal text <=> equal form. */
-int mirror_render(const struct mirror_seal *seal, const struct kind *k,
+int mirror_render(const struct keyring *seal, const struct kind *k,
                   const struct object *o, struct str *out, struct error *e) WARN_UNUSED;
 /* Its file: JSON text of a form -> YAML. */
 int mirror_to_yaml(struct span form, struct str *out, struct error *e) WARN_UNUSED;
@@ -54,13 +54,18 @@ mirror_form_done_ptr(struct mirror_form *f)
 /* Reads a file that stands at key's place. uid: of the stored object, "" for none; values
  * are sealed for it. The error says what would be right; e.code ERR_INVALID,
  * ERR_BAD_REQUEST or ERR_TOO_LARGE. */
-int mirror_read_form(const struct mirror_seal *seal, const struct kind *k,
+int mirror_read_form(const struct keyring *seal, const struct kind *k,
                      const struct mirror_key *key, const char *uid, struct span bytes,
                      struct mirror_form *ret, struct mirror_problem *p) WARN_UNUSED;
 
+/* A form of earlier: what an older key of the ring has sealed is sealed anew, so that
+ * forms can be compared. Values that do not open stay. */
+void mirror_reseal_form(const struct keyring *seal, const struct mirror_key *key,
+                        json_t *form);
+
 /* A form, or a merge patch of one, as the API takes it: sealed values opened. A new
  * reference or NULL and the problem. */
-json_t *mirror_open_values(const struct mirror_seal *seal, const struct mirror_key *key,
+json_t *mirror_open_values(const struct keyring *seal, const struct mirror_key *key,
                            const json_t *form, struct mirror_problem *p);
 
 #endif

@@ -42,7 +42,7 @@ struct mirror {
     struct api_server *server;
     struct mirror_feed *feed;
     struct mirror_calls *calls;
-    struct mirror_seal *seal;
+    struct keyring *seal;
     struct mirror_state *state;
     struct mirror_tree *tree;
     struct mirror_hints *hints;

@@ -229,14 +229,24 @@ parse_form(const struct str *text)
 }
 
 static json_t *
-read_applied(struct mirror *m, uint64_t off)
+parse_old_form(const struct mirror *m, const struct mirror_look *l,
+               const struct str *text)
+{
+    json_t *form = parse_form(text);
+
+    mirror_reseal_form(m->seal, &l->key, form);
+    return form;
+}
+
+static json_t *
+read_applied(struct mirror *m, const struct mirror_look *l, uint64_t off)
 {
     auto_str text = STR_INIT(FORM_MAX);
     struct error e = ERROR_INIT;
 
     if (off == 0 || mirror_state_read_applied(m->state, off, &text, &e) < 0)
         return NULL;
-    return parse_form(&text);
+    return parse_old_form(m, l, &text);
 }
 
 void
@@ -255,13 +265,13 @@ mirror_look_plan(struct mirror *m, const char *path, const struct mirror_entry *
             has_base = false;
         }
         if (has_base) {
-            base_store = parse_form(&old_store);
-            base_file =
-                old_file.len == 0 ? json_incref(base_store) : parse_form(&old_file);
+            base_store = parse_old_form(m, l, &old_store);
+            base_file = old_file.len == 0 ? json_incref(base_store)
+                                          : parse_old_form(m, l, &old_file);
         }
         store = parse_form(&l->store);
         for (size_t i = 0; b != NULL && i < MIRROR_APPLIED; i++)
-            applied[i] = read_applied(m, b->applied[i]);
+            applied[i] = read_applied(m, l, b->applied[i]);
         if (!has_base && en->obj != NULL && (m->import || applied[0] != NULL)) {
             /* An import: the file is the truth. Or this file has made the object. */
             has_base = true;

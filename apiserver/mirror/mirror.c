@@ -443,7 +443,7 @@ mirror_free(struct mirror *m)
 {
     mirror_feed_free(m->feed);
     mirror_calls_free(m->calls);
-    mirror_seal_free(m->seal);
+    keyring_free(m->seal);
     mirror_state_close(m->state);
     free(m->state_dir);
     mirror_tree_free(m->tree);
@@ -473,7 +473,8 @@ open_parts(struct mirror *m, const struct mirror_opts *o, struct error *e)
 {
     autofree char *root = fs_join(o->data_dir, "desired");
     autofree char *own = fs_join(o->data_dir, "mirror");
-    autofree char *keys = fs_join(o->data_dir, "keys");
+    autofree char *keys_dir = fs_join(o->data_dir, "keys");
+    autofree char *keys = fs_join(keys_dir, KEYRING_FILE);
 
     m->tree = mirror_tree_new(root);
     m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -481,7 +482,7 @@ open_parts(struct mirror *m, const struct mirror_opts *o, struct error *e)
     if (m->wake_fd < 0)
         return error_errno(e, errno, "eventfd");
     m->state_dir = move_ptr(own);
-    if (mirror_seal_load(keys, &m->seal, e) < 0 ||
+    if (fs_mkdirs(keys_dir, 0700, e) < 0 || keyring_load(keys, true, &m->seal, e) < 0 ||
         mirror_hints_new(root, &m->hints, e) < 0 ||
         mirror_calls_new(o->server, o->import ? "system:masters" : "system:authenticated",
                          &m->calls, e) < 0)

@@ -14,7 +14,7 @@
 enum { VALUE_MAX = 3 << 20 };
 
 struct reading {
-    const struct mirror_seal *seal;
+    const struct keyring *seal;
     const struct kind *kind;
     const struct mirror_key *key;
     const char *uid;
@@ -272,7 +272,7 @@ parse(struct reading *r, const struct yaml_docs *docs, json_t **ret)
 }
 
 int
-mirror_read_form(const struct mirror_seal *seal, const struct kind *k,
+mirror_read_form(const struct keyring *seal, const struct kind *k,
                  const struct mirror_key *key, const char *uid, struct span bytes,
                  struct mirror_form *ret, struct mirror_problem *p)
 {
@@ -302,8 +302,31 @@ mirror_read_form(const struct mirror_seal *seal, const struct kind *k,
     return rc;
 }
 
+void
+mirror_reseal_form(const struct keyring *seal, const struct mirror_key *key, json_t *form)
+{
+    json_t *data = json_object_get(form, "data"), *value;
+    const char *field;
+
+    if (keyring_len(seal) < 2 || !streq(key->resource, "secrets"))
+        return;
+    json_object_foreach (data, field, value) {
+        auto_str plain = STR_INIT(VALUE_MAX), text = STR_INIT(2 * VALUE_MAX);
+        const char *old = json_is_string(value) ? json_string_value(value) : "";
+        struct error e = ERROR_INIT;
+        char uid[ID_UUID_LEN];
+        struct mirror_field f = {uid, key->ns, key->name, field};
+        if (!mirror_sealed_uid(old, uid) ||
+            mirror_seal_open(seal, &f, old, &plain, &e) < 0)
+            continue;
+        mirror_seal_value(seal, &f, plain.ptr, plain.len, &text);
+        json_object_set_new(data, field, json_stringn_nocheck(text.ptr, text.len));
+        sodium_memzero(plain.ptr, plain.len);
+    }
+}
+
 json_t *
-mirror_open_values(const struct mirror_seal *seal, const struct mirror_key *key,
+mirror_open_values(const struct keyring *seal, const struct mirror_key *key,
                    const json_t *form, struct mirror_problem *p)
 {
     json_t *copy = json_deep_copy(form), *value;

@@ -22,7 +22,7 @@ struct rebuild {
     struct loop *loop;
     struct loop_pool *pool;
     struct kinds *kinds;
-    struct store_seal *seal;
+    struct keyring *seal;
     struct store *store;
     struct api_server *server;
     struct auth *auth;
@@ -124,9 +124,9 @@ start(struct rebuild *r, struct error *e)
         .dir = r->dir, .on_fatal = on_fatal, .kind_of = kinds_kind_of};
 
     autofree char *keys = fs_join(r->dir, "keys");
-    autofree char *seal = fs_join(keys, "secrets.keys");
+    autofree char *seal = fs_join(keys, KEYRING_FILE);
     if (loop_new(&r->loop, e) < 0 || kinds_load(&r->kinds, e) < 0 ||
-        fs_mkdirs(keys, 0700, e) < 0 || store_seal_load(seal, true, &r->seal, e) < 0)
+        fs_mkdirs(keys, 0700, e) < 0 || keyring_load(seal, true, &r->seal, e) < 0)
         return -(int)e->code;
     so.arg = r->kinds;
     so.seal = r->seal;
@@ -166,7 +166,7 @@ stop(struct rebuild *r)
     auth_free(r->auth);
     api_server_free(r->server);
     kinds_free(r->kinds);
-    store_seal_free(r->seal);
+    keyring_free(r->seal);
     if (r->loop != NULL)
         loop_free(r->loop);
 }

@@ -2,7 +2,7 @@
 /*
  * `drover-apiserver store rebuild`: a new store from the mirror's files alone, for when
  * log and snapshots are lost. Every object is created anew (new uids, generation 1), by
- * the same way as an edit of a file. keys/mirror.key is needed if there are Secrets.
+ * the same way as an edit of a file. keys/secrets.keys is needed if there are Secrets.
  */
 #ifndef MIRROR_REBUILD_H
 #define MIRROR_REBUILD_H

@@ -100,7 +100,7 @@ put_metadata(struct str *out, const struct doc *d)
 
 /* data of a Secret: base64 -> sealed. */
 static int
-put_sealed(const struct mirror_seal *seal, const struct object *o, struct span data,
+put_sealed(const struct keyring *seal, const struct object *o, struct span data,
            struct str *out, struct error *e)
 {
     struct span key, value;
@@ -128,8 +128,8 @@ put_sealed(const struct mirror_seal *seal, const struct object *o, struct span d
 }
 
 int
-mirror_render(const struct mirror_seal *seal, const struct kind *k,
-              const struct object *o, struct str *out, struct error *e)
+mirror_render(const struct keyring *seal, const struct kind *k, const struct object *o,
+              struct str *out, struct error *e)
 {
     struct doc d;
     bool secret = streq(k->resource, "secrets");

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #include "apiserver/registry/loops.h"
-#include "apiserver/registry/seal.h"
+#include "apiserver/store/keyring.h"
 #include "base/clock.h"
 #include "base/heap.h"
 #include "base/log.h"
@@ -46,7 +46,8 @@ struct history {
     uint64_t bytes;
     struct map *over; /* uids of objects with too many */
     struct loop_timer *timer;
-    struct seal_ring *ring;
+    const struct keyring *keys;
+    struct keyring *own_keys; /* or NULL */
     _Atomic uint64_t not_kept;
 };
 
@@ -308,24 +309,24 @@ history_previous(struct history *h, const struct object *live)
     return found == NULL ? NULL : object_ref(found);
 }
 
-const struct seal_ring *
-history_ring(const struct history *h)
+const struct keyring *
+history_keys(const struct history *h)
 {
-    return h->ring;
+    return h->keys;
 }
 
 int
 history_new(struct api_server *s, const struct history_limits *limits,
-            const char *key_file, struct history **ret, struct error *e)
+            const struct keyring *keys, struct history **ret, struct error *e)
 {
-    struct seal_ring *ring = NULL;
-    int rc = seal_ring_open(key_file, &ring, e);
+    struct keyring *own = NULL;
 
-    if (rc < 0)
-        return rc;
+    if (keys == NULL && keyring_load(NULL, false, &own, e) < 0)
+        return -(int)e->code;
     struct history *h = xnew(struct history);
     h->s = s;
-    h->ring = ring;
+    h->own_keys = own;
+    h->keys = keys == NULL ? own : keys;
     h->limits = *limits;
     if (h->limits.per_object == 0)
         h->limits.per_object = PER_OBJECT;
@@ -349,6 +350,6 @@ history_free(struct history *h)
     map_free(h->over);
     map_free(h->by_uid);
     heap_done(&h->by_time);
-    seal_ring_free(h->ring);
+    keyring_free(h->own_keys);
     free(h);
 }

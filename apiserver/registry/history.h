@@ -19,7 +19,7 @@
 
 struct authz_attributes;
 struct history;
-struct seal_ring;
+struct keyring;
 
 /* What is kept; a zero member is its default. */
 struct history_limits {
@@ -39,7 +39,7 @@ struct revision_in {
     const struct object *live;           /* what is replaced */
     const struct object *next;           /* by what; NULL: the object goes away */
     const struct object *previous;       /* latest Revision of live's uid; NULL: none */
-    const struct seal_ring *ring;        /* for Secrets */
+    const struct keyring *keys;          /* for Secrets */
     const char *user, *manager;          /* who does it */
     int64_t now_ns;
 };
@@ -54,18 +54,23 @@ const char *revision_ns(const struct object *of);
 void revision_name(const char *uid, int64_t generation, char out[REVISION_NAME_MAX]);
 int64_t revision_generation(const struct object *revision);
 /* Appends the object as it was declared, unsealed. */
-int revision_object(const struct object *revision, const struct seal_ring *ring,
+int revision_object(const struct object *revision, const struct keyring *keys,
                     struct str *out, struct error *e) WARN_UNUSED;
+/* The same Revision under the first key; *ret NULL: it is, or nothing in it is sealed. */
+int revision_reseal(const struct kind *kind, const struct object *revision,
+                    const struct keyring *keys, struct object **ret,
+                    struct error *e) WARN_UNUSED;
 /* Appends the paths whose values differ between two canonical objects, leaving out
  * apiVersion, kind, metadata and status: "spec.priority, spec.env.A, and 3 more". Nothing
  * when there is no difference. */
 void revision_diff(struct span before, struct span after, struct str *out);
 
 /* --- history.c: what there is, and how long --- */
-/* key_file: seals the Secrets in it (seal.h). */
+/* keys: seal the Secrets in it; borrowed. NULL: a key of this process only. */
 int history_new(struct api_server *s, const struct history_limits *limits,
-                const char *key_file, struct history **ret, struct error *e) WARN_UNUSED;
-const struct seal_ring *history_ring(const struct history *h);
+                const struct keyring *keys, struct history **ret,
+                struct error *e) WARN_UNUSED;
+const struct keyring *history_keys(const struct history *h);
 void history_free(struct history *h); /* NULL ok */
 /* From the pump: every change of the store. */
 void history_object(struct history *h, const char *resource, const struct object *o,

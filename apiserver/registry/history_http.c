@@ -129,7 +129,7 @@ prepare(struct api_call *c, const struct object *revision, struct write_req *w,
         (w->kind = kinds_by_resource(c->server->kinds, resource)) == NULL)
         return problem_set(p, ERR_NOT_FOUND, "the kind \"%s\" is not served any more",
                            resource);
-    int rc = revision_object(revision, history_ring(c->server->history), body, &p->e);
+    int rc = revision_object(revision, history_keys(c->server->history), body, &p->e);
     if (rc < 0)
         return rc;
     w->body = (struct span){body->ptr, body->len};
@@ -188,7 +188,7 @@ show(struct api_call *c)
     problem_init(&p, c->route.kind, c->route.name);
     if (revision == NULL)
         problem_not_found(&p);
-    else if (revision_object(revision, history_ring(c->server->history), &body, &p.e) ==
+    else if (revision_object(revision, history_keys(c->server->history), &body, &p.e) ==
              0) {
         call_json(c, 200, &body);
         return;

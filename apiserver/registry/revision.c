@@ -6,7 +6,7 @@
 
 #include "api/jtok.h"
 #include "apiserver/registry/history.h"
-#include "apiserver/registry/seal.h"
+#include "apiserver/store/keyring.h"
 #include "base/clock.h"
 #include "base/id.h"
 
@@ -241,19 +241,30 @@ context_of(const char *uid, int64_t generation, struct str *out)
     str_addf(out, "revision %s %lld object", uid, (long long)generation);
 }
 
+/* "data":"<base64>","key":"<id>" */
+static void
+seal_object(const struct keyring *keys, const struct str *context, struct span plain,
+            struct str *out)
+{
+    struct keyring_place p = {.use = KEYRING_HISTORY,
+                              .bound = {context->ptr, context->len}};
+    auto_str text = STR_INIT(2 * OBJECT_MAX_BYTES);
+
+    keyring_seal(keys, &p, plain, &text);
+    str_addf(out, "{\"data\":\"%s\",\"key\":\"%.*s\"}", text.ptr + KEYRING_ID_LEN + 1,
+             KEYRING_ID_LEN, text.ptr);
+}
+
 static void
 put_sealed(const struct revision_in *in, const struct doc *d, int64_t generation,
            struct str *out)
 {
     auto_str plain = STR_INIT(OBJECT_MAX_BYTES), context = STR_INIT(512);
-    char key[SEAL_KEY_ID];
 
     put_object(d, &plain);
     context_of(in->live->uid, generation, &context);
     jput_key(out, "sealed");
-    str_adds(out, "{\"data\":\"");
-    seal_shut(in->ring, context.ptr, (struct span){plain.ptr, plain.len}, key, out);
-    str_addf(out, "\",\"key\":\"%s\"}", key);
+    seal_object(in->keys, &context, (struct span){plain.ptr, plain.len}, out);
     sodium_memzero(plain.ptr, plain.len);
     jput_key(out, "object");
     str_addc(out, '{');
@@ -261,12 +272,21 @@ put_sealed(const struct revision_in *in, const struct doc *d, int64_t generation
     str_addc(out, '}');
 }
 
+static void
+context_of_revision(const struct object *revision, struct str *out)
+{
+    char uid[256];
+
+    object_get_string(revision, "of.uid", uid, sizeof(uid));
+    context_of(uid, revision_generation(revision), out);
+}
+
 int
-revision_object(const struct object *revision, const struct seal_ring *ring,
+revision_object(const struct object *revision, const struct keyring *keys,
                 struct str *out, struct error *e)
 {
-    auto_str context = STR_INIT(512);
-    char uid[256], key[SEAL_KEY_ID + 1];
+    auto_str context = STR_INIT(512), text = STR_INIT(2 * OBJECT_MAX_BYTES);
+    char key[KEYRING_ID_LEN + 1] = "";
     struct span object, sealed;
 
     if (!object_path(revision, "sealed.data", &sealed)) {
@@ -275,11 +295,41 @@ revision_object(const struct object *revision, const struct seal_ring *ring,
         str_add(out, object.ptr, object.len);
         return 0;
     }
-    object_get_string(revision, "of.uid", uid, sizeof(uid));
+    context_of_revision(revision, &context);
     object_get_string(revision, "sealed.key", key, sizeof(key));
-    context_of(uid, revision_generation(revision), &context);
-    sealed = (struct span){sealed.ptr + 1, sealed.len - 2};
-    return seal_open(ring, context.ptr, key, sealed, out, e);
+    str_addf(&text, "%s:", key);
+    str_add(&text, sealed.ptr + 1, sealed.len - 2);
+    struct keyring_place p = {.use = KEYRING_HISTORY,
+                              .bound = {context.ptr, context.len}};
+    return keyring_open(keys, &p, (struct span){text.ptr, text.len}, out, e);
+}
+
+int
+revision_reseal(const struct kind *kind, const struct object *revision,
+                const struct keyring *keys, struct object **ret, struct error *e)
+{
+    auto_str plain = STR_INIT(OBJECT_MAX_BYTES), context = STR_INIT(512);
+    auto_str sealed = STR_INIT(2 * OBJECT_MAX_BYTES);
+    auto_str bytes = STR_INIT(2 * OBJECT_MAX_BYTES);
+    char key[KEYRING_ID_LEN + 1] = "";
+    struct doc d;
+
+    *ret = NULL;
+    if (!object_get_string(revision, "sealed.key", key, sizeof(key)) ||
+        streq(key, keyring_id(keys, 0)))
+        return 0;
+    int rc = revision_object(revision, keys, &plain, e);
+    if (rc == 0)
+        rc = doc_parse(revision->bytes, revision->len, &d, e);
+    if (rc < 0)
+        return rc;
+    context_of_revision(revision, &context);
+    seal_object(keys, &context, (struct span){plain.ptr, plain.len}, &sealed);
+    sodium_memzero(plain.ptr, plain.len);
+    if ((rc = doc_set(&d, "sealed", (struct span){sealed.ptr, sealed.len}, e)) < 0)
+        return rc;
+    doc_write(&d, &bytes);
+    return object_new(kind, bytes.ptr, bytes.len, 0, ret, e);
 }
 
 int

@@ -31,7 +31,7 @@ api_server_new(const struct api_server_opts *o, struct api_server **ret, struct 
     s->pieces = watch_pieces_new();
     s->crds = crds_new(s);
     s->openapi = openapi_new(s);
-    if (history_new(s, &o->history, o->history_key_file, &s->history, e) < 0) {
+    if (history_new(s, &o->history, o->keys, &s->history, e) < 0) {
         int rc = -(int)e->code;
         api_server_free(s);
         return rc;

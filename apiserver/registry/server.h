@@ -19,6 +19,7 @@
 #include "io/loop.h"
 
 struct api_server;
+struct keyring;
 
 struct authz_attributes {
     const struct api_user *user;
@@ -74,7 +75,8 @@ struct api_server_opts {
     const char *advertise_address; /* "host:port" for discovery; copied */
     const char *streams_address;   /* of drover-streams; NULL: none. Copied */
     struct history_limits history;
-    const char *history_key_file; /* NULL: what is sealed is lost with the process */
+    const struct keyring
+        *keys; /* borrowed; NULL: what is sealed is lost with the process */
 };
 
 int api_server_new(const struct api_server_opts *o, struct api_server **ret,

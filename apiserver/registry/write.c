@@ -55,7 +55,7 @@ struct write {
      */
     bool keeps_history;
     const struct kind *revisions;
-    const struct seal_ring *ring;
+    const struct keyring *keys;
     struct object *previous, *revision;
     struct quota_use quota; /* what a create takes */
     write_done_fn *done;
@@ -421,7 +421,7 @@ keep_history(struct write *w)
                              .live = w->live,
                              .next = w->out.gone ? NULL : w->out.obj,
                              .previous = w->previous,
-                             .ring = w->ring,
+                             .keys = w->keys,
                              .user = w->author,
                              .manager = w->opt.manager,
                              .now_ns = w->in.now_ns};
@@ -571,7 +571,7 @@ attempt(struct write *w)
     if (w->keeps_history) {
         w->previous = history_previous(w->s->history, w->live);
         w->revisions = kinds_by_resource(w->s->kinds, HISTORY_RESOURCE);
-        w->ring = history_ring(w->s->history);
+        w->keys = history_keys(w->s->history);
     }
     if (wants_pool(w)) {
         compute_on_pool(w);
@@ -681,7 +681,7 @@ last_revision(struct api_server *s, const struct kind *kind, const struct object
                              .revisions = kinds_by_resource(s->kinds, HISTORY_RESOURCE),
                              .live = live,
                              .previous = previous,
-                             .ring = history_ring(s->history),
+                             .keys = history_keys(s->history),
                              .user = HISTORY_USER_INTERNAL,
                              .manager = "",
                              .now_ns = clock_wall_ns()};

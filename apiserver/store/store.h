@@ -52,7 +52,7 @@ struct store_key {
 };
 
 struct store_etcd_opts;
-struct store_seal;
+struct keyring;
 
 struct store_opts {
     const struct store_etcd_opts *etcd; /* not NULL: this driver (store_etcd.h) */
@@ -78,7 +78,7 @@ struct store_opts {
     void *arg;
     /* Values of Secrets are sealed with it wherever they leave memory (store_seal.h).
      * Borrowed. NULL: nothing is sealed or opened. */
-    const struct store_seal *seal;
+    const struct keyring *seal;
     const struct store_fs_ops
         *fs; /* file operations; NULL: the real ones. Fault tests. */
 };

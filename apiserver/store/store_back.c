@@ -19,7 +19,7 @@ struct back_event {
 struct back_job {
     struct store_back *b; /* NULL: nobody waits any more */
     const char *log_dir;
-    const struct store_seal *seal;
+    const struct keyring *seal;
     struct kind *kind;
     const char *resource;
     char *ns, *name;

@@ -1,156 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sealing and opening of single values, and the file of keys. */
+/* Which values of an object are sealed, and to what they are bound. */
 #include "apiserver/store/store_seal.h"
-
-#include <sodium.h>
 
 #include "api/jtok.h"
 #include "api/object.h"
-#include "base/fs.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "base/vec.h"
 
 #define PREFIX "sealed:v1:"
-#define KEY_BYTES crypto_aead_xchacha20poly1305_ietf_KEYBYTES
-#define NONCE_BYTES crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
-#define TAG_BYTES crypto_aead_xchacha20poly1305_ietf_ABYTES
 #define ANNOTATION "kubectl.kubernetes.io/last-applied-configuration"
-enum { KEY_ID_LEN = 8, KEYS_MAX = 64, FILE_MAX_BYTES = 16384, FIELD_MAX = 1024 };
-
-struct seal_key {
-    char id[KEY_ID_LEN + 1];
-    unsigned char bytes[KEY_BYTES];
-};
-
-struct store_seal {
-    struct seal_key *keys; /* sodium_malloc */
-    size_t n;
-};
-
-/* --- keys --- */
-
-static int
-parse_key(const char *line, size_t len, struct seal_key *ret)
-{
-    char hash[65];
-    size_t n;
-
-    if (len != 2 * KEY_BYTES ||
-        sodium_hex2bin(ret->bytes, KEY_BYTES, line, len, NULL, &n, NULL) != 0 ||
-        n != KEY_BYTES)
-        return -1;
-    id_hash_hex(ret->bytes, KEY_BYTES, hash);
-    memcpy(ret->id, hash, KEY_ID_LEN);
-    ret->id[KEY_ID_LEN] = '\0';
-    return 0;
-}
-
-static int
-parse_file(const char *path, const struct str *text, struct store_seal *s,
-           struct error *e)
-{
-    const char *p = text->ptr;
-    unsigned line = 1;
-
-    for (; *p != '\0'; line++) {
-        size_t len = strcspn(p, "\n");
-        if (s->n == KEYS_MAX || parse_key(p, len, &s->keys[s->n]) < 0)
-            return error_set(e, ERR_CORRUPT, "%s: line %u is not a key", path, line);
-        s->n++;
-        p += len + (p[len] == '\n');
-    }
-    return s->n > 0 ? 0 : error_set(e, ERR_CORRUPT, "%s: no key", path);
-}
-
-static void
-add_new_key(struct str *out)
-{
-    unsigned char key[KEY_BYTES];
-
-    randombytes_buf(key, sizeof(key));
-    id_hex(key, sizeof(key), out);
-    str_addc(out, '\n');
-    sodium_memzero(key, sizeof(key));
-}
-
-static void
-wipe(struct str *text)
-{
-    if (text->len > 0)
-        sodium_memzero(text->ptr, text->len);
-    str_done(text);
-}
-
-int
-store_seal_load(const char *path, bool create, struct store_seal **ret, struct error *e)
-{
-    struct str text = STR_INIT(FILE_MAX_BYTES);
-    struct error why = ERROR_INIT;
-
-    bug_if(sodium_init() < 0);
-    int rc = fs_read(path, &text, &why);
-    if (rc == -ERR_NOT_FOUND && create) {
-        add_new_key(&text);
-        rc = fs_write_atomic(path, text.ptr, text.len, 0600, &why);
-    }
-    if (rc < 0) {
-        *e = why;
-        wipe(&text);
-        return rc;
-    }
-    struct store_seal *s = xnew(struct store_seal);
-    s->keys = sodium_allocarray(KEYS_MAX, sizeof(*s->keys));
-    bug_if(s->keys == NULL);
-    rc = parse_file(path, &text, s, e);
-    wipe(&text);
-    if (rc < 0) {
-        store_seal_free(s);
-        return rc;
-    }
-    sodium_mprotect_readonly(s->keys);
-    *ret = s;
-    return 0;
-}
-
-void
-store_seal_free(struct store_seal *s)
-{
-    if (s == NULL)
-        return;
-    sodium_free(s->keys);
-    free(s);
-}
-
-int
-store_seal_add_key(const char *path, struct error *e)
-{
-    struct str old = STR_INIT(FILE_MAX_BYTES);
-    struct str text = STR_INIT(FILE_MAX_BYTES);
-    int rc = fs_read(path, &old, e);
-
-    if (rc == 0) {
-        add_new_key(&text);
-        str_add(&text, old.ptr, old.len);
-        rc = text.toobig ? error_set(e, ERR_TOO_LARGE, "%s: too many keys", path)
-                         : fs_write_atomic(path, text.ptr, text.len, 0600, e);
-    }
-    wipe(&old);
-    wipe(&text);
-    return rc;
-}
-
-int
-store_seal_drop_old(const char *path, struct error *e)
-{
-    struct str text = STR_INIT(FILE_MAX_BYTES);
-    int rc = fs_read(path, &text, e);
-
-    if (rc == 0)
-        rc = fs_write_atomic(path, text.ptr, strcspn(text.ptr, "\n") + 1, 0600, e);
-    wipe(&text);
-    return rc;
-}
+enum { FIELD_MAX = 1024 };
 
 /* --- fields --- */
 
@@ -207,8 +67,7 @@ uid_of(struct span bytes)
 static size_t
 sealed_len(size_t plain)
 {
-    return sizeof(PREFIX) - 1 + KEY_ID_LEN + 1 +
-           (NONCE_BYTES + plain + TAG_BYTES + 2) / 3 * 4;
+    return sizeof(PREFIX) - 1 + keyring_sealed_len(plain);
 }
 
 static void
@@ -220,31 +79,21 @@ bind_to(struct span uid, const struct field *f, struct str *out)
     str_adds(out, f->path);
 }
 
-static void
-seal_value(const struct store_seal *s, const struct field *f, const struct str *bound,
-           struct str *out)
+static struct keyring_place
+place_of(const struct str *bound)
 {
-    size_t n = NONCE_BYTES + f->text.len + TAG_BYTES;
-    autofree unsigned char *box = xmalloc(n);
-
-    randombytes_buf(box, NONCE_BYTES);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(
-        box + NONCE_BYTES, NULL, (const unsigned char *)f->text.ptr, f->text.len,
-        (const unsigned char *)bound->ptr, bound->len, NULL, box, s->keys[0].bytes);
-    str_adds(out, PREFIX);
-    str_adds(out, s->keys[0].id);
-    str_addc(out, ':');
-    id_base64(box, n, out);
+    return (struct keyring_place){.use = KEYRING_STORE,
+                                  .bound = {bound->ptr, bound->len}};
 }
 
-static const struct seal_key *
-find_key(const struct store_seal *s, const char *id)
+static void
+seal_value(const struct keyring *k, const struct field *f, const struct str *bound,
+           struct str *out)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        if (memcmp(s->keys[i].id, id, KEY_ID_LEN) == 0)
-            return &s->keys[i];
-    }
-    return NULL;
+    struct keyring_place p = place_of(bound);
+
+    str_adds(out, PREFIX);
+    keyring_seal(k, &p, f->text, out);
 }
 
 static bool
@@ -253,47 +102,26 @@ is_sealed(const struct field *f)
     size_t n = sizeof(PREFIX) - 1;
 
     return f->text.len >= sealed_len(0) && memcmp(f->text.ptr, PREFIX, n) == 0 &&
-           f->text.ptr[n + KEY_ID_LEN] == ':';
+           f->text.ptr[n + KEYRING_ID_LEN] == ':';
 }
 
 static int
-open_value(const struct store_seal *s, const struct field *f, const struct str *bound,
+open_value(const struct keyring *k, const struct field *f, const struct str *bound,
            struct str *out, struct error *e)
 {
-    const char *id = f->text.ptr + sizeof(PREFIX) - 1;
-    const char *text = id + KEY_ID_LEN + 1;
-    const struct seal_key *key = find_key(s, id);
-    auto_str box = STR_INIT(OBJECT_MAX_BYTES);
-    struct error ignored = ERROR_INIT;
+    size_t n = sizeof(PREFIX) - 1;
+    struct keyring_place p = place_of(bound);
+    int rc = keyring_open(k, &p, (struct span){f->text.ptr + n, f->text.len - n}, out, e);
 
-    if (key == NULL)
-        return error_set(
-            e, ERR_CORRUPT,
-            "a value is sealed with the key %.*s, which is not in " SEAL_FILE, KEY_ID_LEN,
-            id);
-    if (id_base64_decode(text, (size_t)(f->text.ptr + f->text.len - text), false, &box,
-                         &ignored) < 0 ||
-        box.len < NONCE_BYTES + TAG_BYTES)
-        return error_set(e, ERR_CORRUPT, "a sealed value is damaged");
-    size_t n = box.len - NONCE_BYTES - TAG_BYTES;
-    const unsigned char *nonce = (const unsigned char *)box.ptr;
-    if (!str_reserve(out, n))
-        return error_set(e, ERR_TOO_LARGE, "object too large");
-    if (crypto_aead_xchacha20poly1305_ietf_decrypt(
-            (unsigned char *)out->ptr + out->len, NULL, NULL, nonce + NONCE_BYTES,
-            box.len - NONCE_BYTES, (const unsigned char *)bound->ptr, bound->len, nonce,
-            key->bytes) != 0)
-        return error_set(e, ERR_CORRUPT,
-                         "a sealed value is damaged, or belongs to another object");
-    out->len += n;
-    out->ptr[out->len] = '\0';
-    return 0;
+    if (rc == -ERR_NOT_FOUND)
+        e->code = ERR_CORRUPT; /* of the store, without its key */
+    return rc == -ERR_NOT_FOUND ? -ERR_CORRUPT : rc;
 }
 
 /* --- objects --- */
 
 bool
-store_seal_wants(const struct store_seal *s, const char *resource)
+store_seal_wants(const struct keyring *s, const char *resource)
 {
     return s != NULL && streq(resource, "secrets");
 }
@@ -312,7 +140,7 @@ store_seal_size(struct span bytes)
 }
 
 void
-store_seal(const struct store_seal *s, struct span bytes, struct str *out)
+store_seal(const struct keyring *s, struct span bytes, struct str *out)
 {
     auto_str bound = STR_INIT(2 * FIELD_MAX);
     struct span uid = uid_of(bytes);
@@ -331,8 +159,7 @@ store_seal(const struct store_seal *s, struct span bytes, struct str *out)
 }
 
 int
-store_unseal(const struct store_seal *s, struct span bytes, struct str *out,
-             struct error *e)
+store_unseal(const struct keyring *s, struct span bytes, struct str *out, struct error *e)
 {
     auto_str bound = STR_INIT(2 * FIELD_MAX);
     struct span uid = uid_of(bytes);

@@ -34,7 +34,7 @@ struct snapshot_job {
     struct store *s; /* for the loop thread only */
     const struct store_fs_ops *fs;
     const char *dir, *log_dir; /* borrowed from the store */
-    const struct store_seal *seal;
+    const struct keyring *seal;
     struct log_head head;
     bool only_clean; /* no snapshot: removes what the last one has replaced */
     int64_t retain_s;

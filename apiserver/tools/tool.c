@@ -32,6 +32,7 @@ enum option_id {
     OPT_TO,
     OPT_REVISION,
     OPT_KEYS,
+    OPT_FINISH,
     OPT_CONTROL,
 };
 
@@ -47,6 +48,7 @@ static const struct option all_options[] = {
     {"to", required_argument, NULL, OPT_TO},
     {"revision", required_argument, NULL, OPT_REVISION},
     {"with-keys", no_argument, NULL, OPT_KEYS},
+    {"finish", no_argument, NULL, OPT_FINISH},
     {"control-socket", required_argument, NULL, OPT_CONTROL},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
@@ -90,10 +92,16 @@ static const struct verb {
      "mistakes\n"
      "a new state for one that it has seen.\n",
      tool_restore},
-    {"rekey", " data-dir ", "",
-     "Makes a new key for the values of Secrets, writes everything anew under it, and "
-     "drops\n"
-     "the old keys. Backups made before need the old keys. Only while no server runs.\n",
+    {"rekey", " data-dir finish ", "[--finish]",
+     "Makes a new key for the values of Secrets, writes store and history anew under it, "
+     "and\n"
+     "drops the old keys. The files of the mirror are sealed anew by the next server "
+     "that "
+     "starts;\n"
+     "keys that they still need stay until --finish, which makes no new key. Backups "
+     "made "
+     "before\n"
+     "need the old keys. Only while no server runs.\n",
      tool_rekey},
 };
 
@@ -132,6 +140,7 @@ take_option(struct tool *t, int id, struct error *e)
         {OPT_CONTROL, &t->control, NULL, NULL}, {OPT_FROM, NULL, &t->from, NULL},
         {OPT_TO, NULL, &t->to, NULL},           {OPT_REVISION, NULL, &t->revision, NULL},
         {OPT_LOG, NULL, NULL, &t->log},         {OPT_KEYS, NULL, NULL, &t->with_keys},
+        {OPT_FINISH, NULL, NULL, &t->finish},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(targets); i++) {
@@ -238,7 +247,7 @@ tool_open(struct tool *t, enum tool_mode mode, struct error *e)
                            .retain_s = mode == TOOL_WRITE ? -1 : 0,
                            .kind_of = kinds_kind_of};
     autofree char *log = tool_path(t, "log");
-    autofree char *keys = tool_path(t, "keys/" SEAL_FILE);
+    autofree char *keys = tool_path(t, "keys/" KEYRING_FILE);
     int rc = 0;
 
     if (access(log, F_OK) != 0)
@@ -247,7 +256,7 @@ tool_open(struct tool *t, enum tool_mode mode, struct error *e)
     if (rc == 0)
         rc = loop_new(&t->loop, e);
     if (rc == 0 && mode != TOOL_RAW && access(keys, F_OK) == 0)
-        rc = store_seal_load(keys, false, &t->seal, e);
+        rc = keyring_load(keys, false, &t->seal, e);
     o.arg = t->kinds;
     o.seal = t->seal;
     if (rc == 0)
@@ -269,7 +278,7 @@ tool_close(struct tool *t)
     t->loop = NULL;
     kinds_free(t->kinds);
     t->kinds = NULL;
-    store_seal_free(t->seal);
+    keyring_free(t->seal);
     t->seal = NULL;
 }
 

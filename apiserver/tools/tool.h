@@ -11,13 +11,13 @@
 
 struct tool {
     const char *data_dir, *target, *output, *resource, *ns, *name, *control;
-    bool log, with_keys;
+    bool log, with_keys, finish;
     uint64_t from, to, revision; /* 0: not given */
 
     struct loop *loop;
     struct store *store;
     struct kinds *kinds;
-    struct store_seal *seal;
+    struct keyring *seal;
 };
 
 enum tool_mode {

@@ -6,7 +6,10 @@ import re
 import subprocess
 
 import pytest
-from conftest import BIN, Server
+from conftest import BIN, Server, wait_until
+from mirror_tools import Api
+
+REVISIONS = "/apis/history.drover.dev/v1/namespaces/default/revisions"
 
 
 def store(*args, check=True):
@@ -161,6 +164,49 @@ def test_secrets_are_sealed_and_rekeyed(workdir):
     keys.write_text(old)
     r = store("check", "--data-dir", s.dir, check=False)
     assert r.returncode == 70 and "not in secrets.keys" in r.stderr
+
+
+def test_rekey_covers_history_and_mirror(workdir):
+    """Old keys stay as long as a file of the mirror needs them; an edit meanwhile is one."""
+    s = Server(workdir / "state", args=["--no-runner"]).start()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s1"},
+              "data": {"a": "b25l", "b": "dHdv"}}
+    s.apply(secret)
+    secret["data"]["a"] = "dGhyZWU="
+    s.apply(secret)
+    file = s.dir / "desired/default/secrets/s1.yaml"
+    wait_until(lambda: file.exists() and file.read_text().count("sealed:v1:") == 2)
+    s.stop()
+    keys = s.dir / "keys/secrets.keys"
+    assert sorted(p.name for p in keys.parent.glob("*.key*") if "server" not in p.name
+                  and "ca" not in p.name) == ["secrets.keys", "tokens.key"]
+    before = file.read_text()
+    old = keys.read_text()
+    r = store("rekey", "--data-dir", s.dir)
+    assert "1 files of the mirror need the old keys" in r.stdout
+    assert len(keys.read_text().splitlines()) == 2 and file.read_text() == before
+    # One value is edited while nobody looks; the other one is just sealed anew.
+    lines = before.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.strip().startswith("b:"))
+    lines[at] = lines[at].split("b:")[0] + "b: Zm91cg=="
+    file.write_text("\n".join(lines) + "\n")
+    s.start()
+    wait_until(lambda: s.get("secret", "s1")["data"] == {"a": "dGhyZWU=", "b": "Zm91cg=="})
+    wait_until(lambda: file.read_text().count("sealed:v1:") == 2
+             and not any(line in file.read_text() for line in lines if "sealed" in line))
+    assert not list(file.parent.glob("*.error"))
+    s.stop()
+    store("rekey", "--finish", "--data-dir", s.dir)
+    assert len(keys.read_text().splitlines()) == 1 and keys.read_text() != old
+    store("check", "--data-dir", s.dir)
+    s.start()
+    revisions = Api(s).get(REVISIONS)["items"]
+    mine = [r for r in revisions if r["of"]["name"] == "s1"]
+    assert len(mine) == 2
+    first = min(mine, key=lambda r: r["generation"])
+    kept = Api(s).get(f"{REVISIONS}/{first['metadata']['name']}/object")
+    assert kept["data"] == {"a": "b25l", "b": "dHdv"}
+    s.stop()
 
 
 def test_misuse(workdir):

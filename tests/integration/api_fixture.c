@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "apiserver/store/keyring.h"
 #include "base/fs.h"
 #include "base/log.h"
 
@@ -43,9 +44,11 @@ open_server(struct api_fixture *f)
                             .arg = f->kinds};
     if (store_open(f->loop, &so, &f->store, &e) < 0)
         fail_msg("%s", e.msg);
-    autofree char *history_key = fs_join(f->dir, "history.key");
+    autofree char *keys = fs_join(f->dir, KEYRING_FILE);
+    if (keyring_load(keys, true, &f->keys, &e) < 0)
+        fail_msg("%s", e.msg);
     struct api_server_opts ao = {.loop = f->loop,
-                                 .history_key_file = history_key,
+                                 .keys = f->keys,
                                  .store = f->store,
                                  .kinds = f->kinds,
                                  .history = f->history,
@@ -77,6 +80,7 @@ close_server(struct api_fixture *f)
     store_close(f->store);
     auth_free(f->auth);
     api_server_free(f->server);
+    keyring_free(f->keys);
     kinds_free(f->kinds);
     loop_free(f->loop);
 }

@@ -32,6 +32,7 @@ struct api_fixture {
     char *dir;
     struct loop *loop;
     struct kinds *kinds;
+    struct keyring *keys;
     struct store *store;
     struct api_server *server;
     struct auth *auth;

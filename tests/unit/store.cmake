@@ -12,6 +12,9 @@ foreach(t index log fault sweep seal)
     DEPS store api io base LABELS unit TIMEOUT 120)
 endforeach()
 
+drover_test(test_keyring SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_keyring.c
+  DEPS store api io base LABELS unit)
+
 # Not a test: figures for the log and the index alone. ninja bench_store
 add_executable(bench_store EXCLUDE_FROM_ALL
   ${CMAKE_SOURCE_DIR}/tests/bench/bench_store.c)

@@ -120,20 +120,21 @@ test_paths(void **state)
 static void
 test_seal(void **state)
 {
-    struct mirror_seal *s = NULL, *again = NULL;
+    struct keyring *s = NULL, *again = NULL;
     auto_str a = STR_INIT(4096), b = STR_INIT(4096), out = STR_INIT(4096);
+    autofree char *keys = fs_join(*state, KEYRING_FILE);
     struct mirror_field f = {"u1", "default", "db", "password"};
     struct mirror_field other = {"u1", "default", "db", "user"};
     struct mirror_field elsewhere = {"u1", "default", "db2", "password"};
 
-    assert_int_equal(mirror_seal_load(*state, &s, &err), 0);
+    assert_int_equal(keyring_load(keys, true, &s, &err), 0);
     mirror_seal_value(s, &f, "geheim", 6, &a);
     mirror_seal_value(s, &f, "geheim", 6, &b);
     assert_string_equal(a.ptr, b.ptr);
     assert_true(str_starts(a.ptr, "sealed:v1:u1:"));
     assert_null(strstr(a.ptr, "geheim"));
-    mirror_seal_free(s);
-    assert_int_equal(mirror_seal_load(*state, &again, &err), 0);
+    keyring_free(s);
+    assert_int_equal(keyring_load(keys, false, &again, &err), 0);
     assert_int_equal(mirror_seal_open(again, &f, a.ptr, &out, &err), 0);
     assert_string_equal(out.ptr, "geheim");
     assert_true(mirror_seal_open(again, &other, a.ptr, &out, &err) < 0);
@@ -143,7 +144,7 @@ test_seal(void **state)
     assert_true(mirror_seal_open(again, &f, "sealed:v9:u1:AAAA", &out, &err) < 0);
     assert_true(mirror_seal_open(again, &f, "sealed:v1:u1", &out, &err) < 0);
     assert_string_equal(out.ptr, "geheim");
-    mirror_seal_free(again);
+    keyring_free(again);
 }
 
 /* --- state

@@ -21,7 +21,7 @@
 struct world {
     struct fixture f;
     char *keys;
-    struct store_seal *seal;
+    struct keyring *seal;
 };
 
 static int
@@ -31,9 +31,9 @@ setup(void **state)
     struct error e = ERROR_INIT;
 
     fx_init(&w->f, true);
-    w->keys = fs_join(w->f.root, SEAL_FILE);
-    assert_int_equal(store_seal_load(w->keys, false, &w->seal, &e), -ERR_NOT_FOUND);
-    assert_int_equal(store_seal_load(w->keys, true, &w->seal, &e), 0);
+    w->keys = fs_join(w->f.root, KEYRING_FILE);
+    assert_int_equal(keyring_load(w->keys, false, &w->seal, &e), -ERR_NOT_FOUND);
+    assert_int_equal(keyring_load(w->keys, true, &w->seal, &e), 0);
     w->f.opts.seal = w->seal;
     *state = w;
     return 0;
@@ -45,7 +45,7 @@ teardown(void **state)
     struct world *w = *state;
 
     fx_done(&w->f);
-    store_seal_free(w->seal);
+    keyring_free(w->seal);
     free(w->keys);
     free(w);
     return 0;
@@ -146,31 +146,31 @@ test_keys(void **state)
 {
     struct world *w = *state;
     struct error e = ERROR_INIT;
-    struct store_seal *other = NULL;
+    struct keyring *other = NULL;
     autofree char *elsewhere = fs_join(w->f.root, "other");
 
     fx_open(&w->f);
     put(w, "secrets", SECRET, "s");
     fx_close(&w->f);
     /* Another key: refused, with the key's id and the object. */
-    assert_int_equal(store_seal_load(elsewhere, true, &other, &e), 0);
+    assert_int_equal(keyring_load(elsewhere, true, &other, &e), 0);
     w->f.opts.seal = other;
     assert_int_equal(fx_try_open(&w->f, &e), -ERR_CORRUPT);
     assert_non_null(strstr(e.msg, "which is not in secrets.keys"));
     assert_non_null(strstr(e.msg, "secrets \"s\""));
-    store_seal_free(other);
+    keyring_free(other);
     /* Two keys: the old one opens, the new one seals. */
-    assert_int_equal(store_seal_add_key(w->keys, &e), 0);
-    store_seal_free(w->seal);
-    assert_int_equal(store_seal_load(w->keys, false, &w->seal, &e), 0);
+    assert_int_equal(keyring_add_key(w->keys, &e), 0);
+    keyring_free(w->seal);
+    assert_int_equal(keyring_load(w->keys, false, &w->seal, &e), 0);
     w->f.opts.seal = w->seal;
     fx_open(&w->f);
     expect(w, "secrets", SECRET, "s");
     snapshot(w);
     fx_close(&w->f);
-    assert_int_equal(store_seal_drop_old(w->keys, &e), 0);
-    store_seal_free(w->seal);
-    assert_int_equal(store_seal_load(w->keys, false, &w->seal, &e), 0);
+    assert_int_equal(keyring_drop_old(w->keys, &e), 0);
+    keyring_free(w->seal);
+    assert_int_equal(keyring_load(w->keys, false, &w->seal, &e), 0);
     w->f.opts.seal = w->seal;
     fx_open(&w->f);
     expect(w, "secrets", SECRET, "s");

@@ -230,7 +230,7 @@ still_expected(const struct etcd_commit *c, struct error *e)
 /* --- the transaction --- */
 
 static void
-write_value(const struct store_seal *seal, struct str *out, const struct change *ch)
+write_value(const struct keyring *seal, struct str *out, const struct change *ch)
 {
     auto_str sealed = STR_INIT(2 * OBJECT_MAX_BYTES);
 
@@ -243,7 +243,7 @@ write_value(const struct store_seal *seal, struct str *out, const struct change 
 }
 
 static void
-write_change(const struct store_seal *seal, struct str *out, const struct change *ch)
+write_change(const struct keyring *seal, struct str *out, const struct change *ch)
 {
     jput_item(out);
     if (ch->type == STORE_DELETE) {

@@ -119,7 +119,7 @@ int
 etcd_object(const struct store *s, const struct etcd_kv *kv, const struct etcd_key *k,
             uint64_t revision, struct object **ret, struct error *e)
 {
-    const struct store_seal *seal = s->opts.seal;
+    const struct keyring *seal = s->opts.seal;
     struct span bytes = {kv->value == NULL ? "" : kv->value, kv->value_len};
     auto_str open = STR_INIT(OBJECT_MAX_BYTES);
     auto_object *o = NULL;
