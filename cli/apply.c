@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cli/code.h"
 #include "cli/manifest.h"
 #include "cli/session.h"
 
@@ -135,6 +136,21 @@ write_one(struct apply *a, const struct manifest *m)
     return 0;
 }
 
+/* Files and code that are here go to the server first. */
+static int
+prepare_code(struct apply *a)
+{
+    vec_foreach (m, &a->files.list) {
+        struct error e = ERROR_INIT;
+        if (code_prepare(&a->s, m, a->dry_run, &e) < 0) {
+            manifest_problem(m, NULL, "%s/%s: %s", m->resource->singular, m->name, e.msg);
+            fprintf(stderr, "drover apply: nothing was changed\n");
+            return error_exit_status(e.code);
+        }
+    }
+    return 0;
+}
+
 static int
 apply_all(struct apply *a)
 {
@@ -146,6 +162,9 @@ apply_all(struct apply *a)
     }
     if (session_open(&a->s, &e) < 0)
         return cli_fail(&verb_apply, &e);
+    int code_rc = prepare_code(a);
+    if (code_rc != 0)
+        return code_rc;
     if (a->files.list.len > 1) {
         int worst = check_all(a);
         if (worst != 0) {

@@ -244,24 +244,12 @@ read_job(struct logs *l, struct error *e)
     }
 }
 
-/* The streams server's address from discovery; a log is bulky and need not pass the API.
- */
 static void
 find_streams(struct logs *l)
 {
-    json_t *group = NULL;
-    struct error e = ERROR_INIT;
-
-    if (session_get_json(&l->s, "/apis/streams.drover.dev", NULL, &group, &e) < 0)
-        return;
-    const json_t *first = json_array_get(js_get(group, "serverAddressByClientCIDRs"), 0);
-    const char *address = js(first, "serverAddress");
-    if (address[0] != '\0' && l->s.ctx.unix_socket == NULL) {
-        l->streams_url = xasprintf("https://%s", address);
-        l->streams = l->s.target;
-        l->streams.url = l->streams_url;
-    }
-    json_decref(group);
+    l->streams_url = session_streams_url(&l->s);
+    l->streams = l->s.target;
+    l->streams.url = l->streams_url;
 }
 
 static int

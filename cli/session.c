@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 
 enum { REPLY_MAX = 256 << 20, LINE_MAX = 8 << 20 };
 
@@ -149,6 +150,24 @@ session_stream_bytes(const struct http_target *t, const char *path, int timeout_
     if (rc == 0 && reply.status != 0 && reply.status / 100 != 2)
         rc = reply_error(&reply, e);
     return rc;
+}
+
+char *
+session_streams_url(struct session *s)
+{
+    json_t *group = NULL;
+    struct error e = ERROR_INIT;
+    char *url = NULL;
+
+    if (s->ctx.unix_socket != NULL ||
+        session_get_json(s, "/apis/streams.drover.dev", NULL, &group, &e) < 0)
+        return NULL;
+    const json_t *first = json_array_get(js_get(group, "serverAddressByClientCIDRs"), 0);
+    const char *address = js(first, "serverAddress");
+    if (address[0] != '\0')
+        url = xasprintf("https://%s", address);
+    json_decref(group);
+    return url;
 }
 
 /* --- JSON

@@ -59,6 +59,10 @@ int session_stream_bytes(const struct http_target *t, const char *path, int time
                          bool (*fn)(void *arg, const char *bytes, size_t n), void *arg,
                          struct error *e) WARN_UNUSED;
 
+/* Where drover-streams is, from discovery: what is bulky need not pass the API server.
+ * malloc'd; NULL: ask the API server itself, which passes it on. */
+char *session_streams_url(struct session *s);
+
 /* --- resources by the names people type
  * ---------------------------------------------------- */
 struct named_resource {

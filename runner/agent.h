@@ -7,6 +7,7 @@
  *   enrol.c     token, renewal      watch.c    list and watch of the Jobs bound here
  *   lease.c     heartbeat, dead man status.c   Instance.status.agent
  *   job.c       one job: carries out job_plan.c   job_report.c  its status.agent
+ *   job_place.c    files and repos, by a child (place/)
  *   job_secrets.c  envFrom          ship.c     its log to drover-streams
  *   journal.c, identity.c, server.c            what lasts, and whom we talk to
  */
@@ -114,6 +115,9 @@ void status_free(struct status *s);
  */
 struct streams *streams_new(struct agent *a);
 void streams_free(struct streams *s);
+/* Where drover-streams is, borrowed; NULL (and asked for) while that is not known: the
+ * API server passes its requests on. */
+const char *streams_url(struct streams *s);
 struct shipper;
 /* acked() is called when more is acknowledged, or when nothing more can be (gone). All
  * strings are borrowed. */

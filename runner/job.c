@@ -45,6 +45,7 @@ release_run(struct job *j)
     job_run_done(&j->run);
     job_env_free(j->secret_env);
     j->secret_env = NULL;
+    place_free_binds(j);
     free(j->devices);
     j->devices = NULL;
     free(j->device_paths);
@@ -56,6 +57,7 @@ job_free(void *job)
 {
     struct job *j = job;
     secrets_cancel(j);
+    place_cancel(j);
     shipper_free(j->shipper);
     report_done(j);
     loop_timer_free(j->remove_retry);
@@ -234,6 +236,9 @@ gather(struct job *j, struct job_facts *f)
         .stop_sent = j->stop_sent,
     };
     f->fits = f->entry || f->engine_use == JOB_ENGINE_UNKNOWN || fits(j);
+    f->needs_place = place_needed(j);
+    f->placed = j->placed;
+    f->place_failed = j->place_failed;
     f->needs_secrets = j->object != NULL && job_each_secret(j->object, NULL, NULL) > 0;
 }
 
@@ -373,6 +378,7 @@ launch(struct job *j)
     j->ej.memory_request_mib = j->view.hold.memory_mib;
     j->ej.memory_limit_mib = j->run.memory_limit_mib;
     j->ej.shm_mib = j->run.shm_mib;
+    place_fill(j);
     start_shipper(j);
     j->engine = JOB_ENGINE_BUSY;
     j->on->ops->launch(j->on->en, &j->ej);
@@ -403,6 +409,7 @@ stop(struct job *j, enum job_desired how)
 static void
 remove_now(struct job *j)
 {
+    place_cancel(j);
     if (j->on == NULL || j->on->en == NULL) {
         j->engine = JOB_ENGINE_REMOVED; /* no engine, nothing of it */
         journal_free_hold(j->a->journal, j->uid);
@@ -477,6 +484,11 @@ act(struct job *j, enum job_action action)
         report_state(j, "Preparing");
         secrets_fetch(j);
         return true;
+    case JOB_PLACE:
+        if (j->place != NULL)
+            return false;
+        place_start(j);
+        return true;
     case JOB_LAUNCH:
         launch(j);
         return true;
@@ -501,6 +513,9 @@ act(struct job *j, enum job_action action)
         return true;
     case JOB_SAY_NO_SECRET:
         say(j, "Failed", "SecretMissing", j->secrets_message);
+        return true;
+    case JOB_SAY_NOT_PLACED:
+        say(j, "Failed", "FilesNotPlaced", j->place_message);
         return true;
     case JOB_REMOVE:
         remove_now(j);

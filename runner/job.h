@@ -58,6 +58,12 @@ struct job {
     char secrets_message[300];
     char misfit[200]; /* why it does not fit, when it does not */
 
+    struct job_place *place; /* files and code being put in their place */
+    bool placed, place_failed;
+    char place_message[1024];
+    char **binds; /* "<host path>:<job's path>", NULL-terminated; containers */
+    size_t n_binds;
+
     struct job_report report;
     struct shipper *shipper;
 };
@@ -100,6 +106,13 @@ bool report_end_acked(const struct job *j);
 bool report_freed_acked(const struct job *j);
 /* The claim: with the revision, so that two agents cannot both have it. */
 void report_claim(struct job *j);
+
+/* job_place.c */
+bool place_needed(const struct job *j);
+void place_start(struct job *j); /* ends in job_step */
+void place_cancel(struct job *j);
+void place_fill(struct job *j); /* what the engine has to know of it */
+void place_free_binds(struct job *j);
 
 /* job_secrets.c */
 void secrets_fetch(struct job *j); /* ends in job_step */

@@ -59,6 +59,10 @@ plan_clean(const struct job_facts *f)
         return JOB_SAY_NO_SECRET;
     if (f->needs_secrets && !f->secrets)
         return JOB_FETCH_SECRETS;
+    if (f->place_failed)
+        return JOB_SAY_NOT_PLACED;
+    if (f->needs_place && !f->placed)
+        return JOB_PLACE;
     return JOB_LAUNCH;
 }
 
@@ -113,6 +117,7 @@ job_action_name(enum job_action a)
         [JOB_WRITE_ENTRY] = "write entry",
         [JOB_ADOPT] = "adopt",
         [JOB_FETCH_SECRETS] = "fetch secrets",
+        [JOB_PLACE] = "place files",
         [JOB_LAUNCH] = "launch",
         [JOB_STOP_ENGINE] = "stop",
         [JOB_KILL_ENGINE] = "kill",
@@ -121,6 +126,7 @@ job_action_name(enum job_action a)
         [JOB_SAY_NO_ENGINE] = "say no engine",
         [JOB_SAY_CANCELLED] = "say cancelled",
         [JOB_SAY_NO_SECRET] = "say no secret",
+        [JOB_SAY_NOT_PLACED] = "say files not placed",
         [JOB_REMOVE] = "remove",
         [JOB_SAY_FREED] = "say freed",
         [JOB_FINISH] = "finish",

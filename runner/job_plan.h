@@ -52,6 +52,8 @@ struct job_facts {
     bool claiming;               /* claim request in flight */
     bool needs_secrets, secrets; /* secrets: fetched */
     bool secrets_failed;
+    bool needs_place, placed; /* files and code; placed: they are where they belong */
+    bool place_failed;
     bool verdict;     /* a terminal state is decided and being reported */
     bool end_acked;   /* ... and acknowledged */
     bool freed_acked; /* released: true was acknowledged */
@@ -67,6 +69,7 @@ enum job_action {
     JOB_WRITE_ENTRY, /* journal entry, directory */
     JOB_ADOPT,
     JOB_FETCH_SECRETS,
+    JOB_PLACE, /* files and code */
     JOB_LAUNCH,
     JOB_STOP_ENGINE,   /* SIGTERM, grace */
     JOB_KILL_ENGINE,   /* SIGKILL */
@@ -74,10 +77,11 @@ enum job_action {
     JOB_SAY_MISFIT,    /* Rejected/OutOfCapacity */
     JOB_SAY_NO_ENGINE, /* Rejected/EngineMissing */
     JOB_SAY_CANCELLED,
-    JOB_SAY_NO_SECRET, /* Failed/SecretMissing */
-    JOB_REMOVE,        /* what the engine has of it; then its resources are free */
-    JOB_SAY_FREED,     /* released: true */
-    JOB_FINISH,        /* delete directory and entry */
+    JOB_SAY_NO_SECRET,  /* Failed/SecretMissing */
+    JOB_SAY_NOT_PLACED, /* Failed/FilesNotPlaced */
+    JOB_REMOVE,         /* what the engine has of it; then its resources are free */
+    JOB_SAY_FREED,      /* released: true */
+    JOB_FINISH,         /* delete directory and entry */
     JOB_N_ACTIONS,
 };
 enum job_action job_plan(const struct job_facts *f);

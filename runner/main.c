@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "runner/agent.h"
+#include "runner/place/place.h"
 #include "runner/supervisor/supervisor.h"
 
 static const char usage[] =
@@ -164,6 +165,8 @@ main(int argc, char **argv)
 {
     if (argc > 1 && streq(argv[1], SUPERVISOR_FLAG))
         return supervisor_main(argc, argv);
+    if (argc > 1 && streq(argv[1], PLACE_FLAG))
+        return place_main();
     struct agent_opts o = {0};
     struct error e = ERROR_INIT;
     char program[PATH_MAX];

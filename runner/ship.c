@@ -125,6 +125,14 @@ streams_ask(struct streams *s)
     server_call(s->a->server, &s->call, &r);
 }
 
+const char *
+streams_url(struct streams *s)
+{
+    if (s->url == NULL)
+        streams_ask(s);
+    return s->url;
+}
+
 /* --- trimming ------------------------------------------------------------------------
  */
 

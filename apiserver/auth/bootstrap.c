@@ -48,6 +48,7 @@ static const struct boot_rule {
     {"cluster-admin", NULL, "*", "*"},
     {"system:aggregate-to-view", "drover.dev", "*", READ},
     {"system:aggregate-to-view", "streams.drover.dev", "jobs/log", "get"},
+    {"system:aggregate-to-edit", "streams.drover.dev", "blobs", "get create"},
     {"system:aggregate-to-view", "core",
      "configmaps events services serviceaccounts resourcequotas resourcequotas/status "
      "namespaces namespaces/status",

@@ -122,6 +122,13 @@ agent_streams(struct auth *a, const struct authz_attributes *t)
            bound_to(job_of(a, t), t->user->instance_uid);
 }
 
+static bool
+agent_blobs(struct auth *a, const struct authz_attributes *t)
+{
+    return streq(t->verb, "get") && *t->sub == '\0' &&
+           node_index_reads(a->nodes, t->user->instance_uid, t->ns, t->name);
+}
+
 static const struct agent_rule {
     const char *group, *resource;
     bool (*allow)(struct auth *a, const struct authz_attributes *t);
@@ -133,6 +140,7 @@ static const struct agent_rule {
     {"", "secrets", agent_secrets},
     {"", "events", agent_events},
     {"streams.drover.dev", "jobs", agent_streams},
+    {"streams.drover.dev", "blobs", agent_blobs},
 };
 
 bool

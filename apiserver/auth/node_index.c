@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the node authorizer looks up: which Secrets the claimed, unfinished jobs of an
- * Instance refer to, and which Instance has a uid. Counts per key, moved by every change
- * of a Job; O(references of the job) per change and O(1) per question.
+ * What the node authorizer looks up: which Secrets and blobs ("sha256:...", which is no
+ * Secret's name) the claimed, unfinished jobs of an Instance refer to, and which Instance
+ * has a uid. Counts per key, moved by every change of a Job; O(references of the job) per
+ * change and O(1) per question.
  */
 #include <stdlib.h>
 
@@ -67,19 +68,31 @@ count(struct node_index *n, const char *uid, const char *ns, struct span name, i
     map_put(n->reads, key, value);
 }
 
+/* Where a Job names what its agent may read: a member of each item of a list. */
+static const struct reference {
+    const char *list, *member;
+} references[] = {
+    {"spec.envFrom", "secretRef.name"},
+    {"spec.files", "blob"},
+    {"spec.repos", "patch"},
+    {"spec.repos", "secretRef.name"},
+};
+
 static void
 count_job(struct node_index *n, const struct object *job, int by)
 {
-    const char *cursor = NULL;
-    struct span env_from, item, name;
+    struct span list, item, name;
     char uid[64];
 
     reader_of(job, uid, sizeof(uid));
-    if (*uid == '\0' || !object_path(job, "spec.envFrom", &env_from))
-        return;
-    while (jscan_next_item(env_from, &cursor, &item)) {
-        if (jscan_path(item, "secretRef.name", &name) && name.len > 2)
-            count(n, uid, job->ns, (struct span){name.ptr + 1, name.len - 2}, by);
+    for (size_t i = 0; *uid != '\0' && i < ARRAY_LEN(references); i++) {
+        const char *cursor = NULL;
+        if (!object_path(job, references[i].list, &list))
+            continue;
+        while (jscan_next_item(list, &cursor, &item)) {
+            if (jscan_path(item, references[i].member, &name) && name.len > 2)
+                count(n, uid, job->ns, (struct span){name.ptr + 1, name.len - 2}, by);
+        }
     }
 }
 

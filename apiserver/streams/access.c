@@ -36,7 +36,8 @@ struct access_check {
     struct route route;
     char token_hash[65];
     char *token;
-    char uid[64]; /* agent: the Job uid it writes for; "" for a reader */
+    char uid[64];          /* agent: the Job uid it writes for; "" for a reader */
+    const char *blob_verb; /* NULL: it is about a log; else route.job is "sha256:<hex>" */
     struct identity who;
     enum access_step step;
     struct http_transfer *transfer;
@@ -159,7 +160,17 @@ on_allowed(struct access_check *a, struct span json)
 {
     struct span raw;
 
-    if (!jscan_path(json, "status.allowed", &raw) || !jscan_bool(raw)) {
+    bool allowed = jscan_path(json, "status.allowed", &raw) && jscan_bool(raw);
+    if (a->blob_verb != NULL) {
+        if (!allowed)
+            error_set(&a->error, ERR_FORBIDDEN,
+                      "User \"%s\" cannot %s resource \"blobs\" in API group "
+                      "\"streams.drover.dev\" in the namespace \"%s\"",
+                      a->who.user, a->blob_verb, a->route.ns);
+        finish(a);
+        return;
+    }
+    if (!allowed) {
         error_set(
             &a->error, ERR_FORBIDDEN,
             "jobs.drover.dev \"%s\" is forbidden: User \"%s\" cannot get resource "
@@ -287,10 +298,11 @@ ask_allowed(struct access_check *a)
                     "\"kind\":\"SubjectAccessReview\",\"spec\":{");
     jput_member(&body, "user", a->who.user);
     str_addf(&body,
-             ",\"groups\":%s,\"resourceAttributes\":{\"verb\":\"get\","
-             "\"group\":\"streams.drover.dev\",\"version\":\"v1\","
-             "\"resource\":\"jobs\",\"subresource\":\"log\"",
-             a->who.groups);
+             ",\"groups\":%s,\"resourceAttributes\":{\"verb\":\"%s\","
+             "\"group\":\"streams.drover.dev\",\"version\":\"v1\",%s",
+             a->who.groups, a->blob_verb != NULL ? a->blob_verb : "get",
+             a->blob_verb != NULL ? "\"resource\":\"blobs\""
+                                  : "\"resource\":\"jobs\",\"subresource\":\"log\"");
     jput_member(&body, "namespace", a->route.ns);
     jput_member(&body, "name", a->route.job);
     str_adds(&body, "}}}");
@@ -386,6 +398,20 @@ access_agent(struct streams *s, const struct http_request *r, const struct route
     struct access_check *a = start(s, r, route, fn, arg);
 
     snprintf(a->uid, sizeof(a->uid), "%s", uid);
+    use_known_identity(a);
+    return a;
+}
+
+struct access_check *
+access_blob(struct streams *s, const struct http_request *r, const char *ns,
+            const char *hex, const char *verb, access_fn *fn, void *arg)
+{
+    struct route route = {0};
+
+    snprintf(route.ns, sizeof(route.ns), "%s", ns);
+    snprintf(route.job, sizeof(route.job), "sha256:%s", hex);
+    struct access_check *a = start(s, r, &route, fn, arg);
+    a->blob_verb = verb;
     use_known_identity(a);
     return a;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apiserver/streams/blobs.h"
 #include "apiserver/streams/streams.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -20,6 +21,7 @@ enum { PER_ADDRESS_MAX = 4096 };
 struct options {
     const char *data_dir, *listen, *unix_socket, *api_socket, *token_file;
     const char *tls_cert, *tls_key;
+    int64_t blob_quota, blob_grace_s;
 };
 
 struct program {
@@ -28,17 +30,28 @@ struct program {
     struct http_server *tcp, *local;
     struct tls_files *tls;
     struct loop_signal *term, *intr;
-    char *output_dir;
+    char *output_dir, *blobs_dir;
     int lock_fd;
 };
 
 static const char usage[] =
     "usage: drover-streams --data-dir DIR --listen ADDRESS:PORT --unix-socket PATH\n"
     "                      --api-socket PATH --token-file FILE [--log-level SPEC]\n"
+    "                      [--blob-quota BYTES] [--blob-grace SECONDS]\n"
     "                      [--tls-cert-file FILE --tls-private-key-file FILE]\n"
     "The certificate is the API server's (keys/server.crt) if none is given; it is\n"
     "followed when it changes.\n"
-    "Serves job logs (streams.drover.dev/v1). Started by `drover server`.\n";
+    "Serves job logs and blobs (streams.drover.dev/v1). Started by `drover server`.\n";
+
+static bool
+take_number(const char *text, int64_t *ret)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoll(text, &end, 10);
+    return errno == 0 && *end == '\0' && end != text && *ret > 0;
+}
 
 static int
 parse_options(int argc, char **argv, struct options *o, struct error *e)
@@ -52,6 +65,8 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
         {"tls-cert-file", required_argument, NULL, 'c'},
         {"tls-private-key-file", required_argument, NULL, 'k'},
         {"log-level", required_argument, NULL, 'v'},
+        {"blob-quota", required_argument, NULL, 'Q'},
+        {"blob-grace", required_argument, NULL, 'G'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -79,6 +94,12 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
             break;
         case 'k':
             o->tls_key = optarg;
+            break;
+        case 'Q':
+        case 'G':
+            if (!take_number(optarg, c == 'Q' ? &o->blob_quota : &o->blob_grace_s))
+                return error_set(e, ERR_BAD_REQUEST, "\"%s\" is not a positive number",
+                                 optarg);
             break;
         case 'v':
             if (!log_set_spec(optarg))
@@ -170,6 +191,11 @@ start(struct program *p, const struct options *o, struct error *e)
     s->jobs = map_new(access_free_job);
     s->logs = map_new(append_free_log);
     s->queue = append_queue_new(s);
+    p->blobs_dir = fs_join(o->data_dir, "blobs");
+    struct blob_config blobs = {.dir = p->blobs_dir,
+                                .quota_bytes = (uint64_t)o->blob_quota,
+                                .grace_s = o->blob_grace_s};
+    s->blobs = blobs_new(s, &blobs);
     s->writer = loop_pool_new(p->loop, "log-writer", 1);
     if (http_multi_new(p->loop, &s->multi, e) < 0 ||
         loop_signal_add(p->loop, SIGTERM, on_signal, p, &p->term, e) < 0 ||
@@ -188,6 +214,7 @@ stop(struct program *p)
     if (s->writer != NULL)
         loop_pool_free(s->writer);
     tls_files_free(p->tls);
+    blobs_free(s->blobs);
     http_server_free(p->tcp);
     http_server_free(p->local);
     http_multi_free(s->multi);
@@ -200,12 +227,13 @@ stop(struct program *p)
     loop_free(p->loop);
     cleanup_close_ptr(&p->lock_fd);
     free(p->output_dir);
+    free(p->blobs_dir);
 }
 
 int
 main(int argc, char **argv)
 {
-    struct options o = {0};
+    struct options o = {.blob_quota = INT64_C(20) << 30, .blob_grace_s = 3600};
     struct program p = {.lock_fd = -1};
     struct error e = ERROR_INIT;
 

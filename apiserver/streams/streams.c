@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/jtok.h"
+#include "apiserver/streams/blobs.h"
 
 #define PREFIX "/apis/streams.drover.dev/v1/namespaces/"
 
@@ -67,7 +68,14 @@ streams_handle(void *arg, struct http_request *r)
         http_respond(r, 200, "text/plain", "ok", 2);
         return;
     }
-    if (!parse_route(http_path(r), &route)) {
+    char ns[STREAMS_NAME_MAX];
+    char hex[BLOB_HEX + 1];
+    const char *path = http_path(r);
+    if (str_starts(path, PREFIX) && blobs_parse_route(path + strlen(PREFIX), ns, hex)) {
+        blobs_handle(s->blobs, r, ns, hex);
+        return;
+    }
+    if (!parse_route(path, &route)) {
         error_set(&e, ERR_NOT_FOUND, "the server could not find the requested resource");
         streams_error(r, &e);
     } else if (streq(http_method(r), "GET")) {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * drover-streams: the bulky half of the API (group streams.drover.dev/v1). Today: job
- * logs.
+ * drover-streams: the bulky half of the API (group streams.drover.dev/v1). Job logs and
+ * blobs.
  *
  *   POST .../jobs/<job>/log?uid=U&offset=N   frames (io/segment.h) from the job's agent;
  *        answered after fdatasync with {"length":N}; 409 with the length on a gap
  *   GET  .../jobs/<job>/log                   text, or frames with format=frames
+ *   PUT, HEAD, GET  .../blobs/sha256:<hex>    see blobs.h
  *
  * One loop thread; appends are written and synced in groups on a pool thread, so a slow
  * disk delays acknowledgements only. A follower is a cursor (an offset) and costs no
@@ -37,6 +38,7 @@ struct streams {
     struct map *logs;   /* uid -> struct job_log, see append.c */
     struct loop_pool *writer;
     struct append_queue *queue;
+    struct blobs *blobs; /* blobs.h */
 };
 
 /* What is needed of a Job to serve its log. Plain copy. */
@@ -67,6 +69,11 @@ struct access_check *access_reader(struct streams *s, const struct http_request 
 struct access_check *access_agent(struct streams *s, const struct http_request *r,
                                   const struct route *route, const char *uid,
                                   access_fn *fn, void *arg);
+/* TokenReview, SubjectAccessReview (verb on blobs, name "sha256:<hex>"); the facts are
+ * empty. */
+struct access_check *access_blob(struct streams *s, const struct http_request *r,
+                                 const char *ns, const char *hex, const char *verb,
+                                 access_fn *fn, void *arg);
 void access_cancel(struct access_check *a); /* NULL ok */
 void access_free_identity(void *identity);
 void access_free_job(void *job);

@@ -152,6 +152,21 @@ copy(json_t *to, const json_t *from, const char *key)
         json_object_set_new(to, key, json_deep_copy(value));
 }
 
+/* Files and code; where they came from is the submitter's affair. */
+static void
+copy_code(json_t *to, const json_t *spec)
+{
+    static const char *const lists[] = {"files", "repos"};
+
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++) {
+        size_t k;
+        json_t *item;
+        copy(to, spec, lists[i]);
+        json_array_foreach (json_object_get(to, lists[i]), k, item)
+            json_object_del(item, "localPath");
+    }
+}
+
 static int
 copy_limits(const struct run_view *run, const json_t *spec, json_t *to, struct error *e)
 {
@@ -183,6 +198,7 @@ make_spec(const struct run_view *run, const json_t *spec, json_t *to, struct err
     json_object_set_new(to, "env", make_env(run->o, json_object_get(spec, "env")));
     for (size_t i = 0; i < ARRAY_LEN(copied); i++)
         copy(to, spec, copied[i]);
+    copy_code(to, spec);
     return 0;
 }
 

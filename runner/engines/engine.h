@@ -57,6 +57,9 @@ struct engine_job {
     int64_t memory_request_mib, memory_limit_mib, shm_mib;
     const struct engine_device *devices;
     size_t n_devices;
+    /* Containers: "<host path>:<path in the job>", NULL-terminated, or NULL: files and
+     * code. The process engine finds them in the job's directory already. */
+    const char *const *binds;
     const char *host_dir_mask[8]; /* directories no job may see (data dir, agent dir) */
 
     /* Callbacks, set by the agent before launch/adopt. */

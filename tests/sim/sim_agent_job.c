@@ -553,6 +553,8 @@ act(struct sim_job *j, enum job_action action)
     switch (action) {
     case JOB_WAIT:
     case JOB_FETCH_SECRETS:
+    case JOB_PLACE:
+    case JOB_SAY_NOT_PLACED:
     case JOB_SAY_NO_ENGINE:
     case JOB_SAY_NO_SECRET:
     case JOB_N_ACTIONS:

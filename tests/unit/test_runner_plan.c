@@ -36,6 +36,24 @@ static const struct {
      {HELD, .engine = JOB_ENGINE_CLEAN, .go = true, .needs_secrets = true,
       .secrets = true},
      JOB_LAUNCH},
+    {"has files",
+     {HELD, .engine = JOB_ENGINE_CLEAN, .go = true, .needs_place = true},
+     JOB_PLACE},
+    {"files wait for secrets",
+     {HELD, .engine = JOB_ENGINE_CLEAN, .go = true, .needs_place = true,
+      .needs_secrets = true},
+     JOB_FETCH_SECRETS},
+    {"files are placed",
+     {HELD, .engine = JOB_ENGINE_CLEAN, .go = true, .needs_place = true, .placed = true},
+     JOB_LAUNCH},
+    {"files cannot be placed",
+     {HELD, .engine = JOB_ENGINE_CLEAN, .go = true, .needs_place = true,
+      .place_failed = true},
+     JOB_SAY_NOT_PLACED},
+    {"stopped while files are placed",
+     {HELD, .engine = JOB_ENGINE_CLEAN, .go = true, .needs_place = true,
+      .desired = JOB_STOP},
+     JOB_SAY_CANCELLED},
     {"running", {HELD, .engine = JOB_ENGINE_BUSY, .go = true}, JOB_WAIT},
     {"ended, not told", {HELD, .engine = JOB_ENGINE_ENDED, .verdict = true}, JOB_WAIT},
     {"ended, told",
@@ -248,6 +266,7 @@ never(void **state)
         case JOB_SAY_MISFIT:
         case JOB_SAY_NO_ENGINE:
         case JOB_SAY_CANCELLED:
+        case JOB_SAY_NOT_PLACED:
         case JOB_SAY_NO_SECRET: /* never over a terminal state or a live process */
             assert_true(!f.server_terminal && !f.verdict);
             assert_true(!f.entry || f.engine == JOB_ENGINE_CLEAN);
@@ -261,6 +280,7 @@ never(void **state)
             break;
         case JOB_WAIT:
         case JOB_FETCH_SECRETS:
+        case JOB_PLACE:
         case JOB_SAY_FREED:
         case JOB_N_ACTIONS:
             break;

@@ -99,6 +99,8 @@ host_config(const struct engine_job *j, const struct docker_spec_env *env)
         shares = shares < 2 ? 2 : shares > 262144 ? 262144 : shares;
         json_object_set_new(h, "CpuShares", json_integer(shares));
     }
+    if (j->binds != NULL)
+        json_object_set_new(h, "Binds", string_array(j->binds));
     if (j->shm_mib > 0)
         json_object_set_new(h, "ShmSize", json_integer(j->shm_mib * MIB));
     return h;

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files and code in: local paths and checkouts through drover apply into a job's directory,
+with real git servers (git daemon; http-backend behind basic auth)."""
+import base64
+import hashlib
+import http.server
+import json
+import os
+import pathlib
+import ssl
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+import pytest
+
+from conftest import free_ports, run_object, wait_until
+
+GIT_ENV = dict(os.environ, GIT_CONFIG_GLOBAL="/dev/null", GIT_CONFIG_NOSYSTEM="1",
+               GIT_AUTHOR_NAME="a", GIT_AUTHOR_EMAIL="a@example.com",
+               GIT_COMMITTER_NAME="a", GIT_COMMITTER_EMAIL="a@example.com")
+
+
+def git(cwd, *args):
+    return subprocess.run(["git", *args], cwd=cwd, env=GIT_ENV, check=True,
+                          capture_output=True, text=True).stdout.strip()
+
+
+def apply_file(server, directory, run):
+    path = pathlib.Path(directory) / f"{run['metadata']['name']}.yaml"
+    path.write_text(json.dumps(run))
+    return server.drover("apply", "-f", str(path), check=False)
+
+
+def finish(server, name, phase="Done"):
+    r = server.drover("wait", f"run/{name}", f"--for=phase={phase}", "--timeout", "60s",
+                      check=False)
+    out = server.drover("logs", name, check=False).stdout
+    assert r.returncode == 0, (server.get("run", name)["status"].get("message"), out)
+    return out
+
+
+@pytest.fixture
+def upstream(workdir):
+    """A bare repository with two branches and a submodule, behind git daemon."""
+    base = workdir / "git"
+    base.mkdir()
+    git(base, "init", "-q", "--bare", "sub.git")
+    git(base, "init", "-q", "--bare", "-b", "main", "app.git")
+    port = free_ports(1)[0]
+    daemon = subprocess.Popen(
+        ["git", "daemon", "--export-all", "--reuseaddr", "--listen=127.0.0.1",
+         f"--port={port}", f"--base-path={base}", str(base)], env=GIT_ENV,
+        stderr=subprocess.DEVNULL)
+    url = f"git://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: subprocess.run(["git", "ls-remote", f"{url}/sub.git"], env=GIT_ENV,
+                                          capture_output=True).returncode == 0,
+                   what="git daemon")
+        sub = workdir / "sub"
+        git(workdir, "clone", "-q", str(base / "sub.git"), str(sub))
+        (sub / "lib.txt").write_text("from the submodule\n")
+        git(sub, "add", ".")
+        git(sub, "commit", "-qm", "sub")
+        git(sub, "push", "-q", "origin", "HEAD")
+        work = workdir / "app"
+        git(workdir, "clone", "-q", str(base / "app.git"), str(work))
+        git(work, "checkout", "-q", "-B", "main")
+        (work / "main.txt").write_text("one\ntwo\nthree\n")
+        (work / "gone.txt").write_text("to be deleted\n")
+        (work / "run.sh").write_text("#!/bin/sh\necho ran\n")
+        (work / "run.sh").chmod(0o755)
+        (work / "link").symlink_to("/etc/hostname")
+        git(work, "-c", "protocol.file.allow=always", "submodule", "add", "-q",
+            f"{url}/sub.git", "sub")
+        git(work, "add", ".")
+        git(work, "commit", "-qm", "first")
+        git(work, "push", "-q", "-u", "origin", "main")
+        git(work, "checkout", "-q", "-b", "other")
+        (work / "main.txt").write_text("other branch\n")
+        git(work, "commit", "-qam", "other")
+        git(work, "push", "-q", "-u", "origin", "other")
+        git(work, "checkout", "-q", "main")
+        git(work, "remote", "set-url", "origin", f"{url}/app.git")
+        yield url, work, base
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def test_files_arrive(shared_server, workdir):
+    s = shared_server
+    (workdir / "data" / "deep").mkdir(parents=True)
+    (workdir / "data" / "empty").mkdir()
+    (workdir / "data" / "deep" / "a.bin").write_bytes(bytes(range(256)) * 5000)
+    (workdir / "data" / "tool").write_text("#!/bin/sh\necho tool\n")
+    (workdir / "data" / "tool").chmod(0o700)
+    (workdir / "data" / "to-a").symlink_to("deep/a.bin")
+    (workdir / "data" / ("n" * 120)).write_text("long name\n")
+    (workdir / "one.txt").write_text("one file\n")
+    digest = hashlib.sha256(bytes(range(256)) * 5000).hexdigest()
+    r = apply_file(s, workdir, run_object(
+        "files", ["cat conf/renamed.txt", "sha256sum < data/to-a", "./data/tool",
+                  "ls -d data/empty", "cat data/nnn*", "stat -c %u:%g data/deep/a.bin data/to-a",
+                  "cat /tmp/t/one.txt"],
+        files=["data", "one.txt:conf/renamed.txt",
+               {"localPath": "one.txt", "path": "/tmp/t/one.txt"}]))
+    assert r.returncode == 0, r.stderr
+    assert finish(s, "files") == (f"one file\n{digest}  -\ntool\ndata/empty\nlong name\n"
+                                  "0:0\n0:0\none file\n")
+    spec = s.get("run", "files")["spec"]["files"]
+    assert spec[1]["blob"] == spec[2]["blob"]
+    again = apply_file(s, workdir, run_object(
+        "files", s.get("run", "files")["spec"]["commands"],
+        files=["data", "one.txt:conf/renamed.txt",
+               {"localPath": "one.txt", "path": "/tmp/t/one.txt"}]))
+    assert "unchanged" in again.stdout, again.stdout + again.stderr
+
+
+def test_owner_is_the_jobs_user(shared_server, workdir):
+    (workdir / "f").write_text("x")
+    r = apply_file(shared_server, workdir, run_object(
+        "owner", ["stat -c %U f", "touch f"], user="daemon", files=["f"]))
+    assert r.returncode == 0, r.stderr
+    assert finish(shared_server, "owner") == "daemon\n"
+
+
+def test_ignored_files_stay(shared_server, workdir):
+    d = workdir / "tree"
+    d.mkdir()
+    git(d, "init", "-q")
+    (d / ".gitignore").write_text("*.o\n")
+    (d / ".dstackignore").write_text("big/\n")
+    (d / "a.o").write_text("x")
+    (d / "a.c").write_text("x")
+    (d / "big").mkdir()
+    (d / "big" / "b").write_text("x")
+    r = apply_file(shared_server, workdir, run_object(
+        "ignored", ["cd tree && find . -type f | sort"], files=["tree"]))
+    assert r.returncode == 0, r.stderr
+    assert finish(shared_server, "ignored") == "./.dstackignore\n./.gitignore\n./a.c\n"
+
+
+def test_path_that_cannot_be(shared_server, workdir):
+    s = shared_server
+    (workdir / "f").write_text("x")
+    r = apply_file(s, workdir, run_object("nowhere", ["true"], files=["f:/etc/passwd"]))
+    assert r.returncode == 0, r.stderr
+    s.wait("run/nowhere", "phase=Failed")
+    status = s.get("run", "nowhere")["status"]
+    assert status["reason"] == "FilesNotPlaced"
+    assert "/etc/passwd" in status["message"]
+    r = apply_file(s, workdir, run_object("missing", ["true"], files=["no-such-file"]))
+    assert r.returncode != 0 and "spec.files[0]" in r.stderr and "no-such-file" in r.stderr
+
+
+def test_checkout_with_uncommitted_changes(shared_server, upstream):
+    url, work, _ = upstream
+    (work / "main.txt").write_text("one\nTWO\nthree")
+    (work / "gone.txt").unlink()
+    (work / "new").mkdir()
+    (work / "new" / "bin").write_bytes(bytes([0, 255, 10, 13]) * 100)
+    (work / "new" / "x.sh").write_text("#!/bin/sh\necho new tool\n")
+    (work / "new" / "x.sh").chmod(0o755)
+    before = (work / ".git" / "index").read_bytes()
+    r = apply_file(shared_server, work.parent, run_object(
+        "checkout", ["cat main.txt", "echo", "ls gone.txt || true", "sha256sum < new/bin",
+                     "./new/x.sh", "./run.sh", "readlink link", "cat sub/lib.txt",
+                     "stat -c %u main.txt .git/config link", "git status --short | sort"],
+        repos=["app"]))
+    assert r.returncode == 0, r.stderr
+    assert (work / ".git" / "index").read_bytes() == before
+    digest = hashlib.sha256(bytes([0, 255, 10, 13]) * 100).hexdigest()
+    out = finish(shared_server, "checkout")
+    assert "one\nTWO\nthree\n" in out and f"{digest}  -\nnew tool\nran\n/etc/hostname\n" in out
+    assert "from the submodule\n0\n0\n0\n" in out
+    assert out.endswith(" D gone.txt\n M main.txt\n?? new/\n"), out
+    repo = shared_server.get("run", "checkout")["spec"]["repos"][0]
+    assert repo["branch"] == "main" and repo["url"] == f"{url}/app.git"
+
+
+def test_branch_and_hash(shared_server, upstream):
+    s = shared_server
+    url, work, _ = upstream
+    first = git(work, "rev-parse", "main")
+    s.apply(run_object("branch", ["cat src/main.txt", "git -C src rev-parse --abbrev-ref HEAD"],
+                       repos=[{"url": f"{url}/app.git", "branch": "other", "path": "src"}]))
+    assert finish(s, "branch") == "other branch\nother\n"
+    s.apply(run_object("hash", ["git rev-parse HEAD", "git rev-parse --abbrev-ref HEAD"],
+                       repos=[{"url": f"{url}/app.git", "branch": "other", "hash": first}]))
+    assert finish(s, "hash") == f"{first}\nHEAD\n"
+
+
+def test_clone_errors_in_words(shared_server, upstream):
+    s = shared_server
+    url, _, _ = upstream
+    for name, repo, words in [
+            ("nobranch", {"url": f"{url}/app.git", "branch": "nope"}, "nope"),
+            ("nocommit", {"url": f"{url}/app.git", "hash": "0" * 40}, "0" * 40),
+            ("norepo", {"url": f"{url}/none.git"}, "none.git"),
+            ("noscheme", {"url": "ext::sh -c true"}, "ext")]:
+        s.apply(run_object(name, ["true"], repos=[repo]))
+        s.wait(f"run/{name}", "phase=Failed")
+        status = s.get("run", name)["status"]
+        assert status["reason"] == "FilesNotPlaced", status
+        assert words in status["message"], status
+
+
+class GitHttp(http.server.BaseHTTPRequestHandler):
+    """git http-backend behind basic auth."""
+    base, token, seen = None, None, []
+
+    def handle_any(self):
+        expected = "Basic " + base64.b64encode(f"x-access-token:{self.token}".encode()).decode()
+        self.seen.append(self.headers.get("Authorization"))
+        if self.headers.get("Authorization") != expected:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", "Basic realm=x")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        env = dict(os.environ, GIT_PROJECT_ROOT=str(self.base), GIT_HTTP_EXPORT_ALL="1",
+                   PATH_INFO=path, QUERY_STRING=query, REQUEST_METHOD=self.command,
+                   CONTENT_TYPE=self.headers.get("Content-Type", ""),
+                   CONTENT_LENGTH=str(len(body)), GIT_CONFIG_COUNT="1",
+                   GIT_CONFIG_KEY_0="safe.directory", GIT_CONFIG_VALUE_0="*",
+                   GIT_PROTOCOL=self.headers.get("Git-Protocol", ""))
+        if self.headers.get("Content-Encoding"):
+            env["HTTP_CONTENT_ENCODING"] = self.headers["Content-Encoding"]
+        out = subprocess.run(["git", "http-backend"], env=env, input=body,
+                             capture_output=True, check=True).stdout
+        head, _, payload = out.partition(b"\r\n\r\n")
+        self.send_response(200)
+        for line in head.decode().split("\r\n"):
+            key, _, value = line.partition(": ")
+            if key != "Status":
+                self.send_header(key, value)
+        self.send_header("Content-Length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    do_GET = do_POST = handle_any
+
+    def log_message(self, *args):
+        pass
+
+
+def test_token_from_a_secret(shared_server, upstream):
+    s = shared_server
+    _, work, base = upstream
+    GitHttp.base, GitHttp.token = base, "tok-Xyzzy123"
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), GitHttp)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/app.git"
+        s.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "code"},
+                 "stringData": {"token": GitHttp.token}})
+        s.apply(run_object("token", ["cat main.txt", "grep -r Xyzzy .git || echo clean"],
+                           repos=[{"url": url, "secretRef": {"name": "code"}}]))
+        assert finish(s, "token") == "one\ntwo\nthree\nclean\n"
+        s.apply(run_object("notoken", ["true"], repos=[{"url": url}]))
+        s.wait("run/notoken", "phase=Failed")
+        assert "Authentication" in s.get("run", "notoken")["status"]["message"] \
+            or "read" in s.get("run", "notoken")["status"]["message"]
+        found = subprocess.run(["grep", "-rl", "Xyzzy", str(s.dir / "agent")],
+                               capture_output=True, text=True).stdout
+        assert found == ""
+    finally:
+        server.shutdown()
+
+
+# --- the blob API itself ---------------------------------------------------------------
+
+def call(server, method, path, body=None, token=None):
+    context = ssl._create_unverified_context()
+    token = token if token is not None else (server.dir / "admin.token").read_text().strip()
+    request = urllib.request.Request(
+        f"https://127.0.0.1:{server.streams_port}/apis/streams.drover.dev/v1/namespaces{path}",
+        data=body, method=method, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, context=context) as r:
+            return r.status, r.read(), dict(r.headers)
+    except urllib.error.HTTPError as e:
+        return e.code, e.read(), dict(e.headers)
+
+
+def test_blob_upload_resumes_and_is_verified(shared_server):
+    s = shared_server
+    data = os.urandom(2_500_000)
+    name = "sha256:" + hashlib.sha256(data).hexdigest()
+    path = f"/default/blobs/{name}"
+    assert call(s, "GET", path)[0] == 404
+    assert call(s, "HEAD", path)[0] == 404
+    size = len(data)
+    put = lambda at, n: call(s, "PUT", f"{path}?offset={at}&size={size}", data[at:at + n])
+    assert json.loads(put(0, 1_000_000)[1])["offset"] == 1_000_000
+    status, body, _ = put(0, 1_000_000)
+    assert status == 409 and json.loads(body)["offset"] == 1_000_000
+    status, body, _ = put(2_000_000, 1000)
+    assert status == 409 and json.loads(body)["offset"] == 1_000_000
+    assert call(s, "GET", path)[0] == 404
+    assert put(1_000_000, 1_000_000)[0] == 202
+    assert put(2_000_000, 1_000_000)[0] == 201
+    assert put(0, 10)[0] == 200
+    assert call(s, "GET", path)[1] == data
+    assert call(s, "GET", f"{path}?offset=2000000")[1] == data[2_000_000:]
+    head = call(s, "HEAD", path)
+    assert head[0] == 200 and head[2]["Content-Length"] == str(size)
+    # other bytes under that name
+    wrong = "sha256:" + "0" * 64
+    status, body, _ = call(s, "PUT", f"/default/blobs/{wrong}?size=3&offset=0", b"abc")
+    assert status == 422 and b"SHA-256" in body
+    assert call(s, "GET", f"/default/blobs/{wrong}")[0] == 404
+    assert call(s, "GET", f"/kube-system/blobs/{name}")[0] == 404  # per namespace
+    assert call(s, "GET", path, token="nonsense")[0] == 401
+    for bad in ("sha256:xyz", "../" + name, name + "/x"):
+        assert call(s, "GET", f"/default/blobs/{bad}")[0] in (400, 404)
+    assert call(s, "PUT", f"{path}?offset=x&size=1", b"a")[0] == 400
+    assert call(s, "PUT", path, b"a")[0] == 400
+
+
+def test_blob_quota(shared_server):
+    name = "sha256:" + "1" * 64
+    status, body, _ = call(shared_server, "PUT",
+                           f"/default/blobs/{name}?offset=0&size={3 << 30}", b"abc")
+    assert status == 202, body
+    status, body, _ = call(shared_server, "PUT",
+                           f"/default/blobs/sha256:{'2' * 64}?offset=0&size={60 << 30}", b"abc")
+    assert status == 413, body
+
+
+def test_agents_read_only_what_their_jobs_name(shared_server, workdir):
+    """The agent's own token, as the node authorizer sees it."""
+    s = shared_server
+    (workdir / "mine").write_text("mine")
+    apply_file(s, workdir, run_object("reader", ["read x < /dev/null; sleep 30"],
+                                      files=["mine"], stopDuration=0))
+    s.wait("run/reader", "phase=Running")
+    token = json.loads((s.dir / "agent" / "identity.json").read_text())["token"]
+    blob = s.get("run", "reader")["spec"]["files"][0]["blob"]
+    assert call(s, "GET", f"/default/blobs/{blob}", token=token)[0] == 200
+    other = b"not for agents"
+    name = "sha256:" + hashlib.sha256(other).hexdigest()
+    assert call(s, "PUT", f"/default/blobs/{name}?offset=0&size={len(other)}", other)[0] == 201
+    assert call(s, "GET", f"/default/blobs/{name}", token=token)[0] == 403
+    assert call(s, "PUT", f"/default/blobs/{name}?offset=0&size=14", other, token=token)[0] == 403
+    s.drover("stop", "reader", "--abort", check=False)

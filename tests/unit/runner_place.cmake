@@ -1,0 +1,7 @@
+# Files and code of jobs; blobs of the streams program.
+drover_test(test_runner_place
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_place.c
+  DEPS runner_place LABELS unit)
+drover_test(test_streams_blobs
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_streams_blobs.c
+  DEPS streams LABELS unit)
