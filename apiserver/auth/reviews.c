@@ -9,6 +9,7 @@
 #include "api/jtok.h"
 #include "apiserver/auth/auth_internal.h"
 #include "apiserver/registry/answer.h"
+#include "apiserver/registry/options.h"
 
 static void
 answer_tree(struct api_call *c, json_t *tree)
@@ -322,6 +323,11 @@ reviews_serve(struct auth *a, struct api_call *c)
             continue;
         if (!auth_allowed(a, c))
             return true;
+        if (!accept_plain_json(call_header_in(c, "Accept"))) {
+            call_error(c, ERR_NOT_ACCEPTABLE,
+                       "only the following media types are accepted: application/json");
+            return true;
+        }
         json_t *body = body_tree(c);
         if (body != NULL) {
             reviews[i].run(a, c, body);

@@ -281,6 +281,20 @@ is_embedded_crd(const struct api_call *c)
            !streq(c->verb, "create") && kinds_is_embedded(c->server->kinds, r->name);
 }
 
+/* True when that was answered. */
+static bool
+timeout_is_bad(struct api_call *c)
+{
+    struct problem p;
+
+    problem_init(&p, NULL, NULL);
+    if (timeout_check(c, &p) == 0)
+        return false;
+    call_problem(c, &p);
+    problem_done(&p);
+    return true;
+}
+
 static void
 run_resource(struct api_call *c)
 {
@@ -298,6 +312,8 @@ run_resource(struct api_call *c)
         call_forbidden(c, reason.ptr);
         return;
     }
+    if (timeout_is_bad(c))
+        return;
     if (history_serve(c))
         return;
     bool finalize = streq(r->sub, "finalize") && r->kind != NULL &&

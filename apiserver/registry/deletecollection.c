@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* deletecollection: the selected objects are deleted one after the other, in slices. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/selector.h"
 #include "apiserver/registry/server_internal.h"
@@ -19,12 +20,24 @@ struct collection_delete {
     struct problem problem; /* the first failure; not found is none */
 };
 
+static int
+by_name(const void *a, const void *b)
+{
+    const struct object *x = *(struct object *const *)a, *y = *(struct object *const *)b;
+    int order = strcmp(x->ns, y->ns);
+
+    return order != 0 ? order : strcmp(x->name, y->name);
+}
+
 static void
 finish(struct collection_delete *d)
 {
     struct api_call *c = d->call;
     struct str body = STR_INIT(64u << 20);
 
+    /* A store may complete them in any order; the reply is in that of a list. */
+    if (d->deleted.len > 1)
+        qsort(d->deleted.items, d->deleted.len, sizeof(struct object *), by_name);
     if (d->problem.e.code != ERR_OK) {
         call_problem(c, &d->problem);
     } else {

@@ -211,6 +211,37 @@ list_options_parse(const struct api_call *c, struct list_options *ret, struct pr
     return rc;
 }
 
+/* One number and unit of a Go duration; the length, 0 when there is none. */
+static size_t
+duration_part(const char *text)
+{
+    static const char *const units[] = {"ns", "us", "\u00b5s", "ms", "s", "m", "h"};
+    size_t n = strspn(text, "0123456789.");
+
+    if (strcspn(text, "0123456789") >= n || n > 18)
+        return 0;
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (str_starts(text + n, units[i]))
+            return n + strlen(units[i]);
+    return 0;
+}
+
+int
+timeout_check(const struct api_call *c, struct problem *p)
+{
+    const char *text = call_query(c, "timeout");
+    size_t n;
+
+    if (text == NULL || *text == '\0' || streq(text, "0"))
+        return 0;
+    while ((n = duration_part(text)) > 0)
+        text += n;
+    if (*text == '\0')
+        return 0;
+    return problem_set(p, ERR_BAD_REQUEST,
+                       "invalid timeout specified in the request URL");
+}
+
 /* --- Accept
  * --------------------------------------------------------------------------- */
 
@@ -320,6 +351,21 @@ accept_parse(const char *header, struct accept *ret, struct problem *p)
     }
     return problem_set(p, ERR_NOT_ACCEPTABLE,
                        "only the following media types are accepted: application/json");
+}
+
+bool
+accept_plain_json(const char *header)
+{
+    struct span rest = span_of(header);
+    struct clause c;
+
+    if (header == NULL || *header == '\0')
+        return true;
+    while (next_clause(&rest, &c)) {
+        if (is_json(c.type) && c.as.len == 0)
+            return true;
+    }
+    return false;
 }
 
 const char *

@@ -29,6 +29,9 @@ struct list_options {
 int list_options_parse(const struct api_call *c, struct list_options *ret,
                        struct problem *p) WARN_UNUSED;
 
+/* The option timeout=, a Go duration: how long the client means to wait. Only checked. */
+int timeout_check(const struct api_call *c, struct problem *p) WARN_UNUSED;
+
 /* What representation the Accept header asks for. */
 enum accept_form { ACCEPT_JSON, ACCEPT_TABLE, ACCEPT_PARTIAL, ACCEPT_PARTIAL_LIST };
 struct accept {
@@ -39,6 +42,8 @@ struct accept {
 int accept_parse(const char *header, struct accept *ret, struct problem *p) WARN_UNUSED;
 /* The first clause that asks for aggregated discovery: "v2", "v2beta1", or NULL. */
 const char *accept_discovery(const char *header);
+/* Some clause takes an object as it is, in JSON. */
+bool accept_plain_json(const char *header);
 bool accept_has(const char *header, const char *media_type);
 
 enum include_object { INCLUDE_METADATA, INCLUDE_NONE, INCLUDE_OBJECT };

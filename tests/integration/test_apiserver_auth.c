@@ -410,6 +410,9 @@ reviews_answer(void **state)
     autofree char *ask = xasprintf("{\"spec\":{\"token\":\"%s\"}}", token);
 
     make_job(f, "mine", agent->instance_uid);
+    f->accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    api_ok(f, 406, "POST", token_reviews, NULL, ask);
+    f->accept = NULL;
     api_ok(f, 201, "POST", token_reviews, NULL, ask);
     assert_true(json_is_true(api_at(f, "status.authenticated")));
     assert_string_equal(api_text(f, "status.user.username"), agent->name);

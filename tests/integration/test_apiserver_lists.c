@@ -239,18 +239,32 @@ metadata_lists(void **state)
     assert_null(api_at(f, "items.1.spec"));
 }
 
+static void
+timeouts_are_durations(void **state)
+{
+    static const char *const bad[] = {"x", "5", "1p", "-", "3s4", "s", ".", ".s"};
+    static const char *const good[] = {"", "0", "1s", "1m30s", "1.5h", "200ms"};
+    struct api_fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        autofree char *path = xasprintf("/api/v1/configmaps?timeout=%s", bad[i]);
+        api_ok(f, 400, "GET", path, NULL, NULL);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        autofree char *path = xasprintf("/api/v1/configmaps?timeout=%s", good[i]);
+        api_ok(f, 200, "GET", path, NULL, NULL);
+    }
+}
+
 int
 main(void)
 {
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, api_setup, api_teardown)
     const struct CMUnitTest tests[] = {
-        CASE(lists_are_ordered_and_complete),
-        CASE(selectors_choose),
-        CASE(pages_show_one_state),
-        CASE(expired_pages_go_on),
-        CASE(revisions_are_honoured),
-        CASE(tables_have_cells),
-        CASE(metadata_lists),
+        CASE(timeouts_are_durations), CASE(lists_are_ordered_and_complete),
+        CASE(selectors_choose),       CASE(pages_show_one_state),
+        CASE(expired_pages_go_on),    CASE(revisions_are_honoured),
+        CASE(tables_have_cells),      CASE(metadata_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
