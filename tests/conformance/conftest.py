@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import threading
 
 import pytest
 
@@ -28,27 +29,33 @@ class Server:
     def __init__(self, path, *args):
         self.path = path
         self.kubeconfig = path / "data" / "kubeconfig"
-        self.log = open(path / "log", "wb")
         read_end, write_end = os.pipe()
         self.process = subprocess.Popen(
             [program("drover-apiserver"), "--data-dir", path / "data",
              "--listen", "127.0.0.1:0", "--unix-socket", path / "api.sock", *args],
             stderr=write_end, stdin=subprocess.DEVNULL)
         os.close(write_end)
-        with os.fdopen(read_end, "rb", buffering=0) as stderr:
-            for line in iter(stderr.readline, b""):
-                self.log.write(line)
+        self.serving = threading.Event()
+        self.reader = threading.Thread(target=self.read, args=(read_end,))
+        self.reader.start()
+        if not self.serving.wait(60) or self.process.poll() is not None:
+            self.process.kill()
+            raise RuntimeError((path / "log").read_text())
+
+    def read(self, stderr):
+        """Takes the log to its end: a full pipe would hold the server up."""
+        with os.fdopen(stderr, "rb", buffering=0) as lines, open(self.path / "log", "wb") as log:
+            for line in iter(lines.readline, b""):
+                log.write(line)
+                log.flush()
                 if b'"serving"' in line:
-                    break
-            else:
-                raise RuntimeError((path / "log").read_text())
-            self.stderr = os.dup(stderr.fileno())
+                    self.serving.set()
+        self.serving.set()
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(20)
-        os.close(self.stderr)
-        self.log.close()
+        self.reader.join(20)
         return status
 
 
@@ -60,11 +67,52 @@ def clients():
     return dict(line.split(None, 1) for line in out.stdout.splitlines())
 
 
+# What talks plain HTTP runs on both stores.
+ON_BOTH_STORES = {"test_verbs", "test_lists_and_watches", "test_apply", "test_builtin_kinds",
+                  "test_machinery"}
+
+
+def pytest_generate_tests(metafunc):
+    if metafunc.module.__name__ in ON_BOTH_STORES and "server" in metafunc.fixturenames:
+        metafunc.parametrize("server", ["files", "etcd"], indirect=True, scope="session")
+
+
+class Etcd:
+    def __init__(self):
+        out = subprocess.run([ROOT / "hack/etcd-up"], check=True, stdout=subprocess.PIPE, text=True)
+        facts = dict(line.split("=", 1) for line in out.stdout.splitlines())
+        self.dir, self.endpoints = facts["dir"], facts["endpoints"]
+
+    def stop(self):
+        subprocess.run([ROOT / "hack/etcd-up", "--stop", self.dir], check=True)
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    s = Server(tmp_path_factory.mktemp("apiserver"))
-    yield s
-    assert s.stop() == 0
+def servers(tmp_path_factory):
+    """The servers of this run, one per store, started when first asked for."""
+    running, etcds = {}, []
+
+    def get(store):
+        if store not in running:
+            args = []
+            if store == "etcd":
+                etcds.append(Etcd())
+                args = ["--store", "etcd", "--etcd-endpoints", etcds[0].endpoints]
+            running[store] = Server(tmp_path_factory.mktemp("apiserver"), *args)
+        return running[store]
+
+    yield get
+    try:
+        stopped = [s.stop() for s in running.values()]
+    finally:
+        for e in etcds:
+            e.stop()
+    assert stopped == [0] * len(running)
+
+
+@pytest.fixture(scope="session")
+def server(request, servers):
+    return servers(getattr(request, "param", "files"))
 
 
 class Kubectl:
