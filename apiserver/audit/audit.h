@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The audit log: who asked for what, and what came of it, one Event of audit.k8s.io/v1
- * per line. The policy says how much of it (policy.h).
+ * per line. The policy says how much of it (policy.h); its file is followed.
  *
  * Events are made on the loop and written by a thread of their own: nothing waits for the
  * disk. What waits to be written is bounded; what does not fit is dropped and counted.

@@ -2,7 +2,9 @@
 /* Events: from requests to lines. */
 #include "apiserver/audit/audit.h"
 
+#include <libgen.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 
 #include "api/jtok.h"
 #include "apiserver/audit/sink.h"
@@ -14,11 +16,17 @@
 
 LOG_MODULE(audit);
 
+enum { SETTLE_MS = 100 };
 enum { POLICY_FILE_MAX = 1 << 20, COMMON_MAX = 256 << 10, NAME_BODY_MAX = 64 << 10 };
 
 struct audit {
     struct audit_policy *policy;
     struct audit_sink *sink;
+    char *policy_file;
+    struct str policy_text; /* as it was read last */
+    struct loop_watch *watch;
+    struct loop_timer *settle;
+    uint64_t reloads;
 };
 
 struct audit_event {
@@ -31,16 +39,77 @@ struct audit_event {
     int64_t received_ns;
 };
 
+/* Takes the file's policy; what was there stays when it is damaged. */
+static int
+read_policy(struct audit *a, bool *ret_new, struct error *e)
+{
+    auto_str text = STR_INIT(POLICY_FILE_MAX);
+    struct audit_policy *p = NULL;
+
+    *ret_new = false;
+    if (fs_read(a->policy_file, &text, e) < 0)
+        return -(int)e->code;
+    if (a->policy != NULL && text.len == a->policy_text.len &&
+        memcmp(text.ptr, a->policy_text.ptr, text.len) == 0)
+        return 0;
+    if (audit_policy_read(text.ptr, text.len, &p, e) < 0)
+        return error_prepend(e, "%s", a->policy_file);
+    audit_policy_free(a->policy);
+    a->policy = p;
+    str_reset(&a->policy_text);
+    str_add(&a->policy_text, text.ptr, text.len);
+    *ret_new = true;
+    return 0;
+}
+
+static void
+on_settled(void *arg)
+{
+    struct audit *a = arg;
+    struct error e = ERROR_INIT;
+    bool is_new;
+
+    if (read_policy(a, &is_new, &e) < 0) {
+        log_warn("a changed audit policy is not used", "error=\"%s\"", e.msg);
+    } else if (is_new) {
+        a->reloads++;
+        log_info("audit policy reloaded", "policy=%s", a->policy_file);
+    }
+}
+
+static void
+on_change(void *arg, uint32_t mask, const char *name)
+{
+    struct audit *a = arg;
+
+    UNUSED(mask);
+    UNUSED(name);
+    loop_timer_in(a->settle, SETTLE_MS);
+}
+
+static int
+follow_policy(struct audit *a, struct loop *l, struct error *e)
+{
+    autofree char *copy = xstrdup(a->policy_file);
+    bool is_new;
+
+    a->settle = loop_timer_new(l, "audit-policy", on_settled, a);
+    if (loop_watch_add(l, dirname(copy), IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE,
+                       on_change, a, &a->watch, e) < 0)
+        return error_prepend(e, "%s", a->policy_file);
+    return read_policy(a, &is_new, e);
+}
+
 int
 audit_open(const struct audit_opts *o, struct audit **ret, struct error *e)
 {
     struct audit *a = xnew(struct audit);
-    auto_str text = STR_INIT(POLICY_FILE_MAX);
 
-    if (fs_read(o->policy_file, &text, e) < 0 ||
-        audit_policy_read(text.ptr, text.len, &a->policy, e) < 0) {
-        free(a);
-        return error_prepend(e, "%s", o->policy_file);
+    a->policy_file = xstrdup(o->policy_file);
+    str_init(&a->policy_text, POLICY_FILE_MAX);
+    if (follow_policy(a, o->loop, e) < 0) {
+        audit_close(a);
+        return -(int)e->code;
     }
     if (audit_sink_open(o, &a->sink, e) < 0) {
         audit_close(a);
@@ -58,6 +127,11 @@ audit_close(struct audit *a)
         return;
     audit_sink_close(a->sink);
     audit_policy_free(a->policy);
+    if (a->watch != NULL)
+        loop_watch_free(a->watch);
+    loop_timer_free(a->settle);
+    str_done(&a->policy_text);
+    free(a->policy_file);
     free(a);
 }
 
@@ -321,9 +395,11 @@ audit_metrics(const struct audit *a, struct str *out)
              "drover_audit_dropped_total %llu\n"
              "# TYPE drover_audit_rotations_total counter\n"
              "drover_audit_rotations_total %llu\n"
+             "# TYPE drover_audit_policy_reloads_total counter\n"
+             "drover_audit_policy_reloads_total %llu\n"
              "# TYPE drover_audit_waiting_bytes gauge\n"
              "drover_audit_waiting_bytes %zu\n",
              (unsigned long long)st.events, (unsigned long long)st.errors,
              (unsigned long long)st.dropped, (unsigned long long)st.rotations,
-             st.waiting);
+             (unsigned long long)(a == NULL ? 0 : a->reloads), st.waiting);
 }

@@ -400,8 +400,11 @@ prepare(struct watch_stream *w, struct api_call *c, struct list_options *o,
 {
     int rc;
 
-    if (w->s->stopping)
-        return problem_set(p, ERR_UNAVAILABLE, "the server is shutting down");
+    if (w->s->stopping) {
+        problem_set(p, ERR_UNAVAILABLE, "the server is shutting down");
+        p->e.retry_after_ms = 1000; /* without it client-go gives up */
+        return -(int)p->e.code;
+    }
     if ((rc = accept_parse(call_header_in(c, "Accept"), &w->accept, p)) < 0 ||
         (rc = list_options_parse(c, o, p)) < 0 ||
         (rc = include_parse(c, &w->include, p)) < 0 ||
