@@ -37,6 +37,7 @@ struct compute_in {
     /* All versions of the kind, where there are several; n_versions 0: one. */
     const struct kind *const *versions;
     size_t n_versions;
+    bool internal; /* the server's own: needs no resourceVersion */
 };
 struct compute_out {
     struct object *obj;     /* the next state; NULL on failure. A reference. */

@@ -8,6 +8,7 @@
 #include "api/jtok.h"
 #include "api/values.h"
 #include "apiserver/registry/compute_internal.h"
+#include "apiserver/registry/kinds.h"
 
 static int
 check_scope(struct compute *c)
@@ -115,7 +116,8 @@ check_preconditions(struct compute *c)
     if (m->resource_version.len > 0 && !span_eq(m->resource_version, "0")) {
         if (!span_eq(m->resource_version, rv))
             return problem_modified(p);
-    } else if (in->type == WRITE_UPDATE && !in->kind->builtin) {
+    } else if (in->type == WRITE_UPDATE && !in->internal &&
+               (!in->kind->builtin || streq(in->kind->resource, CRD_RESOURCE))) {
         return problem_field(p, VIOLATION_INVALID, "metadata.resourceVersion", "0x0",
                              "must be specified for an update");
     }

@@ -563,7 +563,8 @@ attempt(struct write *w)
                                 .opt = w->opt,
                                 .now_ns = clock_wall_ns(),
                                 .versions = (const struct kind *const *)w->versions,
-                                .n_versions = w->n_versions};
+                                .n_versions = w->n_versions,
+                                .internal = w->internal};
     id_uuid4(w->in.uid);
     /* A status ends no generation; only of what is being deleted it may be the last. */
     w->keeps_history = history_wants(w->s->history, w->kind, w->live) &&

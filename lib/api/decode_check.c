@@ -4,6 +4,7 @@
  * validation. Patterns run under PCRE2's match, depth and heap limits, and all of one
  * object share a bound in time, so that no pattern can hold the loop.
  */
+#include <float.h>
 #include <math.h>
 
 #include "api/kind_internal.h"
@@ -86,6 +87,20 @@ check_multiple(struct decode *d, const struct schema *s, const struct decode_fra
 }
 
 static void
+complain_range(struct decode *d, const struct schema *s, const struct decode_frame *f,
+               size_t start)
+{
+    auto_str path = STR_INIT(512);
+    char value[VALUE_SHOWN];
+
+    decode_path(d, f, &path);
+    decode_violation(d, f, VIOLATION_INVALID, shown(d, start, value),
+                     "Checked value must be of type %s with format %s in %s",
+                     s->type == SCHEMA_INTEGER ? "integer" : "number", s->format_text,
+                     path.ptr);
+}
+
+static void
 check_number(struct decode *d, const struct schema *s, const struct decode_frame *f,
              size_t start)
 {
@@ -100,8 +115,9 @@ check_number(struct decode *d, const struct schema *s, const struct decode_frame
 
     if (!whole && jtok_double(&t, &v, &ignored) < 0)
         return;
-    if (s->format == FORMAT_INT32 && (!whole || i < INT32_MIN || i > INT32_MAX))
-        complain(d, f, start, "must be of type int32", "");
+    if ((s->format == FORMAT_INT32 && (!whole || i < INT32_MIN || i > INT32_MAX)) ||
+        (s->format == FORMAT_FLOAT && fabs(v) > FLT_MAX))
+        complain_range(d, s, f, start);
     if (s->minimum.set) {
         c = compare(&s->minimum, whole, i, v);
         snprintf(limit, sizeof(limit), "%.17g", s->minimum.d);
@@ -206,7 +222,7 @@ check_string(struct decode *d, const struct schema *s, const struct decode_frame
         snprintf(limit, sizeof(limit), "%zu chars long", s->min_len);
         complain(d, f, start, "should be at least ", limit);
     }
-    if (s->pattern == NULL && s->format == FORMAT_NONE)
+    if (s->pattern == NULL && s->format < FORMAT_STRING)
         return;
     if (raw.len > 0 && memchr(raw.ptr, '\\', raw.len) != NULL) {
         str_reset(&d->c->text);
@@ -219,7 +235,7 @@ check_string(struct decode *d, const struct schema *s, const struct decode_frame
     if (!format_check(s->format, text.ptr, text.len)) {
         char value[VALUE_SHOWN];
         auto_str why = STR_INIT(VALUE_SHOWN + 40);
-        str_addf(&why, "%s: %s", format_name(s->format), shown(d, start, value));
+        str_addf(&why, "%s: %s", s->format_text, shown(d, start, value));
         complain(d, f, start, "must be of type ", why.ptr);
     }
 }

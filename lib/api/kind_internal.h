@@ -23,17 +23,14 @@ enum schema_type {
     SCHEMA_INT_OR_STRING,
 };
 
+/* Those of strings are FORMAT_STRING and above (schema_format.c). */
 enum schema_format {
     FORMAT_NONE,
     FORMAT_INT32,
-    FORMAT_DATE_TIME,
-    FORMAT_DATE,
-    FORMAT_BYTE,
-    FORMAT_IPV4,
-    FORMAT_IPV6,
-    FORMAT_CIDR,
-    FORMAT_UUID,
-    FORMAT_DURATION,
+    FORMAT_INT64,
+    FORMAT_FLOAT,
+    FORMAT_DOUBLE,
+    FORMAT_STRING,
 };
 
 struct schema_field {
@@ -54,7 +51,8 @@ struct schema_bound { /* of a number */
 
 struct schema {
     enum schema_type type;
-    enum schema_format format;
+    unsigned format;   /* enum schema_format */
+    char *format_text; /* as it was written; NULL without */
     enum schema_list_type list_type;
     bool nullable, preserve_unknown, map_atomic, additional_any;
     bool checked;                /* has a constraint beyond its type */
@@ -91,9 +89,10 @@ struct schema_logic {
 /* Any value at all; a constant. */
 extern const struct schema schema_any;
 
-bool format_check(enum schema_format f, const char *p, size_t n);
-enum schema_format format_named(const char *name);
-const char *format_name(enum schema_format f);
+/* p: an unescaped string; true for formats of numbers. */
+bool format_check(unsigned f, const char *p, size_t n);
+/* FORMAT_NONE: nothing is checked for the type under this name. */
+unsigned format_named(enum schema_type type, const char *name);
 
 /* Compiles a structural schema; problems are added to v. NULL when there was one. */
 struct schema *schema_compile(const json_t *doc, const char *path, struct violations *v);

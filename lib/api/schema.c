@@ -104,6 +104,7 @@ schema_free(struct schema *s)
     free_strings(s->enums);
     free(s->default_json);
     free(s->pattern_text);
+    free(s->format_text);
     pcre2_code_free(s->pattern);
     schema_logic_free(s->logic);
     free(s);

@@ -62,8 +62,14 @@ read_type(struct schema *s, const json_t *doc, const char *path, struct violatio
             return;
         }
     }
-    schema_complain(v, path, "type", json_object_get(doc, "type"),
-                    "must be object, array, string, integer, number or boolean");
+    autofree char *at = xasprintf("%s.type", path), *shown = NULL;
+    shown = json_dumps(json_object_get(doc, "type"), JSON_ENCODE_ANY);
+    if (streq(name, "null"))
+        violations_add(v, VIOLATION_FORBIDDEN, at, NULL,
+                       "type cannot be set to null, use nullable as an alternative");
+    violations_add(v, VIOLATION_NOT_SUPPORTED, at, shown,
+                   "supported values: \"array\", \"boolean\", \"integer\", \"number\", "
+                   "\"object\", \"string\"");
 }
 
 struct schema_field *
@@ -209,18 +215,26 @@ read_default(struct schema *s, const json_t *doc, const char *path, struct viola
     autofree char *text = NULL;
     auto_str out = STR_INIT(1u << 20);
     struct error e = ERROR_INIT;
-    size_t before = violations_errors(v), errors;
+    auto_violations found = {0};
+    size_t before = violations_errors(v), errors, unknown = 0;
 
     if (value == NULL)
         return;
     text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     if (text == NULL || before > 0) /* the schema around it is already refused */
         return;
-    if (decode_text(s, at, span_of(text), &out, v, &errors, &e) < 0) {
+    if (decode_text(s, at, span_of(text), &out, &found, &errors, &e) < 0) {
         violations_add(v, VIOLATION_INVALID, at, NULL, "%s", e.msg);
         return;
     }
-    if (errors > 0)
+    vec_foreach (x, &found.list) {
+        if (x->reason != VIOLATION_UNKNOWN && x->reason != VIOLATION_DUPLICATE_KEY)
+            violations_take(v, x);
+        else if (++unknown == 1)
+            violations_add(v, VIOLATION_INVALID, at, text,
+                           "must not have unknown fields");
+    }
+    if (errors > 0 || unknown > 0)
         return;
     s->default_len = out.len;
     s->default_json = str_detach(&out);
@@ -251,24 +265,46 @@ plain_string(void)
     return s;
 }
 
+/* What the schema says of the field, taken from it; NULL when it says nothing. */
+static struct schema *
+take_field(struct schema *s, const char *key)
+{
+    struct schema_field *f =
+        (struct schema_field *)(uintptr_t)schema_find(s, span_of(key));
+
+    if (f == NULL)
+        return NULL;
+    struct schema *sub = f->schema;
+    f->schema = NULL;
+    return sub;
+}
+
+/* Schemas may restrict name and generateName; all else of metadata is as it is. */
 static void
 put_identity(struct schema *s)
 {
+    static const char *const names[] = {"name", "generateName"};
+    struct schema *own = take_field(s, "metadata"), *meta = object_meta();
+
+    for (size_t i = 0; own != NULL && i < ARRAY_LEN(names); i++) {
+        struct schema *sub = take_field(own, names[i]);
+        if (sub != NULL)
+            schema_put_field(meta, names[i], sub);
+    }
+    schema_free(own);
+    schema_set_needed(meta);
     schema_put_field(s, "apiVersion", plain_string());
     schema_put_field(s, "kind", plain_string());
-    schema_put_field(s, "metadata", object_meta());
+    schema_put_field(s, "metadata", meta);
 }
 
 static void
-read_embedded(struct schema *s, const json_t *doc, const char *path, struct violations *v)
+read_embedded(struct schema *s, const json_t *doc)
 {
     if (!json_is_true(json_object_get(doc, "x-kubernetes-embedded-resource")))
         return;
-    if (s->type != SCHEMA_OBJECT) {
-        schema_complain(v, path, "x-kubernetes-embedded-resource", NULL,
-                        "needs type object");
-        return;
-    }
+    if (s->type != SCHEMA_OBJECT)
+        return; /* said by schema_check_node */
     put_identity(s);
     schema_put_field(s, "apiVersion", NULL)->required = true;
     schema_put_field(s, "kind", NULL)->required = true;
@@ -298,12 +334,13 @@ compile(const json_t *doc, const char *path, unsigned depth, struct violations *
     }
     s = schema_new();
     schema_check_keywords(doc, path, v);
+    schema_check_node(doc, path, v);
     read_type(s, doc, path, v);
     read_properties(s, doc, path, depth, v);
     read_additional(s, doc, path, depth, v);
     read_items(s, doc, path, depth, v);
     schema_read_required(s, doc, path, v);
-    read_embedded(s, doc, path, v);
+    read_embedded(s, doc);
     schema_read_constraints(s, doc, path, v);
     schema_read_logic(s, doc, path, v);
     schema_set_needed(s);
@@ -327,10 +364,15 @@ schema_compile(const json_t *doc, const char *path, struct violations *v)
 struct schema *
 schema_compile_root(const json_t *doc, const char *path, struct violations *v)
 {
+    bool sound = schema_check_root(doc, path, v);
     struct schema *s = schema_compile(doc, path, v);
 
     if (s == NULL)
         return NULL;
+    if (!sound) {
+        schema_free(s);
+        return NULL;
+    }
     if (s->type != SCHEMA_OBJECT)
         schema_complain(v, path, "type", json_object_get(doc, "type"),
                         "must be object at the root");

@@ -20,6 +20,10 @@ void schema_read_logic(struct schema *s, const json_t *doc, const char *path,
                        struct violations *v);
 void schema_read_required(struct schema *s, const json_t *doc, const char *path,
                           struct violations *v);
+/* schema_rules.c: what one node must hold beside its grammar, and the root. False when
+ * something was said. */
+void schema_check_node(const json_t *doc, const char *path, struct violations *v);
+bool schema_check_root(const json_t *doc, const char *path, struct violations *v);
 void schema_logic_free(struct schema_logic *l); /* NULL ok */
 /* enum, pattern, format, bounds, list and map types, nullable. */
 void schema_read_constraints(struct schema *s, const json_t *doc, const char *path,

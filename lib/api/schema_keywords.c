@@ -267,7 +267,10 @@ read_list_type(struct schema *s, const json_t *doc, const char *path,
     autofree char *at = xasprintf("%s.x-kubernetes-list-type", path);
     const char *name = json_string_value(list);
 
-    if (json_array_size(keys) > 0 && (name == NULL || !streq(name, "map")))
+    if (json_array_size(keys) > 0 && list == NULL)
+        violations_add(v, VIOLATION_REQUIRED, at, NULL,
+                       "must be map if x-kubernetes-list-map-keys is non-empty");
+    else if (json_array_size(keys) > 0 && (name == NULL || !streq(name, "map")))
         schema_complain(v, path, "x-kubernetes-list-type", list,
                         "must be map if x-kubernetes-list-map-keys is non-empty");
     if (list == NULL)
@@ -317,7 +320,9 @@ schema_read_constraints(struct schema *s, const json_t *doc, const char *path,
 
     s->nullable = json_is_true(json_object_get(doc, "nullable"));
     if (format != NULL)
-        s->format = format_named(format);
+        s->format = format_named(s->type, format);
+    if (s->format != FORMAT_NONE)
+        s->format_text = xstrdup(format);
     read_bound(&s->minimum, json_object_get(doc, "minimum"),
                json_object_get(doc, "exclusiveMinimum"), path, "minimum", v);
     read_bound(&s->maximum, json_object_get(doc, "maximum"),

@@ -111,30 +111,50 @@ schema_read_logic(struct schema *s, const json_t *doc, const char *path,
 
 /* --- a schema of values ------------------------------------------------------------- */
 
+/* Empty, false or absent. */
+static bool
+says_anything(const json_t *value)
+{
+    return value != NULL && !json_is_false(value) && !json_is_null(value) &&
+           !(json_is_string(value) && json_string_length(value) == 0) &&
+           !(json_is_array(value) && json_array_size(value) == 0);
+}
+
 static void
 check_structural(const json_t *doc, const char *path, struct violations *v)
 {
-    static const char *const outside[] = {"type",
-                                          "additionalProperties",
-                                          "default",
-                                          "title",
-                                          "description",
-                                          "nullable",
-                                          "example",
-                                          "x-kubernetes-preserve-unknown-fields",
-                                          "x-kubernetes-embedded-resource",
-                                          "x-kubernetes-int-or-string",
-                                          "x-kubernetes-list-type",
-                                          "x-kubernetes-list-map-keys",
-                                          "x-kubernetes-map-type",
-                                          "x-kubernetes-validations"};
+    static const struct {
+        const char *keyword, *must;
+    } outside[] = {
+        {"type", "empty"},
+        {"additionalProperties", "undefined"},
+        {"default", "undefined"},
+        {"title", "empty"},
+        {"description", "empty"},
+        {"nullable", "false"},
+        {"externalDocs", "undefined"},
+        {"x-kubernetes-preserve-unknown-fields", "false"},
+        {"x-kubernetes-embedded-resource", "false"},
+        {"x-kubernetes-int-or-string", "false"},
+        {"x-kubernetes-list-map-keys", "empty"},
+        {"x-kubernetes-list-type", "undefined"},
+        {"x-kubernetes-map-type", "undefined"},
+        {"x-kubernetes-validations", "empty"},
+    };
 
     for (size_t i = 0; i < ARRAY_LEN(outside); i++) {
-        if (json_object_get(doc, outside[i]) == NULL)
+        const json_t *value = json_object_get(doc, outside[i].keyword);
+        bool undefined = streq(outside[i].must, "undefined");
+        if (undefined ? value == NULL : !says_anything(value))
             continue;
-        autofree char *at = xasprintf("%s.%s", path, outside[i]);
+        autofree char *at = xasprintf("%s.%s", path, outside[i].keyword);
+        violations_add(v, VIOLATION_FORBIDDEN, at, NULL, "must be %s to be structural",
+                       outside[i].must);
+    }
+    if (json_object_get(json_object_get(doc, "properties"), "metadata") != NULL) {
+        autofree char *at = xasprintf("%s.properties[metadata]", path);
         violations_add(v, VIOLATION_FORBIDDEN, at, NULL,
-                       "must be empty to be structural");
+                       "must not be specified in a nested context");
     }
 }
 

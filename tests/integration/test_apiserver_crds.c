@@ -99,6 +99,27 @@ condition(struct api_fixture *f, const char *crd, const char *type, const char *
     return "";
 }
 
+/* --- replaced --- */
+
+static void
+replacing_needs_a_version(void **state)
+{
+    struct api_fixture *f = *state;
+    autofree char *crd = widgets(ONE);
+
+    make(f, ONE);
+    api_ok(f, 422, "PUT", CRDS "/widgets.example.dev", NULL, crd);
+    assert_string_equal(
+        api_text(f, "message"),
+        "CustomResourceDefinition.apiextensions.k8s.io \"widgets.example.dev\" is "
+        "invalid: "
+        "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update");
+    api_ok(f, 200, "GET", CRDS "/widgets.example.dev", NULL, NULL);
+    autofree char *same = xstrdup(f->reply.body.ptr);
+    api_ok(f, 200, "PUT", CRDS "/widgets.example.dev", NULL, same);
+    api_restart(f); /* its own CRDs are written without */
+}
+
 /* --- refused ------------------------------------------------------------------------ */
 
 #define NAMES "'plural':'widgets','kind':'Widget'"
@@ -422,6 +443,8 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(replacing_needs_a_version, api_setup,
+                                        api_teardown),
         cmocka_unit_test_setup_teardown(refused, api_setup, api_teardown),
         cmocka_unit_test_setup_teardown(what_cannot_change, api_setup, api_teardown),
         cmocka_unit_test_setup_teardown(served_at_once, api_setup, api_teardown),

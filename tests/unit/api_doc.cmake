@@ -1,4 +1,4 @@
-foreach(t jtok canon object kind yaml selector)
+foreach(t jtok canon object kind yaml selector formats rules)
   drover_test(test_api_${t} SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_${t}.c
               DEPS api LABELS unit)
 endforeach()

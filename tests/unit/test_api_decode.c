@@ -154,7 +154,8 @@ static const struct spec_case cases[] = {
      "spec.i|Invalid value: \"number\": spec.i in body must be of type integer: "
      "\"number\""},
     {OBJ("\"i\":{\"type\":\"integer\",\"format\":\"int32\"}"), "{\"i\":2147483648}", NULL,
-     "spec.i|Invalid value: 2147483648: spec.i in body must be of type int32"},
+     "spec.i|Invalid value: 2147483648: Checked value must be of type integer with "
+     "format int32 in spec.i"},
     {OBJ("\"b\":{\"type\":\"boolean\"}"), "{\"b\":\"true\"}", NULL,
      "spec.b|Invalid value: \"string\": spec.b in body must be of type boolean: "
      "\"string\""},

@@ -119,8 +119,8 @@ test_refusals(void **state)
         {"{\"type\":\"object\",\"$ref\":\"x\"}",
          ".$ref: Forbidden: $ref is not supported"},
         {"{\"type\":\"text\"}",
-         ".type: Invalid value: \"text\": must be object, array, string, "
-         "integer, number or boolean"},
+         ".type: Unsupported value: \"text\": supported values: \"array\", \"boolean\", "
+         "\"integer\", \"number\", \"object\", \"string\""},
         {"{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"("
          "\"}}}",
          ".properties[a].pattern: Invalid value: \"(\": missing closing parenthesis"},
