@@ -291,8 +291,10 @@ generation_who(const struct generation *g, char *out, size_t size)
         snprintf(out, size, "%s (%s)", g->user, g->manager);
     else if (g->user[0] != '\0')
         snprintf(out, size, "%s", g->user);
-    else
-        snprintf(out, size, g->manager[0] != '\0' ? "(%s)" : "", g->manager);
+    else if (g->manager[0] != '\0')
+        snprintf(out, size, "(%s)", g->manager);
+    else if (size > 0)
+        out[0] = '\0';
 }
 
 int
