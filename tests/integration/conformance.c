@@ -74,7 +74,7 @@ cf_etcd(struct conf *c, const char *verb, int node)
 {
     autofree char *command =
         xasprintf("%s/hack/etcd-up %s %s %d", DROVER_SOURCE_DIR, verb, c->etcd_dir, node);
-    autofree char *out = cf_run(command);
+    free(cf_run(command));
 }
 
 pid_t
@@ -94,7 +94,7 @@ cf_etcd_down(struct conf *c)
         return;
     autofree char *command =
         xasprintf("%s/hack/etcd-up --stop %s", DROVER_SOURCE_DIR, c->etcd_dir);
-    autofree char *out = cf_run(command);
+    free(cf_run(command));
     free(c->etcd_dir);
     free(c->endpoints);
     c->etcd_dir = c->endpoints = NULL;

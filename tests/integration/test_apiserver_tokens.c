@@ -167,7 +167,7 @@ requests_out_of_bounds(void **state)
     }
     api_ok(f, 404, "POST", ACCOUNTS "/none/token", NULL, "{}");
     assert_string_equal(api_text(f, "message"), "serviceaccounts \"none\" not found");
-    autofree char *cut = account_token(f, "ci", "{\"expirationSeconds\":4294967296}");
+    free(account_token(f, "ci", "{\"expirationSeconds\":4294967296}"));
     assert_int_equal(api_int(f, "spec.expirationSeconds"), 365 * 24 * 3600);
     struct api_user *bob = user_new("bob", "system:authenticated");
     assert_int_equal(api_do_as(f, bob, "POST", ACCOUNTS "/ci/token", NULL, "{}"), 403);
