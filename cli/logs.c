@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cli/ansi.h"
 #include "cli/follow.h"
 #include "io/segment.h"
 
@@ -20,8 +21,8 @@ enum { RETRY_MS = 300, GIVE_UP_MS = 60000 };
 
 struct logs {
     struct session s;
-    bool follow, timestamps;
-    const char *tail, *since;
+    bool follow, timestamps, raw, previous, tty;
+    const char *tail, *since, *node, *replica;
     const char *run_name;
     char job[256];      /* the job being read */
     char phase[32];     /* of the run */
@@ -30,6 +31,10 @@ struct logs {
     char *streams_url;
     uint64_t offset;
     struct str frames; /* received, not yet whole */
+    size_t skip;       /* bytes of the first frame that are not wanted */
+    int64_t since_ns;  /* frames before it are not wanted */
+    struct ansi ansi;
+    struct str shown; /* scratch */
     bool at_line_start, shown_progress, broken;
 };
 
@@ -121,19 +126,36 @@ on_job(void *arg, const json_t *o)
 /* --- output
  * ---------------------------------------------------------------------------------- */
 
+/* To a terminal without what would take it over, to anything else the bytes. */
+static void
+put_bytes(struct logs *l, const char *p, size_t n)
+{
+    if (!l->tty || l->raw) {
+        fwrite(p, 1, n, stdout);
+        return;
+    }
+    str_reset(&l->shown);
+    ansi_filter(&l->ansi, p, n, &l->shown);
+    fwrite(l->shown.ptr, 1, l->shown.len, stdout);
+}
+
 static void
 put_frame(struct logs *l, const struct segment_frame *f)
 {
-    const char *p = f->bytes.ptr;
-    const char *end = p + f->bytes.len;
+    size_t skip = l->skip < f->bytes.len ? l->skip : f->bytes.len;
+    const char *p = f->bytes.ptr + skip;
+    const char *end = f->bytes.ptr + f->bytes.len;
     char ts[CLOCK_RFC3339_US_LEN];
 
+    l->skip = 0;
+    if (f->unix_ns < l->since_ns)
+        return;
     if (f->stream == SEGMENT_MARK) {
-        fprintf(stderr, "[drover: %.*s]\n", (int)f->bytes.len, p);
+        fprintf(stderr, "[drover: %.*s]\n", (int)(end - p), p);
         return;
     }
     if (!l->timestamps) {
-        fwrite(p, 1, f->bytes.len, stdout);
+        put_bytes(l, p, (size_t)(end - p));
         return;
     }
     clock_format_us(f->unix_ns, ts);
@@ -142,7 +164,7 @@ put_frame(struct logs *l, const struct segment_frame *f)
         size_t n = nl == NULL ? (size_t)(end - p) : (size_t)(nl + 1 - p);
         if (l->at_line_start)
             printf("%s ", ts);
-        fwrite(p, 1, n, stdout);
+        put_bytes(l, p, n);
         l->at_line_start = nl != NULL;
         p += n;
     }
@@ -171,24 +193,17 @@ on_frames(void *arg, const char *bytes, size_t n)
     return !l->broken;
 }
 
-static bool
-on_text(void *arg, const char *bytes, size_t n)
-{
-    UNUSED(arg);
-    fwrite(bytes, 1, n, stdout);
-    fflush(stdout);
-    return true;
-}
-
+/* format: "frames" from where we are, or "position", which says where to begin. */
 static void
-log_path(const struct logs *l, bool frames, struct str *path)
+log_path(const struct logs *l, const char *format, struct str *path)
 {
-    str_addf(path, "/apis/streams.drover.dev/v1/namespaces/%s/jobs/%s/log?follow=%s",
-             l->s.ns, l->job, l->follow ? "true" : "false");
-    if (frames)
-        str_addf(path, "&format=frames&from=%llu", (unsigned long long)l->offset);
-    if (!frames && l->timestamps)
-        str_adds(path, "&timestamps=true");
+    str_addf(path, "/apis/streams.drover.dev/v1/namespaces/%s/jobs/%s/log?format=%s",
+             l->s.ns, l->job, format);
+    if (streq(format, "frames")) {
+        str_addf(path, "&follow=%s&from=%llu", l->follow ? "true" : "false",
+                 (unsigned long long)l->offset);
+        return;
+    }
     if (l->tail != NULL)
         str_addf(path, "&tailLines=%s", l->tail);
     if (l->since != NULL)
@@ -210,25 +225,89 @@ stream_once(struct logs *l, const char *path,
     return rc;
 }
 
+static bool
+on_position(void *arg, const char *bytes, size_t n)
+{
+    struct logs *l = arg;
+
+    str_add(&l->frames, bytes, n);
+    return true;
+}
+
+/* Where to begin; from there on the offset alone counts, also after a cut. */
+static int
+find_position(struct logs *l, struct error *e)
+{
+    auto_str path = STR_INIT(4096);
+
+    l->offset = 0;
+    l->skip = 0;
+    l->since_ns = 0;
+    l->at_line_start = true;
+    l->ansi = (struct ansi){0};
+    str_reset(&l->frames);
+    log_path(l, "position", &path);
+    int rc = stream_once(l, path.ptr, on_position, e);
+    if (rc < 0)
+        return rc;
+    json_t *doc = json_loadb(l->frames.ptr, l->frames.len, 0, NULL);
+    const json_t *offset = json_object_get(doc, "offset");
+    if (!json_is_integer(offset))
+        rc = error_set(e, ERR_PROVIDER, "the server's answer is not understood");
+    l->offset = (uint64_t)json_integer_value(offset);
+    l->skip = (size_t)js_int(doc, "skip", 0);
+    l->since_ns = js_int(doc, "sinceNs", 0);
+    json_decref(doc);
+    str_reset(&l->frames);
+    return rc;
+}
+
+static bool
+may_pass(const struct error *e)
+{
+    return error_retry(e->code) == ERR_RETRY_BACKOFF && e->code != ERR_NOT_FOUND;
+}
+
+/* A server that goes down ends its streams in good order: only the Job says whether that
+ * was all. */
+static bool
+is_complete(struct logs *l)
+{
+    autofree char *path =
+        xasprintf("/apis/drover.dev/v1/namespaces/%s/jobs/%s", l->s.ns, l->job);
+    struct error e = ERROR_INIT;
+    json_t *job = NULL;
+
+    if (session_get_json(&l->s, path, NULL, &job, &e) < 0)
+        return e.code == ERR_NOT_FOUND;
+    int64_t length = js_int(job, "status.agent.logLength", -1);
+    const char *state = js(job, "status.agent.state");
+    bool over = cli_final_phase(js(job, "status.phase"));
+    bool whole = length < 0 || l->offset >= (uint64_t)length || !streq(state, "Exited");
+    json_decref(job);
+    return over && whole;
+}
+
 static int
 read_job(struct logs *l, struct error *e)
 {
-    bool frames = l->tail == NULL && l->since == NULL;
     int64_t last_progress = clock_now_ms();
+    bool positioned = false;
 
-    l->offset = 0;
-    l->at_line_start = true;
-    str_reset(&l->frames);
     for (;;) {
         auto_str path = STR_INIT(4096);
         struct error why = ERROR_INIT;
         uint64_t before = l->offset;
-        log_path(l, frames, &path);
-        int rc = stream_once(l, path.ptr, frames ? on_frames : on_text, &why);
+        int rc = positioned ? 0 : find_position(l, &why);
+        if (rc == 0) {
+            positioned = true;
+            log_path(l, "frames", &path);
+            rc = stream_once(l, path.ptr, on_frames, &why);
+        }
         if (l->broken)
             return error_set(e, ERR_PROVIDER, "the server sent a malformed log");
-        if (rc == 0 || !frames || !l->follow ||
-            error_retry(why.code) != ERR_RETRY_BACKOFF || why.code == ERR_NOT_FOUND) {
+        if ((rc == 0 && (!l->follow || is_complete(l))) ||
+            (rc < 0 && (!l->follow || !may_pass(&why)))) {
             if (rc < 0)
                 *e = why;
             return rc;
@@ -236,6 +315,8 @@ read_job(struct logs *l, struct error *e)
         str_reset(&l->frames);
         if (l->offset != before)
             last_progress = clock_now_ms();
+        if (rc == 0)
+            last_progress = clock_now_ms(); /* it answers */
         if (clock_now_ms() - last_progress > GIVE_UP_MS) {
             *e = why;
             return rc;
@@ -252,10 +333,75 @@ find_streams(struct logs *l)
     l->streams.url = l->streams_url;
 }
 
+/* --- one job of several
+ * --------------------------------------------------------------------- */
+
+static bool
+is_wanted(const struct logs *l, const json_t *job)
+{
+    long node = l->node != NULL ? strtol(l->node, NULL, 10) : 0;
+    long replica = l->replica != NULL ? strtol(l->replica, NULL, 10) : 0;
+
+    return js_int(job, "spec.node", 0) == node &&
+           js_int(job, "spec.replica", 0) == replica;
+}
+
+/* The newest attempt of the wanted node and replica, or the one before it. */
+static int
+choose_job(struct logs *l, struct error *e)
+{
+    autofree char *path =
+        xasprintf("/apis/drover.dev/v1/namespaces/%s/jobs?labelSelector="
+                  "drover.dev%%2Frun%%3D%s",
+                  l->s.ns, l->run_name);
+    json_t *list = NULL;
+    const json_t *best[2] = {NULL, NULL}; /* newest, the one before */
+    size_t i;
+    const json_t *job;
+
+    if (session_get_json(&l->s, path, NULL, &list, e) < 0)
+        return -(int)e->code;
+    json_array_foreach (json_object_get(list, "items"), i, job) {
+        int64_t attempt = js_int(job, "spec.attempt", 0);
+        if (!is_wanted(l, job))
+            continue;
+        if (best[0] == NULL || attempt > js_int(best[0], "spec.attempt", 0)) {
+            best[1] = best[0];
+            best[0] = job;
+        } else if (best[1] == NULL || attempt > js_int(best[1], "spec.attempt", 0)) {
+            best[1] = job;
+        }
+    }
+    job = best[l->previous ? 1 : 0];
+    int rc = 0;
+    if (job != NULL)
+        snprintf(l->job, sizeof(l->job), "%s", js(job, "metadata.name"));
+    else
+        rc = error_set(e, ERR_NOT_FOUND, "%s has no %sattempt of replica %s, node %s",
+                       l->run_name, l->previous ? "previous " : "",
+                       l->replica != NULL ? l->replica : "0",
+                       l->node != NULL ? l->node : "0");
+    json_decref(list);
+    return rc;
+}
+
+static int
+show_one(struct logs *l, struct error *e)
+{
+    if (choose_job(l, e) < 0)
+        return -(int)e->code;
+    if (l->follow && follow_object(&l->s, &resource_jobs, l->job, -1, on_job, l, e) < 0)
+        return -(int)e->code;
+    progress_end(l);
+    return read_job(l, e);
+}
+
 static int
 show(struct logs *l, struct error *e)
 {
     find_streams(l);
+    if (l->previous || l->node != NULL || l->replica != NULL)
+        return show_one(l, e);
     for (;;) {
         char before[256];
         snprintf(before, sizeof(before), "%s", l->job);
@@ -297,13 +443,20 @@ run(int argc, char **argv)
         {"timestamps", no_argument, NULL, 't'},
         {"tail", required_argument, NULL, 'T'},
         {"since", required_argument, NULL, 'S'},
+        {"previous", no_argument, NULL, 'p'},
+        {"node", required_argument, NULL, 'N'},
+        {"replica", required_argument, NULL, 'R'},
+        {"raw", no_argument, NULL, 'r'},
         {0},
     };
-    struct logs l = {.s.verb = &verb_logs, .frames = STR_INIT(2 * SEGMENT_FRAME_MAX)};
+    struct logs l = {.s.verb = &verb_logs,
+                     .tty = isatty(1) == 1,
+                     .frames = STR_INIT(2 * SEGMENT_FRAME_MAX),
+                     .shown = STR_INIT(2 * SEGMENT_FRAME_MAX)};
     struct error e = ERROR_INIT;
     int c;
 
-    while ((c = getopt_long(argc, argv, SESSION_SHORT "ft", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, SESSION_SHORT "ftp", longs, NULL)) != -1) {
         if (session_option(&l.s, c, optarg))
             continue;
         if (c == 'f') {
@@ -314,6 +467,14 @@ run(int argc, char **argv)
             l.tail = optarg;
         } else if (c == 'S' && is_number(optarg)) {
             l.since = optarg;
+        } else if (c == 'p') {
+            l.previous = true;
+        } else if (c == 'N' && is_number(optarg)) {
+            l.node = optarg;
+        } else if (c == 'R' && is_number(optarg)) {
+            l.replica = optarg;
+        } else if (c == 'r') {
+            l.raw = true;
         } else if (c == 'h') {
             cli_usage(&verb_logs);
             return 0;
@@ -330,6 +491,7 @@ run(int argc, char **argv)
     progress_end(&l);
     fflush(stdout);
     str_done(&l.frames);
+    str_done(&l.shown);
     free(l.streams_url);
     session_close(&l.s);
     return rc < 0 ? cli_fail(&verb_logs, &e) : 0;
@@ -342,6 +504,11 @@ const struct cli_verb verb_logs = {
     .help = "  -f, --follow              until the run has ended, over all its attempts\n"
             "  -t, --timestamps          RFC 3339 before each line\n"
             "      --tail N              only the last N lines\n"
-            "      --since SECONDS       only what is younger\n" SESSION_HELP,
+            "      --since SECONDS       only what is younger\n"
+            "  -p, --previous            the attempt before the last one\n"
+            "      --node N              of a node other than 0\n"
+            "      --replica N           of a replica other than 0\n"
+            "      --raw                 on a terminal, too, the bytes as they "
+            "are\n" SESSION_HELP,
     .run = run,
 };

@@ -124,6 +124,10 @@ struct shipper;
 struct shipper *shipper_start(struct streams *s, const char *dir, const char *ns,
                               const char *name, const char *uid, void (*acked)(void *arg),
                               void *arg);
+/* Output per clock hour, counted as it is stored; past it acked() is called and
+ * shipper_over_quota stays true. 0: no limit. A restart of the agent counts anew. */
+void shipper_set_quota(struct shipper *s, int64_t bytes);
+bool shipper_over_quota(const struct shipper *s);
 uint64_t shipper_acked(const struct shipper *s);
 bool shipper_gone(const struct shipper *s); /* the server has no such job */
 void shipper_kick(struct shipper *s);       /* do not wait for the back-off */

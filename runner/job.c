@@ -127,6 +127,8 @@ job_seen(struct agent *a, json_t *object, const struct job_view *v)
         return;
     bool first = j->view.revision == 0;
     j->view = *v;
+    if (j->shipper != NULL)
+        shipper_set_quota(j->shipper, v->log_quota);
     json_decref(j->object);
     j->object = json_incref(object);
     if (first)
@@ -234,6 +236,7 @@ gather(struct job *j, struct job_facts *f)
         .logs_acked = logs_acked(j),
         .dead_man = j->a->dead_man && v->interruptible,
         .stop_sent = j->stop_sent,
+        .over_quota = j->shipper != NULL && shipper_over_quota(j->shipper),
     };
     f->fits = f->entry || f->engine_use == JOB_ENGINE_UNKNOWN || fits(j);
     f->needs_place = place_needed(j);
@@ -253,6 +256,7 @@ start_shipper(struct job *j)
     autofree char *log = fs_join(j->dir, "log");
     j->shipper =
         shipper_start(j->a->streams, log, j->view.ns, j->view.name, j->uid, on_acked, j);
+    shipper_set_quota(j->shipper, j->view.log_quota);
 }
 
 static int

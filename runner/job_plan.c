@@ -69,7 +69,7 @@ plan_clean(const struct job_facts *f)
 static enum job_action
 plan_busy(const struct job_facts *f)
 {
-    if (f->desired == JOB_ABORT)
+    if (f->desired == JOB_ABORT || f->over_quota)
         return f->stop_sent == JOB_ABORT ? JOB_WAIT : JOB_KILL_ENGINE;
     if ((!wanted(f) || f->dead_man) && f->stop_sent == JOB_RUN)
         return JOB_STOP_ENGINE;

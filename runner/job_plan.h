@@ -58,6 +58,7 @@ struct job_facts {
     bool end_acked;   /* ... and acknowledged */
     bool freed_acked; /* released: true was acknowledged */
     bool logs_acked;  /* everything the job wrote is at the server, or cannot get there */
+    bool over_quota;  /* it has written more than it may */
     bool dead_man;    /* the server has been silent for too long for this job */
     enum job_desired stop_sent; /* to the engine, in this life */
 };

@@ -437,6 +437,14 @@ report_result(struct job *j, const struct engine_result *er)
     r->started_ns = er->started ? er->started_ns : 0;
     r->finished_ns = er->finished_ns > 0 ? er->finished_ns : clock_wall_ns();
     const char *reason = engine_reason_name(er->reason);
+    if (exited && !r->oom && j->shipper != NULL && shipper_over_quota(j->shipper)) {
+        char text[160];
+        snprintf(text, sizeof(text),
+                 "more than %lld bytes of output within one hour (spec.logQuotaBytes)",
+                 (long long)j->view.log_quota);
+        report_end(j, state, "LogQuotaExceeded", text);
+        return;
+    }
     if (streq(state, "Cancelled") && j->view.stop_reason[0] != '\0')
         reason = j->view.stop_reason;
     report_end(j, state, reason, er->message);

@@ -119,6 +119,7 @@ job_view_parse(const json_t *job, struct job_view *ret, struct error *e)
                 : streq(text, "Aborted") ? JOB_ABORT
                                          : JOB_RUN;
     v.stop_seconds = integer(job, "spec.stopDurationSeconds", 300);
+    v.log_quota = integer(job, "spec.logQuotaBytes", 0);
     v.interruptible = json_is_true(path_get(job, "spec.interruptible"));
     int r = parse_hold(job, &v.hold, e);
     if (r < 0)

@@ -20,6 +20,7 @@ struct job_view {
     char stop_reason[64];
     int64_t stop_seconds;
     bool interruptible;
+    int64_t log_quota; /* bytes of output per clock hour; 0: no limit */
     char instance_uid[64];
     struct journal_hold hold;
     char claim_journal[64]; /* "" : none */

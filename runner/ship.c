@@ -2,15 +2,19 @@
 /*
  * Shipping the logs of jobs to drover-streams. Per job one request at most is in flight:
  * what has gathered meanwhile goes in the next, so a busy job ships large batches and a
- * quiet one ships each line at once. The server's length is the position; nothing is
- * remembered here. Segment files that are wholly acknowledged are deleted, except the
- * newest, which the writer has open.
+ * quiet one ships each line at once. SLOTS jobs ship at a time, the others in turn, so
+ * that memory does not grow with their number. A slow link gets compressed batches. The
+ * server's length is the position; nothing is remembered here. Segment files that are
+ * wholly acknowledged are deleted, except the newest, which the writer has open.
  */
 #include <dirent.h>
 #include <inttypes.h>
 #include <sys/inotify.h>
+#include <sys/queue.h>
 #include <unistd.h>
+#include <zlib.h>
 
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -19,7 +23,11 @@
 
 LOG_MODULE(ship);
 
-#define BATCH_MAX (256 * 1024)
+#define BATCH_MAX (1024 * 1024)
+#define TAIL_MAX (256 * 1024)
+#define SLOTS 2
+#define COMPRESS_MIN (16 * 1024)
+#define SLOW_BYTES_PER_MS (32 * 1024)
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
 #define TAILS 8
@@ -31,10 +39,19 @@ struct streams {
     char *url; /* NULL: ask first */
     struct server_call *call;
     unsigned failures;
+    unsigned shipping; /* requests in flight */
+    TAILQ_HEAD(, shipper) waiting;
 };
 
 struct shipper {
     struct streams *streams;
+    TAILQ_ENTRY(shipper) link; /* of waiting */
+    bool queued;
+    bool slow;       /* the last batch took long for its size */
+    int64_t sent_ms; /* of the running request */
+    int64_t quota, hour;
+    uint64_t hour_start; /* length when the hour began */
+    bool over_quota;
     char *dir, *path; /* of the log; of the request, up to the offset */
     void (*acked_fn)(void *arg);
     void *arg;
@@ -59,6 +76,7 @@ streams_new(struct agent *a)
 {
     struct streams *s = xnew(struct streams);
     s->a = a;
+    TAILQ_INIT(&s->waiting);
     return s;
 }
 
@@ -190,18 +208,45 @@ advance(struct shipper *s, uint64_t length)
     s->bounds[s->n_bounds++ % TAILS] = length;
 }
 
+/* A slot is free: the one that waits longest. */
+static void
+next_in_turn(struct streams *st)
+{
+    struct shipper *s;
+
+    while (st->shipping < SLOTS && (s = TAILQ_FIRST(&st->waiting)) != NULL) {
+        TAILQ_REMOVE(&st->waiting, s, link);
+        s->queued = false;
+        ship(s); /* takes the slot, unless there is nothing to send after all */
+    }
+}
+
+static void
+note_speed(struct shipper *s)
+{
+    int64_t ms = loop_now_ms(s->streams->a->loop) - s->sent_ms;
+    uint64_t n = s->sent_to - s->acked;
+
+    if (n >= COMPRESS_MIN)
+        s->slow = ms > 20 && (int64_t)n < ms * SLOW_BYTES_PER_MS;
+}
+
 static void
 on_reply(void *arg, const struct server_reply *r)
 {
     struct shipper *s = arg;
+    struct streams *st = s->streams;
+    st->shipping--;
     const json_t *length = json_object_get(r->doc, "length");
 
     if ((r->status == 200 || r->status == 409) && json_is_integer(length) &&
         json_integer_value(length) >= 0) {
         bool moved = r->status == 200;
+        note_speed(s);
         s->backoff.failures = 0;
         s->streams->failures = 0;
         advance(s, (uint64_t)json_integer_value(length));
+        next_in_turn(st); /* the others first */
         if (moved)
             ship(s);
         else
@@ -211,9 +256,11 @@ on_reply(void *arg, const struct server_reply *r)
     }
     if (r->error.code == ERR_NOT_FOUND || r->status == 410) {
         s->gone = true;
+        next_in_turn(st);
         s->acked_fn(s->arg);
         return;
     }
+    next_in_turn(st);
     log_warn_rl("log not taken", "path=%s error=\"%s\"", s->path, r->error.msg);
     if (++s->streams->failures % 4 == 0) {
         /* It may have moved. */
@@ -251,9 +298,24 @@ find_start(struct shipper *s)
     return true;
 }
 
+/* zlib at its fastest; false when that does not pay. */
+static bool
+compress_batch(const struct str *buf, size_t n, struct str *out)
+{
+    uLongf size = compressBound(n);
+
+    if (!str_reserve(out, size) ||
+        compress2((Bytef *)out->ptr, &size, (const Bytef *)buf->ptr, n, 1) != Z_OK ||
+        size > n - n / 8)
+        return false;
+    out->len = size;
+    return true;
+}
+
 static void
 ship(struct shipper *s)
 {
+    auto_str packed = STR_INIT(2 * BATCH_MAX);
     auto_str buf = STR_INIT(BATCH_MAX + SEGMENT_HEADER + SEGMENT_FRAME_MAX);
     auto_str path = STR_INIT(2048);
     struct error e = ERROR_INIT;
@@ -265,6 +327,12 @@ ship(struct shipper *s)
         streams_ask(s->streams);
         return;
     }
+    if (s->streams->shipping >= SLOTS) {
+        if (!s->queued)
+            TAILQ_INSERT_TAIL(&s->streams->waiting, s, link);
+        s->queued = true;
+        return;
+    }
     if (segment_read(s->dir, s->acked, &buf, BATCH_MAX, &e) < 0) {
         log_warn_rl("log not readable", "dir=%s error=\"%s\"", s->dir, e.msg);
         retry_later(s);
@@ -273,15 +341,20 @@ ship(struct shipper *s)
     size_t n = whole_frames(&buf, s->acked);
     if (n == 0)
         return;
+    bool compressed = s->slow && n >= COMPRESS_MIN && compress_batch(&buf, n, &packed);
+    s->sent_ms = loop_now_ms(s->streams->a->loop);
+    s->streams->shipping++;
     s->sent_to = s->acked + n;
     str_addf(&path, "%s%" PRIu64, s->path, s->acked);
     server_target(s->streams->a->server, &target);
     target.url = s->streams->url;
     struct server_request r = {.method = "POST",
                                .path = path.ptr,
-                               .content_type = "application/vnd.drover.frames",
-                               .bytes = buf.ptr,
-                               .n_bytes = n,
+                               .content_type = compressed
+                                                   ? "application/vnd.drover.frames+zlib"
+                                                   : "application/vnd.drover.frames",
+                               .bytes = compressed ? packed.ptr : buf.ptr,
+                               .n_bytes = compressed ? packed.len : n,
                                .target = &target,
                                .timeout_ms = 30000,
                                .on_reply = on_reply,
@@ -290,11 +363,45 @@ ship(struct shipper *s)
 }
 
 static void
+check_quota(struct shipper *s)
+{
+    struct error e = ERROR_INIT;
+    uint64_t first;
+    uint64_t length;
+    int64_t hour = clock_wall_ns() / (INT64_C(3600) * 1000000000);
+
+    if (s->quota <= 0 || s->over_quota || segment_stat(s->dir, &first, &length, &e) < 0)
+        return;
+    if (hour != s->hour) {
+        /* Of the very first hour all that there is counts. */
+        s->hour_start = s->hour == 0 ? first : length;
+        s->hour = hour;
+    }
+    if (length - s->hour_start <= (uint64_t)s->quota)
+        return;
+    s->over_quota = true;
+    s->acked_fn(s->arg);
+}
+
+void
+shipper_set_quota(struct shipper *s, int64_t bytes)
+{
+    s->quota = bytes;
+}
+
+bool
+shipper_over_quota(const struct shipper *s)
+{
+    return s->over_quota;
+}
+
+static void
 on_watch(void *arg, uint32_t mask, const char *name)
 {
     UNUSED(mask);
     UNUSED(name);
     ship(arg);
+    check_quota(arg);
 }
 
 static void
@@ -329,7 +436,13 @@ shipper_free(struct shipper *s)
 {
     if (s == NULL)
         return;
-    server_call_cancel(&s->call);
+    if (s->queued)
+        TAILQ_REMOVE(&s->streams->waiting, s, link);
+    if (s->call != NULL) {
+        server_call_cancel(&s->call);
+        s->streams->shipping--;
+        next_in_turn(s->streams);
+    }
     loop_watch_free(s->watch);
     loop_timer_free(s->retry);
     free(s->dir);
@@ -379,7 +492,7 @@ tail_start(const struct shipper *s, uint64_t length, size_t max)
     if (best != UINT64_MAX && best + max <= length)
         return best;
     /* Little was shipped yet: the start, when it is near. */
-    if (segment_stat(s->dir, &first, &end, &e) == 0 && length - first <= BATCH_MAX)
+    if (segment_stat(s->dir, &first, &end, &e) == 0 && length - first <= TAIL_MAX)
         return first;
     return best != UINT64_MAX ? best : length;
 }
@@ -387,12 +500,12 @@ tail_start(const struct shipper *s, uint64_t length, size_t max)
 void
 shipper_tail(const struct shipper *s, uint64_t length, size_t max, struct str *out)
 {
-    auto_str raw = STR_INIT(BATCH_MAX + SEGMENT_HEADER + SEGMENT_FRAME_MAX);
-    auto_str text = STR_INIT(BATCH_MAX + SEGMENT_FRAME_MAX);
+    auto_str raw = STR_INIT(TAIL_MAX + SEGMENT_HEADER + SEGMENT_FRAME_MAX);
+    auto_str text = STR_INIT(TAIL_MAX + SEGMENT_FRAME_MAX);
     struct error e = ERROR_INIT;
     struct segment_frame f;
     uint64_t at = tail_start(s, length, 2 * max);
-    if (segment_read(s->dir, at, &raw, BATCH_MAX, &e) < 0)
+    if (segment_read(s->dir, at, &raw, TAIL_MAX, &e) < 0)
         return;
     for (size_t i = 0;
          segment_frame_get(raw.ptr + i, raw.len - i, at + i, &f, &e) == 1;) {

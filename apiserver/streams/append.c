@@ -7,11 +7,15 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "apiserver/streams/streams.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/vec.h"
 #include "io/segment.h"
+
+LOG_MODULE(append);
 
 enum { OPEN_LOGS_MAX = 2048 };
 
@@ -34,6 +38,7 @@ struct append_item {
     char uid[64];
     uint64_t offset;
     struct str body;
+    bool compressed; /* zlib */
     struct job_log *log;
     uint64_t length; /* afterwards */
     struct error error;
@@ -171,6 +176,28 @@ append_unwait(struct log_waiter *w)
 /* --- writer thread
  * ----------------------------------------------------------------------- */
 
+/* Bounded: what does not fit an append is no batch of ours. */
+static int
+inflate_body(struct append_item *i)
+{
+    auto_str plain = STR_INIT(STREAMS_MAX_APPEND);
+    uLongf n = STREAMS_MAX_APPEND;
+
+    if (!str_reserve(&plain, n) ||
+        uncompress((Bytef *)plain.ptr, &n, (const Bytef *)i->body.ptr, i->body.len) !=
+            Z_OK)
+        return error_set(&i->error, ERR_BAD_REQUEST,
+                         "the body is no zlib data of at "
+                         "most %u bytes",
+                         STREAMS_MAX_APPEND);
+    plain.len = n;
+    plain.ptr[n] = '\0';
+    str_done(&i->body);
+    i->body = plain;
+    plain = STR_INIT(0);
+    return 0;
+}
+
 static void
 write_item(struct append_item *i)
 {
@@ -178,9 +205,17 @@ write_item(struct append_item *i)
 
     if (l->segments == NULL && segment_open(l->dir, &l->segments, &i->error) < 0)
         return;
+    if (i->compressed && inflate_body(i) < 0)
+        return;
     if (segment_append(l->segments, i->offset, i->body.ptr, i->body.len, &i->length,
                        &i->error) == 0)
         l->synced = false;
+    uint64_t max = i->s->log_max_bytes;
+    uint64_t length = segment_length(l->segments);
+    struct error e = ERROR_INIT;
+    if (length - segment_first(l->segments) > max + SEGMENT_BYTES &&
+        segment_trim(l->segments, length - max, &e) < 0)
+        log_warn_rl("log not trimmed", "dir=%s error=\"%s\"", l->dir, e.msg);
 }
 
 static void
@@ -342,6 +377,8 @@ append_handle(struct streams *s, struct http_request *r, const struct route *rou
     snprintf(i->uid, sizeof(i->uid), "%s", uid);
     str_init(&i->body, STREAMS_MAX_APPEND);
     str_add(&i->body, body.ptr, body.len);
+    const char *type = http_header(r, "Content-Type");
+    i->compressed = type != NULL && streq(type, "application/vnd.drover.frames+zlib");
     http_set_state(r, i, on_close);
     i->access = access_agent(s, r, route, uid, on_access, i);
 }

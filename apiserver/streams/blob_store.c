@@ -9,6 +9,7 @@
 #include "apiserver/streams/blobs.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/id.h"
 #include "base/mem.h"
 
 enum { HASH_BLOCK = 256 * 1024 };
@@ -168,6 +169,27 @@ blob_store_open(const char *dir, const char *ns, const char *hex, int *ret_fd,
 /* --- collection ----------------------------------------------------------------------
  */
 
+static void
+scan_uids(struct span text, struct map *refs)
+{
+    static const char mark[] = "\"uid\":\"";
+    static char present;
+    size_t n = sizeof(mark) - 1;
+    const char *p = text.ptr;
+    const char *end = text.ptr + text.len;
+    char uid[64];
+
+    while (p < end && (p = memmem(p, (size_t)(end - p), mark, n)) != NULL) {
+        p += n;
+        const char *quote = memchr(p, '"', (size_t)(end - p));
+        if (quote == NULL || (size_t)(quote - p) >= sizeof(uid))
+            continue;
+        memcpy(uid, p, (size_t)(quote - p));
+        uid[quote - p] = '\0';
+        map_put(refs, uid, &present);
+    }
+}
+
 void
 blob_scan_refs(struct span text, struct map *refs)
 {
@@ -177,6 +199,7 @@ blob_scan_refs(struct span text, struct map *refs)
     const char *p = text.ptr;
     const char *end = text.ptr + text.len;
 
+    scan_uids(text, refs);
     while (p != NULL && p < end && (p = memmem(p, (size_t)(end - p), mark, n)) != NULL) {
         p += n;
         if ((size_t)(end - p) < BLOB_HEX)
@@ -227,6 +250,67 @@ blob_store_sweep(const char *dir, const struct map *refs, int64_t grace_s,
             continue;
         autofree char *sub = fs_join(dir, de->d_name);
         sweep_dir(sub, refs, before_s, ret_removed);
+    }
+    closedir(d);
+}
+
+/* When anything in it was last written. */
+static int64_t
+last_written_s(const char *dir)
+{
+    int64_t newest = 0;
+    DIR *d = opendir(dir);
+    const struct dirent *de;
+    struct stat st;
+
+    while (d != NULL && (de = readdir(d)) != NULL) {
+        if (!streq(de->d_name, "..") &&
+            fstatat(dirfd(d), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            st.st_mtim.tv_sec > newest)
+            newest = st.st_mtim.tv_sec;
+    }
+    if (d != NULL)
+        closedir(d);
+    return newest;
+}
+
+static void
+sweep_logs_of(const char *ns_dir, const struct map *refs, int64_t before_s,
+              size_t *removed)
+{
+    DIR *d = opendir(ns_dir);
+    const struct dirent *de;
+    struct error e = ERROR_INIT;
+
+    if (d == NULL)
+        return;
+    while ((de = readdir(d)) != NULL) {
+        if (!id_is_uuid(de->d_name, strlen(de->d_name)) ||
+            map_get(refs, de->d_name) != NULL)
+            continue;
+        autofree char *log = fs_join(ns_dir, de->d_name);
+        if (last_written_s(log) < before_s && fs_remove_tree(log, &e) == 0)
+            ++*removed;
+    }
+    closedir(d);
+}
+
+void
+blob_store_sweep_logs(const char *dir, const struct map *refs, int64_t ttl_s,
+                      size_t *ret_removed)
+{
+    int64_t before_s = clock_wall_ns() / 1000000000 - ttl_s;
+    DIR *d = opendir(dir);
+    const struct dirent *de;
+
+    *ret_removed = 0;
+    if (d == NULL)
+        return;
+    while ((de = readdir(d)) != NULL) {
+        if (de->d_name[0] == '.')
+            continue;
+        autofree char *ns = fs_join(dir, de->d_name);
+        sweep_logs_of(ns, refs, before_s, ret_removed);
     }
     closedir(d);
 }

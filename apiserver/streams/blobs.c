@@ -22,7 +22,7 @@ struct blobs {
     struct http_transfer *list;
     unsigned step; /* index into collected_kinds */
     struct map *refs;
-    size_t removed;
+    size_t removed, logs_removed;
 };
 
 struct op {
@@ -263,6 +263,7 @@ sweep_work(void *arg)
     struct blobs *b = arg;
 
     blob_store_sweep(b->c.dir, b->refs, b->c.grace_s, &b->removed);
+    blob_store_sweep_logs(b->c.output_dir, b->refs, b->c.log_ttl_s, &b->logs_removed);
 }
 
 static void
@@ -278,8 +279,8 @@ sweep_done(void *arg)
 {
     struct blobs *b = arg;
 
-    if (b->removed > 0)
-        log_info("blobs collected", "n=%zu", b->removed);
+    if (b->removed > 0 || b->logs_removed > 0)
+        log_info("collected", "blobs=%zu logs=%zu", b->removed, b->logs_removed);
     collect_end(b);
 }
 

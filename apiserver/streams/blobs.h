@@ -25,6 +25,9 @@ struct blob_config {
     const char *dir;      /* <data>/blobs */
     uint64_t quota_bytes; /* per namespace */
     int64_t grace_s;
+    /* Logs are collected along with them: those whose Job is gone for log_ttl_s. */
+    const char *output_dir;
+    int64_t log_ttl_s;
 };
 
 struct blobs;
@@ -56,7 +59,11 @@ int blob_store_open(const char *dir, const char *ns, const char *hex, int *ret_f
 /* Removes what is not a key of refs and was last touched before the grace time. */
 void blob_store_sweep(const char *dir, const struct map *refs, int64_t grace_s,
                       size_t *ret_removed);
-/* Puts each "sha256:<hex>" of the text into refs. */
+/* Removes the logs below dir whose Job's uid is not a key of refs and that were last
+ * written before the time to live. */
+void blob_store_sweep_logs(const char *dir, const struct map *refs, int64_t ttl_s,
+                           size_t *ret_removed);
+/* Puts each "sha256:<hex>" and each uid of the text into refs. */
 void blob_scan_refs(struct span text, struct map *refs);
 
 #endif

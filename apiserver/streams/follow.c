@@ -23,7 +23,7 @@ struct follower {
     struct access_check *access;
     struct route route;
     char *dir;
-    bool follow, previous_end;
+    bool follow, previous_end, position;
     struct log_format format;
     uint64_t offset;
     size_t skip;      /* payload bytes of the first frame to leave out */
@@ -280,9 +280,10 @@ read_query(struct follower *f, struct error *e)
     f->format.timestamps = query_flag(r, "timestamps");
     f->format.at_line_start = true;
     f->format.frames = format != NULL && streq(format, "frames");
-    if (format != NULL && !f->format.frames && !streq(format, "text"))
+    f->position = format != NULL && streq(format, "position");
+    if (format != NULL && !f->format.frames && !f->position && !streq(format, "text"))
         return error_set(e, ERR_BAD_REQUEST,
-                         "query parameter format: use text or frames");
+                         "query parameter format: use text, frames or position");
     if (query_number(r, "sinceSeconds", UINT32_MAX, &given, &n, e) < 0)
         return -(int)e->code;
     if (given)
@@ -322,11 +323,27 @@ find_start(struct follower *f, struct error *e)
                          (unsigned long long)first);
     if (given)
         f->offset = n;
+    else if (f->format.since_ns > 0 &&
+             text_since(f->dir, f->format.since_ns, &f->offset, e) < 0)
+        return -(int)e->code;
     if (query_number(f->request, "tailLines", TAIL_MAX, &given, &n, e) < 0)
         return -(int)e->code;
     if (given && text_tail(f->dir, n, &f->offset, &f->skip, e) < 0)
         return -(int)e->code;
     return 0;
+}
+
+/* Where tailLines and since* begin, for a reader that then takes frames from there and
+ * can go on after a cut. */
+static void
+answer_position(struct follower *f)
+{
+    auto_str body = STR_INIT(256);
+
+    str_addf(&body, "{\"offset\":%llu,\"skip\":%zu,\"sinceNs\":%lld}\n",
+             (unsigned long long)f->offset, f->skip, (long long)f->format.since_ns);
+    http_respond_str(f->request, 200, "application/json", &body);
+    follower_free(f);
 }
 
 static void
@@ -345,6 +362,10 @@ on_access(void *arg, const struct job_facts *facts, const struct error *why)
     if (e.code != ERR_OK || find_start(f, &e) < 0) {
         streams_error(f->request, &e);
         follower_free(f);
+        return;
+    }
+    if (f->position) {
+        answer_position(f);
         return;
     }
     f->stream = http_respond_stream(f->request, 200,

@@ -21,7 +21,7 @@ enum { PER_ADDRESS_MAX = 4096 };
 struct options {
     const char *data_dir, *listen, *unix_socket, *api_socket, *token_file;
     const char *tls_cert, *tls_key;
-    int64_t blob_quota, blob_grace_s;
+    int64_t blob_quota, blob_grace_s, log_max, log_ttl_s;
 };
 
 struct program {
@@ -38,6 +38,7 @@ static const char usage[] =
     "usage: drover-streams --data-dir DIR --listen ADDRESS:PORT --unix-socket PATH\n"
     "                      --api-socket PATH --token-file FILE [--log-level SPEC]\n"
     "                      [--blob-quota BYTES] [--blob-grace SECONDS]\n"
+    "                      [--log-max-bytes BYTES] [--log-ttl SECONDS]\n"
     "                      [--tls-cert-file FILE --tls-private-key-file FILE]\n"
     "The certificate is the API server's (keys/server.crt) if none is given; it is\n"
     "followed when it changes.\n"
@@ -67,6 +68,8 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
         {"log-level", required_argument, NULL, 'v'},
         {"blob-quota", required_argument, NULL, 'Q'},
         {"blob-grace", required_argument, NULL, 'G'},
+        {"log-max-bytes", required_argument, NULL, 'M'},
+        {"log-ttl", required_argument, NULL, 'T'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -94,6 +97,12 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
             break;
         case 'k':
             o->tls_key = optarg;
+            break;
+        case 'M':
+        case 'T':
+            if (!take_number(optarg, c == 'M' ? &o->log_max : &o->log_ttl_s))
+                return error_set(e, ERR_BAD_REQUEST, "\"%s\" is not a positive number",
+                                 optarg);
             break;
         case 'Q':
         case 'G':
@@ -194,7 +203,10 @@ start(struct program *p, const struct options *o, struct error *e)
     p->blobs_dir = fs_join(o->data_dir, "blobs");
     struct blob_config blobs = {.dir = p->blobs_dir,
                                 .quota_bytes = (uint64_t)o->blob_quota,
-                                .grace_s = o->blob_grace_s};
+                                .grace_s = o->blob_grace_s,
+                                .output_dir = p->output_dir,
+                                .log_ttl_s = o->log_ttl_s};
+    s->log_max_bytes = (uint64_t)o->log_max;
     s->blobs = blobs_new(s, &blobs);
     s->writer = loop_pool_new(p->loop, "log-writer", 1);
     if (http_multi_new(p->loop, &s->multi, e) < 0 ||
@@ -233,7 +245,10 @@ stop(struct program *p)
 int
 main(int argc, char **argv)
 {
-    struct options o = {.blob_quota = INT64_C(20) << 30, .blob_grace_s = 3600};
+    struct options o = {.blob_quota = INT64_C(20) << 30,
+                        .blob_grace_s = 3600,
+                        .log_max = INT64_C(8) << 30,
+                        .log_ttl_s = 24 * 3600};
     struct program p = {.lock_fd = -1};
     struct error e = ERROR_INIT;
 

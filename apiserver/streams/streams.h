@@ -5,7 +5,8 @@
  *
  *   POST .../jobs/<job>/log?uid=U&offset=N   frames (io/segment.h) from the job's agent;
  *        answered after fdatasync with {"length":N}; 409 with the length on a gap
- *   GET  .../jobs/<job>/log                   text, or frames with format=frames
+ *   GET  .../jobs/<job>/log                   text, or frames with format=frames, or with
+ *        format=position where tailLines= or since*= begin
  *   PUT, HEAD, GET  .../blobs/sha256:<hex>    see blobs.h
  *
  * One loop thread; appends are written and synced in groups on a pool thread, so a slow
@@ -26,7 +27,7 @@
 #include "io/loop.h"
 
 #define STREAMS_NAME_MAX 254
-#define STREAMS_MAX_APPEND (1u << 20)
+#define STREAMS_MAX_APPEND (3u << 20)
 
 struct streams {
     struct loop *loop;
@@ -38,7 +39,8 @@ struct streams {
     struct map *logs;   /* uid -> struct job_log, see append.c */
     struct loop_pool *writer;
     struct append_queue *queue;
-    struct blobs *blobs; /* blobs.h */
+    uint64_t log_max_bytes; /* kept of a job's log; the oldest segments go */
+    struct blobs *blobs;    /* blobs.h */
 };
 
 /* What is needed of a Job to serve its log. Plain copy. */
@@ -116,6 +118,10 @@ struct log_format {
 ssize_t text_render(struct log_format *f, struct span in, uint64_t offset,
                     struct str *out);
 /* Offset of the frame and bytes to skip in it so that at most `lines` lines follow. */
+/* Offset of a frame at or before the first one of that time: the segment files' first
+ * frames are the index. *ret_offset is left alone when none is earlier. */
+int text_since(const char *dir, int64_t since_ns, uint64_t *ret_offset,
+               struct error *e) WARN_UNUSED;
 int text_tail(const char *dir, uint64_t lines, uint64_t *ret_offset, size_t *ret_skip,
               struct error *e) WARN_UNUSED;
 

@@ -92,6 +92,27 @@ segment_starts(const char *dir, offset_list *ret, struct error *e)
     return 0;
 }
 
+int
+text_since(const char *dir, int64_t since_ns, uint64_t *ret_offset, struct error *e)
+{
+    offset_list starts = {0};
+    int rc = segment_starts(dir, &starts, e);
+
+    for (size_t i = starts.len; rc == 0 && i-- > 0;) {
+        auto_str buf = STR_INIT(SEGMENT_FRAME_MAX + SEGMENT_HEADER);
+        struct segment_frame frame;
+        rc = segment_read(dir, starts.items[i], &buf, buf.max, e);
+        if (rc == 0 &&
+            segment_frame_get(buf.ptr, buf.len, starts.items[i], &frame, e) == 1 &&
+            frame.unix_ns < since_ns) {
+            *ret_offset = starts.items[i];
+            break;
+        }
+    }
+    vec_done(&starts);
+    return rc;
+}
+
 /* The last `lines` line starts of a stretch, as a ring. */
 struct line_start {
     uint64_t offset; /* of the frame */

@@ -27,7 +27,7 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     struct map_cursor c = map_begin(refs);
     const char *key;
     while (map_next(&c, &key, NULL)) {
-        if (strlen(key) != BLOB_HEX)
+        if (strlen(key) > BLOB_HEX)
             abort();
     }
     return 0;

@@ -117,6 +117,36 @@ collection(void **state)
     assert_int_equal(access(whole, F_OK), -1);
 }
 
+#define UID_A "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c001"
+#define UID_B "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002"
+
+/* Logs go when their Job is gone and they were not written for the time to live. */
+static void
+logs_go_with_their_job(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    auto_map *refs = map_new(NULL);
+    size_t removed;
+    UNUSED(state);
+    autofree char *a = xasprintf("%s/n/" UID_A, dir);
+    autofree char *b = xasprintf("%s/n/" UID_B, dir);
+    autofree char *seg = xasprintf("%s/0000000000000000.seg", b);
+    assert_int_equal(fs_mkdirs(a, 0700, &e), 0);
+    assert_int_equal(fs_mkdirs(b, 0700, &e), 0);
+    assert_int_equal(fs_write_atomic(seg, "x", 1, 0600, &e), 0);
+    utimensat(AT_FDCWD, a, old, 0);
+    utimensat(AT_FDCWD, b, old, 0);
+    blob_scan_refs(span_of("{\"metadata\":{\"uid\":\"" UID_A "\"}}"), refs);
+    blob_store_sweep_logs(dir, refs, 3600, &removed);
+    assert_int_equal(removed, 0); /* a has its Job, b was just written */
+    utimensat(AT_FDCWD, seg, old, 0);
+    blob_store_sweep_logs(dir, refs, 3600, &removed);
+    assert_int_equal(removed, 1);
+    assert_int_equal(access(a, F_OK), 0);
+    assert_int_equal(access(b, F_OK), -1);
+}
+
 int
 main(void)
 {
@@ -124,6 +154,7 @@ main(void)
         cmocka_unit_test_setup_teardown(pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(wrong_hash_and_quota, setup, teardown),
         cmocka_unit_test_setup_teardown(collection, setup, teardown),
+        cmocka_unit_test_setup_teardown(logs_go_with_their_job, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

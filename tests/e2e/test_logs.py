@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Logs of running jobs: several readers, resuming after a cut, quota, earlier attempts; a
+network cut between agent and server while output flows, and the speed of shipping."""
+import hashlib
+import os
+import signal
+import subprocess
+import time
+
+
+from conftest import BIN, run_object, wait_until
+
+LONG = os.environ.get("DROVER_LONG") == "1"
+
+
+def follow(server, *args):
+    return subprocess.Popen([BIN / "drover", "logs", "-f", *args], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE,
+                            env=dict(os.environ, DROVER_CONFIG=str(server.kubeconfig)))
+
+
+def test_several_readers_and_a_restart_of_streams(shared_server, workdir):
+    """-f, -f --tail and -f --since go on at the exact byte when drover-streams is killed or
+    stopped in between."""
+    s = shared_server
+    (workdir / "go").mkdir(mode=0o777)
+    s.apply(run_object("cut", ["for i in 1 2 3 4 5; do echo before $i; done", "sleep 1",
+                               "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); "
+                               "sleep 0.01; done"]))
+    s.wait("run/cut", "phase=Running")
+    wait_until(lambda: "before 5" in s.drover("logs", "cut", check=False).stdout)
+    readers = [follow(s, "cut"), follow(s, "cut", "--tail", "2"),
+               follow(s, "cut", "--since", "3600"), follow(s, "cut")]
+    for sig in (signal.SIGKILL, signal.SIGTERM):
+        seen = lambda: "line 20" in s.drover("logs", "cut", check=False).stdout
+        wait_until(seen, what="output")
+        old = s.part_pid("streams")
+        os.kill(old, sig)
+        wait_until(lambda: s.part_pid("streams") not in (None, old), what="a new drover-streams")
+    outs = [r.communicate(timeout=90) for r in readers]
+    assert [r.returncode for r in readers] == [0] * 4, outs
+    lines = [f"before {i}" for i in range(1, 6)] + [f"line {i}" for i in range(400)]
+    assert outs[0][0].decode().splitlines() == lines
+    assert outs[3][0] == outs[0][0] == outs[2][0]
+    tail = outs[1][0].decode().splitlines()
+    assert tail == lines[-len(tail):] and len(tail) > 350
+
+
+def test_quota_per_hour(shared_server):
+    s = shared_server
+    s.apply(run_object("chatty", ["while :; do echo 0123456789012345678901234567890123456789; done"],
+                       logQuotaBytes=200000))
+    s.wait("run/chatty", "phase=Failed")
+    status = s.get("run", "chatty")["status"]
+    assert status["reason"] == "LogQuotaExceeded", status
+    assert "200000" in status["message"]
+    s.apply(run_object("modest", ["echo hello"], logQuotaBytes=200000))
+    s.wait("run/modest", "phase=Done")
+
+
+def test_previous_attempt_node_and_replica(shared_server):
+    s = shared_server
+    s.apply(run_object("again", ["echo attempt of $DROVER_JOB_ID", "exit 3"],
+                       retry={"onEvents": ["error"], "duration": "20s"}))
+    s.wait("run/again", "phase=Failed", timeout="90s")
+    now, before = (s.drover("logs", "again", *a).stdout for a in ((), ("--previous",)))
+    assert now.startswith("attempt of") and before.startswith("attempt of") and now != before
+    assert s.drover("logs", "again", "--node", "0", "--replica", "0").stdout == now
+    r = s.drover("logs", "again", "--node", "7", check=False)
+    assert r.returncode == 3 and "node 7" in r.stderr
+
+
+def private_kib(pid):
+    total = 0
+    for line in open(f"/proc/{pid}/smaps_rollup"):
+        if line.startswith(("Private_Dirty", "Private_Clean")):
+            total += int(line.split()[1])
+    return total
+
+
+WRITER = ("i=0; while [ $i -lt {blocks} ]; do head -c 1048576 /dev/zero | "
+          "openssl enc -aes-128-ctr -K 0 -iv $i 2>/dev/null; i=$((i+1)); done")
+
+
+def expected(blocks):
+    h = hashlib.sha256()
+    for i in range(blocks):
+        h.update(subprocess.run(
+            ["sh", "-c", f"head -c 1048576 /dev/zero | openssl enc -aes-128-ctr -K 0 -iv {i} "
+             "2>/dev/null"], stdout=subprocess.PIPE, check=True).stdout)
+    return h.hexdigest()
+
+
+def sha_of_log(server, name):
+    p = subprocess.Popen([BIN / "drover", "logs", "--raw", name], stdout=subprocess.PIPE,
+                         env=dict(os.environ, DROVER_CONFIG=str(server.kubeconfig)))
+    h = hashlib.sha256()
+    n = 0
+    while chunk := p.stdout.read(1 << 20):
+        h.update(chunk)
+        n += len(chunk)
+    assert p.wait() == 0
+    return n, h.hexdigest()
+
+
+def test_cut_while_output_flows(shared_server):
+    """drover-streams is stopped (SIGSTOP: connections hang, as in a network cut) again and
+    again while a job writes as fast as it can: every byte arrives once, in order; the agent
+    stays small. Less than the spool bound is written."""
+    s = shared_server
+    blocks = 400 if LONG else 120
+    cuts = 6 if LONG else 2
+    s.apply(run_object("flow", [WRITER.format(blocks=blocks)]))
+    s.wait("run/flow", "phase=Running")
+    agent, streams = s.part_pid("runner"), s.part_pid("streams")
+    peak = 0
+    for _ in range(cuts):
+        os.kill(streams, signal.SIGSTOP)
+        end = time.monotonic() + (20 if LONG else 1.5)
+        while time.monotonic() < end:
+            peak = max(peak, private_kib(agent))
+            time.sleep(0.05)
+        os.kill(streams, signal.SIGCONT)
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            peak = max(peak, private_kib(agent))
+            time.sleep(0.05)
+    s.wait("run/flow", "phase=Done", timeout="300s")
+    wait_until(lambda: sha_of_log(s, "flow")[0] >= blocks << 20, timeout=120, what="the rest")
+    n, digest = sha_of_log(s, "flow")
+    assert n == blocks << 20
+    assert digest == expected(blocks)
+    assert peak < 16 * 1024, f"{peak} KiB"
+    print(f"agent peak {peak} KiB")
+
+
+def test_speed_of_shipping(shared_server):
+    """A floor that a noisy machine holds too; the figure is printed (-s)."""
+    s = shared_server
+    size = 1 << 30 if LONG else 300 << 20
+    s.apply(run_object("fast", [f"head -c {size} /dev/zero"]))
+    start = time.monotonic()
+    s.wait("run/fast", "phase=Done", timeout="300s")
+    done = time.monotonic()
+    uid = s.get("run", "fast")["status"]["jobUID"]
+    output = s.dir / "output" / "default" / uid
+
+    def stored():
+        return sum(f.stat().st_size for f in output.glob("*.seg")) >= size
+
+    wait_until(stored, timeout=300, what="the whole log at the server")
+    end = time.monotonic()
+    rate = size / (end - start) / 1e6
+    print(f"shipped {rate:.0f} MB/s, the job itself took {done - start:.1f} s of {end - start:.1f} s")
+    assert rate > 20
