@@ -169,6 +169,7 @@ serve_call(struct visit *v, struct http_request *r)
                               .body = http_body(r),
                               .user = v->user};
 
+    v->called = true;
     http_set_state(r, v, on_close);
     v->call = api_call_new(v->front->server, &req, &responder_ops, v);
     api_call_run(v->call);
@@ -292,6 +293,7 @@ front_handle(void *front, struct http_request *r)
     bool watch = is_watch(r);
     bool streams = f->proxy != NULL && str_starts(path, STREAMS_PREFIX) &&
                    path[sizeof(STREAMS_PREFIX) - 1] != '\0';
+    v->watch = watch;
     v->long_running = watch || streams;
     begin_audit(v, r, watch);
     if (v->user == NULL || !enter(v, r, v->long_running))
@@ -315,6 +317,9 @@ front_done(void *front, struct http_request *r, int status, bool aborted)
     if (v == NULL)
         return;
     visit_log(v, status, aborted);
+    if (!v->called && status > 0)
+        api_server_count(f->server, http_method(r), http_path(r), v->watch, v->started_ns,
+                         status);
     audit_complete(v->audit, status, v->reason);
     limits_leave(f->limits, &v->slot);
     visit_free(v);

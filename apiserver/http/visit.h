@@ -15,6 +15,7 @@ struct visit {
     struct limits_slot slot;
     struct audit_event *audit;
     bool long_running;
+    bool watch, called; /* called: it became a call, which counts itself */
     int64_t started_ns;
     char id[VISIT_ID_MAX + 1];
     char reason[64];   /* of a refusal: Status.reason */

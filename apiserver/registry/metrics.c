@@ -125,6 +125,17 @@ metrics_request(struct metrics *m, const struct api_call *c, int status)
 }
 
 void
+api_server_count(struct api_server *s, const char *method, const char *path, bool watch,
+                 int64_t started_ns, int status)
+{
+    struct api_call c = {.server = s, .started_ns = started_ns};
+
+    route_parse(s->kinds, path, &c.route);
+    c.verb = call_verb_of(method, &c.route, watch);
+    metrics_request(s->metrics, &c, status);
+}
+
+void
 metrics_watch_event(struct metrics *m)
 {
     m->watch_events++;

@@ -144,5 +144,8 @@ int registry_replace(struct api_server *s, const struct kind *kind,
 /* --- metrics --------------------------------------------------------------------------
  */
 void api_server_metrics(const struct api_server *s, struct str *out);
+/* A request that was answered before it became a call: refused, or served elsewhere. */
+void api_server_count(struct api_server *s, const char *method, const char *path,
+                      bool watch, int64_t started_ns, int status);
 
 #endif

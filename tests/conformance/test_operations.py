@@ -384,6 +384,12 @@ def test_one_user_cannot_take_it_all(server):
     assert int(r.headers["Retry-After"]) >= 1
     assert (r["kind"], r["reason"], r["code"]) == ("Status", "TooManyRequests", 429)
     assert r["details"]["retryAfterSeconds"] == int(r.headers["Retry-After"])
+    text = api("GET", "/metrics", want=200).body.decode()
+    of = ('dry_run="",group="",version="v1",resource="configmaps",subresource="",'
+          'scope="namespace",component="apiserver",code="429"')
+    assert f'apiserver_request_total{{verb="WATCH",{of}}} 1\n' in text
+    assert f'apiserver_request_total{{verb="LIST",{of}}} {len(refused)}\n' in text
+    assert 'apiserver_dropped_requests_total{request_kind="longRunning"} 1\n' in text
     # Health, administrators and others are not touched.
     api("GET", "/livez", want=200, headers={"Authorization": None})
     for _ in range(20):
@@ -394,6 +400,31 @@ def test_one_user_cannot_take_it_all(server):
     connection.close()
     wait_until(lambda: api("GET", api.configmaps, headers=as_user(token)).status == 200,
                "the bucket to fill")
+
+
+def test_a_flood_of_watches(server):
+    """As many as are allowed stand, all others are told when to come again, and the places
+    of those that left are free at once."""
+    token, tokens = server.user("flood")
+    api = server.start("--token-auth-file", tokens, "--user-watches", "3").api
+    server.bind("flood")
+
+    def opened(n):
+        connections = [api.connect() for _ in range(n)]
+        for c in connections:
+            api.send(c, "GET", api.configmaps + "?watch=1", headers=as_user(token))
+        return [(c, c.getresponse().status) for c in connections]
+    first = opened(40)
+    assert sorted(status for _, status in first) == [200] * 3 + [429] * 37
+    api("GET", api.configmaps, want=200, headers=as_user(token))
+    for c, _ in first:
+        c.close()
+    wait_until(lambda: 'longrunning_requests{verb="WATCH"} 0\n' in
+               api("GET", "/metrics").body.decode(), "the watches to be gone")
+    again = opened(3)
+    assert [status for _, status in again] == [200] * 3
+    for c, _ in again:
+        c.close()
 
 
 def test_connections_of_one_address(server):
