@@ -30,6 +30,7 @@ struct crds {
     struct map *known; /* by name */
     struct map *dirty; /* names to look at; the value is nothing */
     struct loop_timer *timer;
+    struct refresher *refresher;
     bool busy;  /* a job is on the pool */
     bool *gone; /* set when the struct is freed while a job is there */
 };
@@ -72,14 +73,11 @@ look_at_rejected(struct crds *c)
 static void
 table_changed(struct crds *c, const char *resource)
 {
-    struct error e = ERROR_INIT;
-
     watches_end_stale(c->s);
     discovery_forget(c->s);
     openapi_forget(c->s);
-    if (kinds_by_resource(c->s->kinds, resource) != NULL &&
-        store_refresh(c->s->store, resource, &e) < 0)
-        log_warn("cannot refresh facts", "resource=%s error=\"%s\"", resource, e.msg);
+    if (kinds_by_resource(c->s->kinds, resource) != NULL)
+        refresher_start(c->refresher, resource);
 }
 
 static void
@@ -426,6 +424,7 @@ crds_new(struct api_server *s)
     c->known = map_new(free);
     c->dirty = map_new(NULL);
     c->timer = loop_timer_new(s->loop, "crds", on_timer, c);
+    c->refresher = refresher_new(s);
     while ((o = store_list_next(list)) != NULL)
         load_one(c, o);
     store_list_free(list);
@@ -446,6 +445,7 @@ crds_free(struct crds *c)
     if (c->gone != NULL)
         *c->gone = true;
     loop_timer_free(c->timer);
+    refresher_free(c->refresher);
     map_free(c->known);
     map_free(c->dirty);
     free(c);

@@ -16,6 +16,13 @@ struct crd_compiled {
 void crd_compile(struct crd_compiled *x); /* any thread */
 void crd_compiled_done(struct crd_compiled *x);
 
+/* crds_refresh.c: brings the facts of a resource's objects to the shape of its kind. Free
+ * it before the store is closed. */
+struct refresher;
+struct refresher *refresher_new(struct api_server *s);
+void refresher_free(struct refresher *r);
+void refresher_start(struct refresher *r, const char *resource);
+
 /* What came of looking at a CRD. */
 struct crd_verdict {
     const struct kind *names;        /* as asked for; NULL: leave alone */

@@ -95,6 +95,16 @@ delete_one(struct collection_delete *d, const struct object *o)
     registry_delete(d->call->server, &r, on_deleted, d);
 }
 
+/* Fields are those of the version that was asked for. */
+static bool
+selected(const struct collection_delete *d, const struct object *o)
+{
+    if (!selector_match(d->labels, o))
+        return false;
+    auto_object *view = view_object(d->kind, o);
+    return selector_match(d->fields, view);
+}
+
 static void
 pump(void *arg)
 {
@@ -106,7 +116,7 @@ pump(void *arg)
         const struct object *o = store_list_next(d->list);
         if (o == NULL)
             d->at_end = true;
-        else if (selector_match(d->labels, o) && selector_match(d->fields, o))
+        else if (selected(d, o))
             delete_one(d, o);
     }
     d->pumping = false;

@@ -9,6 +9,7 @@
 
 #include "apiserver/registry/openapi_internal.h"
 #include "apiserver/registry/server_internal.h"
+#include "base/clock.h"
 #include "base/id.h"
 
 enum { DOCUMENT_MAX = 16 << 20 };
@@ -342,6 +343,34 @@ answer(struct api_call *c, const struct openapi_doc *d, const char *type)
     call_respond(c, 200, type, &body);
 }
 
+/* The document as it is now, where a client has asked for an earlier one by its hash. The
+ * one with the right hash never changes. True: answered. */
+static bool
+redirect(struct api_call *c, const char *root, const struct openapi_doc *d)
+{
+    const char *hash = call_query(c, "hash");
+    struct str body = STR_INIT(4096);
+    char now[33], expires[40];
+
+    if (hash == NULL || *hash == '\0')
+        return false;
+    snprintf(now, sizeof(now), "%.32s", d->hash);
+    if (streq(hash, now)) {
+        time_t year = (time_t)(clock_wall_ns() / 1000000000) + 365 * 24 * 3600;
+        struct tm tm;
+        strftime(expires, sizeof(expires), "%a, %d %b %Y %H:%M:%S GMT",
+                 gmtime_r(&year, &tm));
+        call_header(c, "Cache-Control", "public, immutable");
+        call_header(c, "Expires", expires);
+        return false;
+    }
+    autofree char *url = xasprintf("/openapi/v3/%s?hash=%s", root, now);
+    call_header(c, "Location", url);
+    str_addf(&body, "<a href=\"%s\">Moved Permanently</a>.\n\n", url);
+    call_respond(c, 301, "text/html; charset=utf-8", &body);
+    return true;
+}
+
 static void
 serve_v2(struct api_call *c, const struct documents *d)
 {
@@ -382,6 +411,8 @@ serve(struct api_call *c, const struct documents *d)
     path += strlen("/openapi/v3");
     path += strspn(path, "/");
     const struct openapi_doc *one = map_get(d->v3, path);
+    if (one != NULL && *path != '\0' && redirect(c, path, one))
+        return;
     if (one != NULL)
         answer(c, one, "application/json");
     else

@@ -391,25 +391,39 @@ store_list_free(struct store_list *l)
 }
 
 int
-store_refresh(struct store *s, const char *resource, struct error *e)
+store_refresh_some(struct store *s, const char *resource, struct store_list *l,
+                   size_t max, struct error *e)
 {
     struct store_resource *r = map_get(s->resources, resource);
     const struct kind *k = store_kind(s, resource);
-    struct store_range range;
-    struct object *o;
-    int rc = 0;
+    const struct object *o;
 
     if (r == NULL)
         return 0;
-    store_range_init(&r->index, NULL, NULL, NULL, &range);
-    while (rc == 0 && (o = store_range_next(&range)) != NULL) {
+    for (; max > 0; max--) {
         auto_object *fresh = NULL;
-        rc = object_new(k, o->bytes, o->len, o->revision, &fresh, e);
-        if (rc == 0)
-            store_bury(s, store_index_put(&r->index, fresh));
+        if ((o = store_list_next(l)) == NULL)
+            return 0;
+        if ((k != NULL && o->facts.shape == k->shape) ||
+            store_index_get(&r->index, o->ns, o->name) != o)
+            continue;
+        if (object_new(k, o->bytes, o->len, o->revision, &fresh, e) < 0)
+            return error_prepend(e, "facts of %s", resource);
+        store_bury(s, store_index_put(&r->index, fresh));
     }
-    store_range_done(&range);
-    return rc < 0 ? error_prepend(e, "facts of %s", resource) : 0;
+    return 1;
+}
+
+int
+store_refresh(struct store *s, const char *resource, struct error *e)
+{
+    struct store_list *l = store_list(s, resource, NULL, NULL);
+    int rc;
+
+    while ((rc = store_refresh_some(s, resource, l, SIZE_MAX, e)) > 0)
+        ;
+    store_list_free(l);
+    return rc;
 }
 
 /* --- watches --- */

@@ -165,8 +165,12 @@ void store_resources(struct store *s, void (*fn)(void *arg, const char *resource
 
 /* Rebuilds the facts of a resource's objects under the kind that kind_of gives now: after
  * a start for kinds that are objects themselves, and when a kind has changed. No
- * revision, no event. Takes some 10 us per object. */
+ * revision, no event. Takes some 10 us per object whose facts are of another shape. */
 int store_refresh(struct store *s, const char *resource, struct error *e) WARN_UNUSED;
+/* The same for up to max objects of a list of the resource, leaving out those that were
+ * written or deleted since. 1: there may be more; 0: that was all. */
+int store_refresh_some(struct store *s, const char *resource, struct store_list *l,
+                       size_t max, struct error *e) WARN_UNUSED;
 
 /* --- watch --- */
 enum store_event_type { STORE_ADDED, STORE_MODIFIED, STORE_DELETED };

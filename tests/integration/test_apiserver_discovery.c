@@ -137,6 +137,11 @@ openapi_v3(void **state)
         json_object_get(api_at(f, "components.schemas"), "dev.drover.v1.Run");
     assert_non_null(json_object_get(json_object_get(schema, "properties"), "spec"));
     api_ok(f, 404, "GET", "/openapi/v3/apis/nope/v1", NULL, NULL);
+    /* an earlier document was asked for: there is another one now */
+    api_ok(f, 301, "GET", "/openapi/v3/apis/drover.dev/v1?hash=0123", NULL, NULL);
+    autofree char *moved = xasprintf("<a href=\"%s\">Moved Permanently</a>.\n\n", url);
+    assert_string_equal(f->reply.body.ptr, moved);
+    api_ok(f, 200, "GET", "/openapi/v3/apis/drover.dev/v1", NULL, NULL);
 }
 
 /* Reads a protobuf message far enough to count fields. */

@@ -145,6 +145,19 @@ out_of_bounds(void **state)
             xasprintf("{\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{%s}}}", bad[i]);
         api_ok(f, 422, "POST", QUOTAS, NULL, body);
     }
+    api_ok(f, 422, "POST", QUOTAS, NULL,
+           "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"configmaps\":1},"
+           "\"scopes\":[\"BestEffort\"]}}");
+    assert_string_equal(api_text(f, "message"),
+                        "ResourceQuota \"q\" is invalid: spec.scopes: Invalid value: "
+                        "[\"BestEffort\"]: unsupported scope applied to resource");
+    api_ok(f, 422, "POST", QUOTAS, NULL,
+           "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"scopes\":[\"Some\"]}}");
+    assert_string_equal(api_text(f, "details.causes.0.message"),
+                        "Invalid value: [\"Some\"]: unsupported scope");
+    api_ok(f, 422, "POST", QUOTAS, NULL,
+           "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"scopeSelector\":{"
+           "\"matchExpressions\":[{\"scopeName\":\"PriorityClass\"}]}}}");
     api_ok(f, 200, "GET", "/api/v1/services", NULL, NULL);
     assert_int_equal(json_array_size(api_at(f, "items")), 0);
     api_ok(f, 405, "POST", "/api/v1/namespaces/default/services", NULL,
