@@ -118,29 +118,46 @@ make_env(struct git *t, struct error *e)
     add_env(t, xasprintf("GIT_SSH_COMMAND=ssh -F /dev/null -o BatchMode=yes "
                          "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null "
                          "-o LogLevel=ERROR -o IdentitiesOnly=yes -o IdentityAgent=none "
-                         "-o ConnectTimeout=30 -i '%s'",
-                         t->key_path != NULL ? t->key_path : "/dev/null"));
+                         "-o ConnectTimeout=30 -o IdentityFile='%s'",
+                         t->key_path != NULL ? t->key_path : "none"));
     add_env(t, NULL);
     return rc;
 }
 
-/* git's own last complaint. */
+static size_t
+at_most(size_t n, size_t max)
+{
+    return n < max ? n : max;
+}
+
+/* The first line (of ssh, or a helper) and git's own last complaint. */
 static void
 last_words(const struct str *out, char text[300])
 {
+    const char *first = NULL;
     const char *best = NULL;
     const char *p = out->ptr;
 
     text[0] = '\0';
     while (*p != '\0') {
         size_t n = strcspn(p, "\n");
-        if (n > 0 && (best == NULL || str_starts(p, "fatal: ") ||
-                      str_starts(p, "error: ") || !str_starts(best, "fatal: ")))
+        bool complaint = str_starts(p, "fatal: ") || str_starts(p, "error: ");
+        if (n > 0 && first == NULL)
+            first = p;
+        if (n > 0 && complaint)
             best = p;
         p += n + (p[n] == '\n');
     }
-    if (best != NULL)
-        snprintf(text, 300, "%.*s", (int)strcspn(best, "\n"), best);
+    if (best == NULL)
+        best = first;
+    if (best == NULL)
+        return;
+    int shown = first == best
+                    ? 0
+                    : snprintf(text, 300, "%.*s; ",
+                               (int)at_most(strcspn(first, "\r\n"), 140), first);
+    snprintf(text + shown, 300 - (size_t)shown, "%.*s",
+             (int)at_most(strcspn(best, "\n"), 150), best);
 }
 
 /* stdin_fd -1: nothing. The words after NULL are not given. */

@@ -165,7 +165,7 @@ def test_checkout_with_uncommitted_changes(shared_server, upstream):
     (work / "new" / "x.sh").chmod(0o755)
     before = (work / ".git" / "index").read_bytes()
     r = apply_file(shared_server, work.parent, run_object(
-        "checkout", ["cat main.txt", "echo", "ls gone.txt || true", "sha256sum < new/bin",
+        "checkout", ["cat main.txt", "echo", "test -e gone.txt || echo no file", "sha256sum < new/bin",
                      "./new/x.sh", "./run.sh", "readlink link", "cat sub/lib.txt",
                      "stat -c %u main.txt .git/config link", "git status --short | sort"],
         repos=["app"]))
@@ -270,6 +270,63 @@ def test_token_from_a_secret(shared_server, upstream):
         assert found == ""
     finally:
         server.shutdown()
+
+
+@pytest.fixture
+def sshd(workdir):
+    """A real sshd on loopback with one authorized key."""
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f",
+                        str(workdir / f"{name}_key")], check=True)
+    (workdir / "authorized").write_text((workdir / "user_key.pub").read_text())
+    port = free_ports(1)[0]
+    config = workdir / "sshd_config"
+    config.write_text(f"""Port {port}
+ListenAddress 127.0.0.1
+HostKey {workdir}/host_key
+AuthorizedKeysFile {workdir}/authorized
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+StrictModes no
+PermitRootLogin prohibit-password
+PidFile {workdir}/sshd.pid
+""")
+    os.makedirs("/run/sshd", exist_ok=True)
+    daemon = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)],
+                              stderr=open(workdir / "sshd.log", "wb"))
+    wait_until(lambda: b"listening" in (workdir / "sshd.log").read_bytes(), what="sshd")
+    yield port, workdir / "user_key"
+    daemon.terminate()
+    daemon.wait()
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/sbin/sshd"), reason="no sshd")
+def test_key_from_a_secret(shared_server, workdir, sshd):
+    s = shared_server
+    port, key = sshd
+    bare = workdir / "keyed.git"
+    git(workdir, "init", "-q", "--bare", "-b", "main", str(bare))
+    work = workdir / "keyed"
+    git(workdir, "clone", "-q", str(bare), str(work))
+    git(work, "checkout", "-q", "-B", "main")
+    (work / "hello.txt").write_text("over ssh\n")
+    git(work, "add", ".")
+    git(work, "commit", "-qm", "one")
+    git(work, "push", "-q", "origin", "main")
+    url = f"ssh://root@127.0.0.1:{port}{bare}"
+    s.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"},
+             "stringData": {"private-key": key.read_text()}})
+    s.apply(run_object("keyed", ["cat hello.txt"],
+                       repos=[{"url": url, "secretRef": {"name": "key"}}]))
+    assert finish(s, "keyed") == "over ssh\n"
+    s.apply(run_object("unkeyed", ["true"], repos=[{"url": url}]))
+    s.wait("run/unkeyed", "phase=Failed")
+    assert "ermission denied" in s.get("run", "unkeyed")["status"]["message"]
+    # neither the key nor a part of it is left on the machine
+    line = key.read_text().splitlines()[2]
+    assert subprocess.run(["grep", "-rlF", line, str(s.dir / "agent")],
+                          capture_output=True, text=True).stdout == ""
 
 
 # --- the blob API itself ---------------------------------------------------------------
