@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Structures of the scheduler, for its own files and tests. */
+/* Structures of the scheduler, for its own files. */
 #ifndef CONTROLLERS_JOB_SCHED_INTERNAL_H
 #define CONTROLLERS_JOB_SCHED_INTERNAL_H
 
@@ -52,6 +52,8 @@ struct level { /* the usable nodes of a pool with one number of free GPUs */
 struct pool {
     char *key; /* "ns/fleet" */
     char *ns, *fleet;
+    char **with; /* namespaces that may use it too */
+    size_t n_with;
     struct level *levels[GPU_LEVELS]; /* NULL: never used */
     uint64_t level_mask[2];
     vec(struct node *) nodes; /* all, no order */
@@ -70,6 +72,9 @@ struct node {
     unsigned level, cpu_class, memory_class;
     TAILQ_HEAD(, job) holds;
     size_t pool_index;
+    uint64_t mark;        /* == scheduler.mark: taken by the gang that is being placed */
+    struct shape *booked; /* for its first job; NULL: not */
+    const struct shape *booked_need; /* what is to fit */
 };
 
 /* --- jobs -----------------------------------------------------------------------------
@@ -86,12 +91,33 @@ struct job {
     const char *reason;   /* shown code; a static string */
     bool stale;           /* in shape->stale: another code than the shape's */
     TAILQ_ENTRY(job) stale_link;
+    struct shape *need; /* requirements; its own when in a gang, else the shape */
+    struct gang *gang;  /* NULL: alone */
+    bool may_be_preempted;
+    unsigned engine; /* decided */
     /* holding */
     struct node *node;
     TAILQ_ENTRY(job) hold_link;
     int64_t cpu_milli, memory_mib, disk_mib;
     char **gpu_uuids;
     size_t n_gpus;
+    int64_t ends_ns; /* INT64_MAX: unknown */
+    bool preemptible;
+    bool evicting;           /* told as a victim */
+    struct job *evicted_for; /* while in scheduler->evictions */
+    bool reclaimed;
+    bool chosen;      /* while victims are being weighed */
+    bool unannounced; /* a gang's decision that scheduler_next has yet to return */
+    struct reservation reserve; /* of that */
+};
+
+typedef vec(struct job *) job_vec;
+
+/* Jobs that are placed together. Lives while it has jobs. */
+struct gang {
+    char *key;
+    size_t size, n_jobs;       /* as told; known to the scheduler, in any state */
+    vec(struct job *) holders; /* members that occupy */
 };
 
 /* Waiting jobs with the same requirements. */
@@ -103,6 +129,14 @@ struct shape {
     unsigned engine;
     char **fleets;
     size_t n_fleets;
+    char **instances;
+    size_t n_instances;
+    int64_t max_duration_ns; /* INT64_MAX: unknown */
+    bool preempts;
+    struct gang *gang; /* its jobs are the members; NULL: jobs are alone */
+    vec(struct node *) booked;
+    bool over_quota;   /* unfit because of a quota */
+    uint64_t hopeless; /* topology in which it could run nowhere, plus 1 */
     struct pq jobs;
     struct pq_node order; /* in scheduler->open while it may fit */
     bool unfit;           /* asked, fits nowhere; in scheduler->unfit */
@@ -114,7 +148,35 @@ struct shape {
     bool in_stale;
 };
 
+struct quota {
+    char *uid, *ns, *cohort;
+    int64_t weight;
+    struct sched_limit limits[SCHED_LIMITS_MAX];
+    int64_t used[SCHED_LIMITS_MAX];
+    size_t n_limits;
+    size_t n_evicting; /* jobs of the namespace that were told to give way */
+};
+
+/* Who asks for a place: what it needs, and its turn. */
+struct ask {
+    const struct shape *need;
+    const struct shape *shape; /* in the queue */
+    const struct job *head;
+    const struct pool *pool; /* only this one; NULL: any that is allowed */
+    bool over_quota;         /* out: something fit but for a quota */
+};
+
 struct scheduler {
+    int64_t now_ns;
+    uint64_t mark;
+    struct map *gangs;              /* key -> struct gang */
+    vec(struct quota *) quotas;     /* few; by uid */
+    bool quotas_dirty;              /* used is to be counted anew */
+    vec(struct job *) unannounced;  /* of a gang, in order of rank */
+    vec(struct shape *) reclaiming; /* shares were taken back for their first job */
+    bool rebook;                    /* bookings went; others may want the instances */
+    bool skipped; /* the last look passed over what an earlier job booked */
+    vec(struct job *) evictions;   /* victims to be told */
     struct map *jobs;              /* uid -> struct job */
     struct map *nodes;             /* uid -> struct node */
     struct map *pools;             /* key -> struct pool */
@@ -132,18 +194,26 @@ struct pool *sched_pool(struct scheduler *s, const char *ns, const char *fleet);
 void sched_pool_free(void *arg);       /* struct pool */
 void sched_node_leave(struct node *n); /* out of its cell */
 void sched_node_enter(struct node *n); /* into the cell of what is free now */
-bool sched_fits(const struct shape *sh, const struct node *n, struct reservation *ret);
+bool sched_fits(const struct scheduler *s, struct ask *a, const struct node *n,
+                struct reservation *ret);
 bool sched_allows(const struct shape *sh, const struct pool *p);
-struct node *sched_search(const struct scheduler *s, const struct shape *sh,
+bool sched_allows_node(const struct shape *sh, const struct node *n);
+struct node *sched_search(const struct scheduler *s, struct ask *a,
                           struct reservation *ret);
 const char *sched_lack(const struct scheduler *s, const struct shape *sh);
 
 /* sched_queue.c */
 void sched_enqueue(struct scheduler *s, struct job *j, const struct sched_job *from);
 void sched_dequeue(struct scheduler *s, struct job *j);
-void sched_mark_unfit(struct scheduler *s, struct shape *sh);
+void sched_mark_unfit(struct scheduler *s, struct shape *sh, bool over_quota);
+bool sched_before(const struct job *a, const struct job *b); /* order of the queue */
+void sched_open(struct scheduler *s, struct shape *sh);      /* an unfit one, again */
 /* Something became free on n: shapes that fit it now are open again. */
 void sched_reopen(struct scheduler *s, const struct node *n);
-void sched_shape_free(void *arg); /* struct shape */
+void sched_shape_free(void *arg);               /* struct shape */
+struct job *sched_head(const struct shape *sh); /* NULL: none */
+
+/* scheduler.c */
+uint64_t sched_gpu_bits(const struct node *n, const struct job *j);
 
 #endif

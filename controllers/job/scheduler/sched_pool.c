@@ -4,7 +4,7 @@
  * classes. A search walks from the smallest cell that may suffice; everything beyond the
  * first row and column surely has enough CPU and memory.
  */
-#include "controllers/job/scheduler/sched_internal.h"
+#include "controllers/job/scheduler/sched_policy.h"
 
 enum { CPU_UNIT_MILLI = 125, MEMORY_UNIT_MIB = 64, LACK_SAMPLE = 1024 };
 
@@ -52,6 +52,9 @@ sched_pool_free(void *arg)
         free(p->levels[l]);
     }
     vec_done(&p->nodes);
+    for (size_t i = 0; i < p->n_with; i++)
+        free(p->with[i]);
+    free(p->with);
     free(p->key);
     free(p->ns);
     free(p->fleet);
@@ -123,30 +126,61 @@ sched_node_enter(struct node *n)
     n->placed = true;
 }
 
-bool
-sched_fits(const struct shape *sh, const struct node *n, struct reservation *ret)
+static bool
+has_word(char *const *words, size_t n, const char *word)
 {
-    if (!n->usable || !n->known || (n->engines & sh->engine) == 0)
+    for (size_t i = 0; i < n; i++)
+        if (streq(words[i], word))
+            return true;
+    return false;
+}
+
+bool
+sched_allows_node(const struct shape *sh, const struct node *n)
+{
+    return sh->n_instances == 0 || has_word(sh->instances, sh->n_instances, n->name);
+}
+
+bool
+sched_fits(const struct scheduler *s, struct ask *a, const struct node *n,
+           struct reservation *ret)
+{
+    const struct shape *need = a->need;
+
+    if (!n->usable || !n->known || (n->engines & need->engine) == 0 ||
+        n->mark == s->mark || !sched_allows_node(need, n))
         return false;
-    return resources_fit(&sh->req, n->capacity, &n->free, ret) == RESOURCE_FITS;
+    if (resources_fit(&need->req, n->capacity, &n->free, ret) != RESOURCE_FITS)
+        return false;
+    if (n->booked != NULL && sched_withheld(s, a, n, ret))
+        return false;
+    if (sched_quota_allows(s, a, n, ret))
+        return true;
+    a->over_quota = true;
+    return false;
 }
 
 bool
 sched_allows(const struct shape *sh, const struct pool *p)
 {
-    if (!streq(p->ns, sh->ns))
+    bool own = streq(p->ns, sh->ns);
+
+    if (!own && !has_word(p->with, p->n_with, sh->ns) &&
+        !has_word(p->with, p->n_with, "*"))
         return false;
-    for (size_t i = 0; i < sh->n_fleets; i++)
-        if (streq(sh->fleets[i], p->fleet))
-            return true;
-    return sh->n_fleets == 0;
+    if (sh->n_fleets == 0)
+        return true;
+    return (own && has_word(sh->fleets, sh->n_fleets, p->fleet)) ||
+           has_word(sh->fleets, sh->n_fleets, p->key);
 }
 
 static struct node *
-search_level(const struct level *lv, const struct shape *sh, struct reservation *ret)
+search_level(const struct scheduler *s, const struct level *lv, struct ask *a,
+             struct reservation *ret)
 {
-    unsigned c0 = class_of(sh->req.cpu.min * 1000, CPU_UNIT_MILLI, CPU_CLASSES);
-    unsigned m0 = class_of(sh->req.memory_mib.min, MEMORY_UNIT_MIB, MEMORY_CLASSES);
+    const struct resource_req *req = &a->need->req;
+    unsigned c0 = class_of(req->cpu.min * 1000, CPU_UNIT_MILLI, CPU_CLASSES);
+    unsigned m0 = class_of(req->memory_mib.min, MEMORY_UNIT_MIB, MEMORY_CLASSES);
     uint32_t cpus = lv->cpu_mask >> c0 << c0;
 
     for (; cpus != 0; cpus &= cpus - 1) {
@@ -155,7 +189,7 @@ search_level(const struct level *lv, const struct shape *sh, struct reservation 
         for (; memories != 0; memories &= memories - 1) {
             const struct node_list *cell = &lv->cell[c][__builtin_ctz(memories)];
             for (size_t i = 0; i < cell->list.len; i++)
-                if (sched_fits(sh, cell->list.items[i], ret))
+                if (sched_fits(s, a, cell->list.items[i], ret))
                     return cell->list.items[i];
         }
     }
@@ -175,14 +209,15 @@ least_gpus(const struct gpu_req *q)
 }
 
 struct node *
-sched_search(const struct scheduler *s, const struct shape *sh, struct reservation *ret)
+sched_search(const struct scheduler *s, struct ask *a, struct reservation *ret)
 {
-    for (unsigned l = least_gpus(&sh->req.gpu); l < GPU_LEVELS; l++) {
+    for (unsigned l = least_gpus(&a->need->req.gpu); l < GPU_LEVELS; l++) {
         for (size_t i = 0; i < s->pool_order.len; i++) {
             const struct pool *p = s->pool_order.items[i];
-            if ((p->level_mask[l / 64] >> l % 64 & 1) == 0 || !sched_allows(sh, p))
+            if ((p->level_mask[l / 64] >> l % 64 & 1) == 0 ||
+                (a->pool != NULL && a->pool != p) || !sched_allows(a->need, p))
                 continue;
-            struct node *n = search_level(p->levels[l], sh, ret);
+            struct node *n = search_level(s, p->levels[l], a, ret);
             if (n != NULL)
                 return n;
         }
@@ -190,35 +225,49 @@ sched_search(const struct scheduler *s, const struct shape *sh, struct reservati
     return NULL;
 }
 
+static const char *
+lack_name(const struct shape *sh, enum resource_lack nearest, bool fits)
+{
+    if (sh->over_quota)
+        return "QuotaExceeded";
+    if (!fits)
+        return resource_lack_name(nearest);
+    if (sh->gang == NULL)
+        return "HeldForEarlierJob";
+    return sched_gang_complete(sh) ? "InsufficientInstances" : "WaitingForMembers";
+}
+
 /* The lack of the instance that comes nearest: lacks are checked in a fixed order, and
  * the later one is the smaller. Looks at a bounded number of instances. */
 const char *
 sched_lack(const struct scheduler *s, const struct shape *sh)
 {
+    const struct shape *need = sched_head(sh)->need;
     enum resource_lack nearest = RESOURCE_FITS;
     struct reservation ignored;
     size_t seen = 0;
-    bool any = false;
+    bool any = false, fits = false;
 
     for (size_t i = 0; i < s->pool_order.len; i++) {
         const struct pool *p = s->pool_order.items[i];
-        if (!sched_allows(sh, p))
+        if (!sched_allows(need, p))
             continue;
         for (size_t k = 0; k < p->nodes.len && seen < LACK_SAMPLE; k++) {
             const struct node *n = p->nodes.items[k];
-            if (!n->usable || !n->known)
+            if (!n->usable || !n->known || !sched_allows_node(need, n))
                 continue;
             any = true;
-            if ((n->engines & sh->engine) == 0)
+            if ((n->engines & need->engine) == 0)
                 continue;
             seen++;
             enum resource_lack l =
-                resources_fit(&sh->req, n->capacity, &n->free, &ignored);
+                resources_fit(&need->req, n->capacity, &n->free, &ignored);
+            fits = fits || l == RESOURCE_FITS;
             if (l > nearest)
                 nearest = l;
         }
     }
     if (!any)
         return "NoInstances";
-    return seen == 0 ? "NoEngine" : resource_lack_name(nearest);
+    return seen == 0 ? "NoEngine" : lack_name(sh, nearest, fits);
 }

@@ -4,20 +4,32 @@
  * its first job) or unfit (asked in vain). The reason codes that jobs should show follow
  * their shape's; jobs that show another are in its stale list.
  */
-#include "controllers/job/scheduler/sched_internal.h"
+#include "controllers/job/scheduler/sched_policy.h"
 
-static bool
-job_before(const struct pq_node *na, const struct pq_node *nb)
+bool
+sched_before(const struct job *a, const struct job *b)
 {
-    const struct job *a = CONTAINER_OF((uintptr_t)na, struct job, order);
-    const struct job *b = CONTAINER_OF((uintptr_t)nb, struct job, order);
-
     if (a->priority != b->priority)
         return a->priority > b->priority;
     if (a->queued_ns != b->queued_ns)
         return a->queued_ns < b->queued_ns;
     int d = strcmp(a->name, b->name);
     return d != 0 ? d < 0 : strcmp(a->uid, b->uid) < 0;
+}
+
+static bool
+job_before(const struct pq_node *na, const struct pq_node *nb)
+{
+    return sched_before(CONTAINER_OF((uintptr_t)na, struct job, order),
+                        CONTAINER_OF((uintptr_t)nb, struct job, order));
+}
+
+struct job *
+sched_head(const struct shape *sh)
+{
+    struct pq_node *first = pq_min(&sh->jobs);
+
+    return first == NULL ? NULL : CONTAINER_OF(first, struct job, order);
 }
 
 static bool
@@ -43,47 +55,82 @@ sched_shape_free(void *arg)
     struct shape *sh = arg;
 
     pq_done(&sh->jobs);
+    vec_done(&sh->booked);
     free_words(sh->fleets, sh->n_fleets);
+    free_words(sh->instances, sh->n_instances);
     free(sh->ns);
     free(sh->key);
     free(sh);
 }
 
+static char **
+copy_words(const char *const *words, size_t n)
+{
+    char **copy = xcalloc(n + 1, sizeof(*copy));
+
+    for (size_t i = 0; i < n; i++)
+        copy[i] = xstrdup(words[i]);
+    return copy;
+}
+
+static void
+add_words(struct str *key, const char *const *words, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        str_addf(key, "%s,", words[i]);
+    str_addc(key, '/');
+}
+
 /* Requirements as text: equal ones read equal, whatever padding the structs have. */
 static void
-shape_key(const struct sched_job *j, struct str *key)
+need_key(const struct sched_job *j, struct str *key)
 {
-    str_addf(key, "%s/%d/", j->ns, j->has_image);
-    for (size_t i = 0; i < j->n_fleets; i++)
-        str_addf(key, "%s,", j->fleets[i]);
-    str_addc(key, '/');
+    str_addf(key, "%s/%d%d/%lld/", j->ns, j->has_image, j->preempts,
+             (long long)j->max_duration_ns);
+    add_words(key, j->fleets, j->n_fleets);
+    add_words(key, j->instances, j->n_instances);
     resources_text(j->req, key);
 }
 
 static struct shape *
-shape_of(struct scheduler *s, const struct sched_job *j)
+shape_new(const struct sched_job *j, struct str *key)
 {
-    auto_str key = STR_INIT(64 * 1024);
+    struct shape *sh = xnew(struct shape);
 
-    shape_key(j, &key);
-    bug_if(key.toobig);
-    struct shape *sh = map_getn(s->shapes, key.ptr, key.len);
-    if (sh != NULL)
-        return sh;
-    sh = xnew(struct shape);
-    sh->key_len = key.len;
     sh->ns = xstrdup(j->ns);
     sh->req = *j->req;
     sh->engine = j->has_image ? SCHED_DOCKER : SCHED_PROCESS;
     sh->n_fleets = j->n_fleets;
-    sh->fleets = xcalloc(j->n_fleets + 1, sizeof(*sh->fleets));
-    for (size_t i = 0; i < j->n_fleets; i++)
-        sh->fleets[i] = xstrdup(j->fleets[i]);
+    sh->fleets = copy_words(j->fleets, j->n_fleets);
+    sh->n_instances = j->n_instances;
+    sh->instances = copy_words(j->instances, j->n_instances);
+    sh->max_duration_ns = j->max_duration_ns > 0 ? j->max_duration_ns : INT64_MAX;
+    sh->preempts = j->preempts;
     sh->jobs.before = job_before;
     sh->order.index = SIZE_MAX;
     TAILQ_INIT(&sh->stale);
-    map_putn(s->shapes, key.ptr, key.len, sh);
-    sh->key = str_detach(&key);
+    sh->key_len = key->len;
+    sh->key = str_detach(key);
+    return sh;
+}
+
+/* A gang has a shape for itself in the queue. */
+static struct shape *
+shape_of(struct scheduler *s, const struct sched_job *j, struct gang *gang)
+{
+    auto_str key = STR_INIT(64 * 1024);
+
+    if (gang != NULL)
+        str_addf(&key, "gang/%s", gang->key);
+    else
+        need_key(j, &key);
+    bug_if(key.toobig);
+    struct shape *sh = map_getn(s->shapes, key.ptr, key.len);
+    if (sh != NULL)
+        return sh;
+    sh = shape_new(j, &key);
+    sh->gang = gang;
+    map_putn(s->shapes, sh->key, sh->key_len, sh);
     return sh;
 }
 
@@ -155,28 +202,53 @@ set_reason(struct scheduler *s, struct shape *sh)
 }
 
 void
-sched_mark_unfit(struct scheduler *s, struct shape *sh)
+sched_mark_unfit(struct scheduler *s, struct shape *sh, bool over_quota)
 {
     pq_remove(&s->open, &sh->order);
     sh->unfit = true;
     sh->unfit_index = s->unfit.len;
+    sh->over_quota = over_quota;
     vec_push(&s->unfit, sh);
     set_reason(s, sh);
+    if (over_quota)
+        sched_unbook(s, sh);
+    else
+        sched_book(s, sh);
+    sched_preempt(s, sh);
+}
+
+void
+sched_open(struct scheduler *s, struct shape *sh)
+{
+    unfit_remove(s, sh);
+    open_shape(s, sh);
+}
+
+static bool
+fits_on(const struct scheduler *s, const struct shape *sh, const struct node *n)
+{
+    struct reservation ignored;
+    struct ask a = {.need = sh, .shape = sh, .head = sched_head(sh)};
+
+    for (size_t i = 0; i < sh->jobs.nodes.len; i++) {
+        a.need = CONTAINER_OF(sh->jobs.nodes.items[i], struct job, order)->need;
+        if (sched_allows(a.need, n->pool) && sched_fits(s, &a, n, &ignored))
+            return true;
+        if (sh->gang == NULL)
+            break; /* all need the same */
+    }
+    return false;
 }
 
 void
 sched_reopen(struct scheduler *s, const struct node *n)
 {
-    struct reservation ignored;
-
     for (size_t i = 0; i < s->unfit.len;) {
         struct shape *sh = s->unfit.items[i];
-        if (!sched_allows(sh, n->pool) || !sched_fits(sh, n, &ignored)) {
+        if (fits_on(s, sh, n))
+            sched_open(s, sh); /* another one is at i now */
+        else
             i++;
-            continue;
-        }
-        unfit_remove(s, sh); /* another one is at i now */
-        open_shape(s, sh);
     }
 }
 
@@ -187,40 +259,83 @@ sched_reopen(struct scheduler *s, const struct node *n)
 static const char *
 known_code(const char *code)
 {
-    if (streq(code, "NoInstances"))
-        return "NoInstances";
-    if (streq(code, "NoEngine"))
-        return "NoEngine";
+    static const char *const own[] = {
+        "NoInstances",       "NoEngine",          "QuotaExceeded",
+        "HeldForEarlierJob", "WaitingForMembers", "InsufficientInstances",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        if (streq(code, own[i]))
+            return own[i];
     for (int l = RESOURCE_LACKS_ARCH; l <= RESOURCE_LACKS_DISK; l++)
         if (streq(code, resource_lack_name((enum resource_lack)l)))
             return resource_lack_name((enum resource_lack)l);
     return "";
 }
 
+/* Members of a gang differ in what they need. */
+static void
+set_need(struct job *j, struct shape *sh, const struct sched_job *from)
+{
+    auto_str key = STR_INIT(64 * 1024);
+
+    j->need = sh;
+    if (j->gang == NULL)
+        return;
+    need_key(from, &key);
+    bug_if(key.toobig);
+    j->need = shape_new(from, &key);
+}
+
 void
 sched_enqueue(struct scheduler *s, struct job *j, const struct sched_job *from)
 {
-    struct shape *sh = shape_of(s, from);
+    struct shape *sh = shape_of(s, from, j->gang);
 
     j->where = JOB_WAITING;
     j->priority = from->priority;
     j->queued_ns = from->queued_ns;
+    j->may_be_preempted = from->preemptible;
     j->reason = known_code(from->reason);
     j->shape = sh;
+    set_need(j, sh, from);
     pq_push(&sh->jobs, &j->order);
     s->n_waiting++;
+    check_stale(s, sh, j);
     if (pq_contains(&sh->order))
         pq_fix(&s->open, &sh->order);
     else if (!sh->unfit)
         open_shape(s, sh);
-    check_stale(s, sh, j);
+    else if (sh->gang != NULL || sched_head(sh) == j)
+        sched_open(s, sh); /* complete perhaps; or its turn is earlier now */
+}
+
+/* Jobs that gave way to the first of sh may go, now that it is another one. */
+static void
+head_changed(struct scheduler *s, struct shape *sh)
+{
+    vec(struct node *) nodes = {0};
+
+    for (size_t i = 0; i < sh->booked.len; i++)
+        vec_push(&nodes, sh->booked.items[i]);
+    for (size_t i = 0; i < nodes.len; i++)
+        sched_reopen(s, nodes.items[i]);
+    vec_done(&nodes);
+}
+
+static void
+drop_need(struct job *j)
+{
+    if (j->gang != NULL)
+        sched_shape_free(j->need);
+    j->need = NULL;
 }
 
 void
 sched_dequeue(struct scheduler *s, struct job *j)
 {
     struct shape *sh = j->shape;
-    bool in_open = pq_contains(&sh->order);
+    bool in_open = pq_contains(&sh->order), first = sched_head(sh) == j;
 
     stale_remove(s, sh, j);
     if (in_open) /* its place depends on its first job: out while that changes */
@@ -229,14 +344,20 @@ sched_dequeue(struct scheduler *s, struct job *j)
     j->shape = NULL;
     j->where = JOB_NOWHERE;
     s->n_waiting--;
-    if (pq_min(&sh->jobs) != NULL) {
-        if (in_open)
-            open_shape(s, sh);
-        return;
-    }
-    if (sh->unfit)
+    bool last = sched_head(sh) == NULL;
+    if (in_open && !last)
+        open_shape(s, sh);
+    if (last && sh->unfit)
         unfit_remove(s, sh);
-    map_deln(s->shapes, sh->key, sh->key_len);
+    if (last || sh->gang != NULL)
+        sched_unbook(s, sh);
+    else if (first)
+        head_changed(s, sh);
+    if (first)
+        sched_reclaim_done(s, sh);
+    drop_need(j);
+    if (last)
+        map_deln(s->shapes, sh->key, sh->key_len);
 }
 
 bool

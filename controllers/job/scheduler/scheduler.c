@@ -2,7 +2,7 @@
 /* Instances and holds: what is free is always recomputed from capacity and holds. */
 #include "controllers/job/scheduler/scheduler.h"
 
-#include "controllers/job/scheduler/sched_internal.h"
+#include "controllers/job/scheduler/sched_policy.h"
 
 static void
 free_words(char **words, size_t n)
@@ -27,6 +27,8 @@ job_free(void *arg)
 {
     struct job *j = arg;
 
+    if (j->gang != NULL && j->need != NULL)
+        sched_shape_free(j->need);
     free_words(j->gpu_uuids, j->n_gpus);
     free(j->uid);
     free(j->ns);
@@ -56,6 +58,8 @@ scheduler_new(void)
     s->nodes = map_new(node_free);
     s->pools = map_new(sched_pool_free);
     s->shapes = map_new(sched_shape_free);
+    s->gangs = sched_gangs_new();
+    s->mark = 1;
     TAILQ_INIT(&s->stale);
     return s;
 }
@@ -68,8 +72,15 @@ scheduler_free(struct scheduler *s)
     pq_done(&s->open);
     vec_done(&s->unfit);
     vec_done(&s->pool_order);
+    vec_foreach (q, &s->quotas)
+        sched_quota_free(*q);
+    vec_done(&s->quotas);
+    vec_done(&s->unannounced);
+    vec_done(&s->evictions);
+    vec_done(&s->reclaiming);
     map_free(s->shapes);
     map_free(s->jobs);
+    map_free(s->gangs);
     map_free(s->nodes);
     map_free(s->pools);
     free(s);
@@ -77,8 +88,8 @@ scheduler_free(struct scheduler *s)
 
 /* --- what is free ------------------------------------------------------------------ */
 
-static uint64_t
-gpu_bits(const struct node *n, const struct job *j)
+uint64_t
+sched_gpu_bits(const struct node *n, const struct job *j)
 {
     uint64_t bits = 0;
 
@@ -104,7 +115,7 @@ recount(struct node *n)
         n->free.cpu_milli -= j->cpu_milli;
         n->free.memory_mib -= j->memory_mib;
         n->free.disk_mib -= j->disk_mib;
-        n->free.gpu_free &= ~gpu_bits(n, j);
+        n->free.gpu_free &= ~sched_gpu_bits(n, j);
     }
 }
 
@@ -118,7 +129,7 @@ shift(struct node *n, const struct job *j, int sign)
     n->free.memory_mib -= sign * j->memory_mib;
     n->free.disk_mib -= sign * j->disk_mib;
     if (sign > 0)
-        n->free.gpu_free &= ~gpu_bits(n, j);
+        n->free.gpu_free &= ~sched_gpu_bits(n, j);
     else /* two holds may name one device: after a wrong bind by somebody else */
         recount(n);
 }
@@ -147,13 +158,28 @@ reap_node(struct scheduler *s, struct node *n)
 static void
 attach(struct scheduler *s, struct job *j, struct node *n)
 {
-    UNUSED(s);
     sched_node_leave(n);
     j->where = JOB_HOLDING;
     j->node = n;
     TAILQ_INSERT_TAIL(&n->holds, j, hold_link);
     shift(n, j, 1);
     sched_node_enter(n);
+    sched_quota_charge(s, j, 1);
+    if (j->gang != NULL)
+        vec_push(&j->gang->holders, j);
+}
+
+static void
+leave_holders(struct job *j)
+{
+    struct gang *g = j->gang;
+
+    for (size_t i = 0; g != NULL && i < g->holders.len; i++) {
+        if (g->holders.items[i] != j)
+            continue;
+        vec_remove(&g->holders, i);
+        return;
+    }
 }
 
 static void
@@ -162,6 +188,8 @@ detach(struct scheduler *s, struct job *j)
     struct node *n = j->node;
 
     sched_node_leave(n);
+    sched_quota_charge(s, j, -1);
+    leave_holders(j);
     TAILQ_REMOVE(&n->holds, j, hold_link);
     shift(n, j, -1);
     j->node = NULL;
@@ -169,6 +197,8 @@ detach(struct scheduler *s, struct job *j)
     sched_node_enter(n);
     if (n->known)
         sched_reopen(s, n);
+    if (s->quotas.len > 0 && j->ns != NULL)
+        sched_quota_reopen(s, j->ns);
     reap_node(s, n);
 }
 
@@ -194,8 +224,16 @@ pool_remove(struct node *n)
 }
 
 static void
-clear_facts(struct node *n)
+clear_facts(struct scheduler *s, struct node *n)
 {
+    if (n->booked != NULL) {
+        struct shape *owner = n->booked;
+        n->usable = false; /* nobody is to look at it again */
+        sched_unbook(s, owner);
+        if (owner->unfit)
+            sched_open(s, owner);
+    }
+    s->quotas_dirty = s->quotas.len > 0;
     sched_node_leave(n);
     if (n->pool != NULL)
         pool_remove(n);
@@ -247,7 +285,7 @@ scheduler_set_instance(struct scheduler *s, const struct sched_instance *i)
 
     if (same_facts(n, i))
         return;
-    clear_facts(n);
+    clear_facts(s, n);
     n->name = xstrdup(i->name);
     n->capacity = xmemdup(i->capacity, sizeof(*i->capacity));
     n->gpu_uuids = copy_words(i->gpu_uuids, i->capacity->n_gpus);
@@ -268,17 +306,30 @@ scheduler_remove_instance(struct scheduler *s, const char *uid)
 
     if (n == NULL || !n->known)
         return;
-    clear_facts(n);
+    clear_facts(s, n);
     s->topology++;
     reap_node(s, n);
 }
 
 /* --- jobs -------------------------------------------------------------------------- */
 
+static void
+forget_unannounced(struct scheduler *s, struct job *j)
+{
+    for (size_t i = 0; j->unannounced && i < s->unannounced.len; i++) {
+        if (s->unannounced.items[i] != j)
+            continue;
+        vec_remove(&s->unannounced, i);
+        j->unannounced = false;
+    }
+}
+
 /* Out of where it is; it stays in the map. */
 static void
 lift(struct scheduler *s, struct job *j)
 {
+    forget_unannounced(s, j);
+    sched_preempt_forget(s, j);
     if (j->where == JOB_WAITING)
         sched_dequeue(s, j);
     else if (j->where == JOB_HOLDING)
@@ -300,16 +351,26 @@ job_of(struct scheduler *s, const char *uid)
     return j;
 }
 
+static void
+set_names(struct job *j, const char *ns, const char *name)
+{
+    if (j->ns == NULL && ns != NULL)
+        j->ns = xstrdup(ns);
+    if (j->name == NULL && name != NULL)
+        j->name = xstrdup(name);
+}
+
 void
 scheduler_queue(struct scheduler *s, const struct sched_job *from)
 {
     struct job *j = job_of(s, from->uid);
 
     lift(s, j);
-    if (j->name == NULL) {
-        j->ns = xstrdup(from->ns);
-        j->name = xstrdup(from->name);
-    }
+    set_names(j, from->ns, from->name);
+    if (j->gang != NULL && (from->gang == NULL || !streq(j->gang->key, from->gang)))
+        sched_gang_leave(s, j);
+    if (from->gang != NULL)
+        sched_gang_join(s, j, from->gang, from->gang_size);
     sched_enqueue(s, j, from);
 }
 
@@ -322,6 +383,9 @@ set_amounts(struct job *j, const struct sched_hold *h)
     j->disk_mib = h->disk_mib;
     j->gpu_uuids = copy_words(h->gpu_uuids, h->n_gpus);
     j->n_gpus = h->n_gpus;
+    j->ends_ns = h->ends_ns > 0 ? h->ends_ns : INT64_MAX;
+    j->preemptible = h->preemptible;
+    j->priority = h->priority;
 }
 
 static bool
@@ -329,7 +393,8 @@ same_hold(const struct job *j, const struct sched_hold *h)
 {
     if (j->where != JOB_HOLDING || !streq(j->node->uid, h->instance_uid) ||
         j->cpu_milli != h->cpu_milli || j->memory_mib != h->memory_mib ||
-        j->disk_mib != h->disk_mib || j->n_gpus != h->n_gpus)
+        j->disk_mib != h->disk_mib || j->n_gpus != h->n_gpus ||
+        j->preemptible != h->preemptible || j->priority != h->priority)
         return false;
     for (size_t i = 0; i < j->n_gpus; i++)
         if (!streq(j->gpu_uuids[i], h->gpu_uuids[i]))
@@ -342,9 +407,15 @@ scheduler_hold(struct scheduler *s, const struct sched_hold *h)
 {
     struct job *j = job_of(s, h->uid);
 
-    if (same_hold(j, h))
+    set_names(j, h->ns, h->name);
+    if (same_hold(j, h)) {
+        if (!j->evicting) /* that one ends as soon as it can */
+            j->ends_ns = h->ends_ns > 0 ? h->ends_ns : INT64_MAX;
         return;
+    }
     lift(s, j);
+    if (h->gang != NULL)
+        sched_gang_join(s, j, h->gang, 0);
     set_amounts(j, h);
     attach(s, j, node_of(s, h->instance_uid));
 }
@@ -357,54 +428,156 @@ scheduler_remove_job(struct scheduler *s, const char *uid)
     if (j == NULL)
         return;
     lift(s, j);
+    sched_gang_leave(s, j);
     map_del(s->jobs, uid);
 }
 
 /* --- decisions --------------------------------------------------------------------- */
 
-static void
-decide(struct scheduler *s, struct job *j, struct node *n, const struct reservation *r,
-       struct sched_decision *ret)
+static int64_t
+end_of(const struct scheduler *s, const struct shape *need)
 {
-    struct sched_hold h = {.uid = j->uid, .instance_uid = n->uid};
+    if (need->max_duration_ns > INT64_MAX - s->now_ns)
+        return 0;
+    return s->now_ns + need->max_duration_ns;
+}
 
+static void
+describe(const struct job *j, const struct node *n, const struct reservation *r,
+         struct sched_decision *ret)
+{
     *ret = (struct sched_decision){
         .uid = j->uid,
         .ns = j->ns,
         .name = j->name,
         .instance_uid = n->uid,
         .instance_name = n->name,
-        .engine = j->shape->engine,
+        .engine = j->engine,
         .reserve = *r,
+        .gang = j->gang == NULL ? NULL : j->gang->key,
     };
     for (size_t i = 0; i < n->capacity->n_gpus; i++)
         if (r->gpu_mask >> i & 1)
             ret->gpu_uuids[ret->n_gpus++] = n->gpu_uuids[i];
+}
+
+/* It holds from now on. */
+static void
+decide(struct scheduler *s, struct job *j, struct node *n, const struct reservation *r,
+       struct sched_decision *ret)
+{
+    struct sched_hold h = {.uid = j->uid,
+                           .instance_uid = n->uid,
+                           .priority = j->priority,
+                           .preemptible = j->may_be_preempted,
+                           .ends_ns = end_of(s, j->need)};
+    struct shape *sh = j->shape;
+
+    j->engine = j->need->engine;
+    describe(j, n, r, ret);
     h.cpu_milli = r->cpu_milli;
     h.memory_mib = r->memory_mib;
     h.disk_mib = r->disk_mib;
     h.gpu_uuids = ret->gpu_uuids;
     h.n_gpus = ret->n_gpus;
+    if (n->booked == sh) /* it got what it waited for */
+        sched_unbook(s, sh);
     scheduler_hold(s, &h);
+}
+
+static void
+decide_gang(struct scheduler *s, const placed_vec *where)
+{
+    struct sched_decision ignored;
+
+    for (size_t i = 0; i < where->len; i++) {
+        const struct placed *p = &where->items[i];
+        decide(s, p->job, p->node, &p->reserve, &ignored);
+        p->job->reserve = p->reserve;
+        p->job->unannounced = true;
+        vec_push(&s->unannounced, p->job);
+    }
+}
+
+static bool
+next_of_gang(struct scheduler *s, struct sched_decision *ret)
+{
+    if (s->unannounced.len == 0)
+        return false;
+    struct job *j = s->unannounced.items[0];
+    vec_remove(&s->unannounced, 0);
+    j->unannounced = false;
+    describe(j, j->node, &j->reserve, ret);
+    ret->gang_left = s->unannounced.len;
+    return true;
+}
+
+/* Places the first of sh. False: it does not fit now. */
+static bool
+place(struct scheduler *s, struct shape *sh, struct ask *a, struct sched_decision *ret)
+{
+    struct reservation r;
+
+    if (sh->gang != NULL) {
+        placed_vec where = {0};
+        bool done = sched_gang_place(s, a, &where);
+        if (done)
+            decide_gang(s, &where);
+        vec_done(&where);
+        return done && next_of_gang(s, ret);
+    }
+    if (!sched_quota_allows(s, a, NULL, NULL)) {
+        a->over_quota = true;
+        return false;
+    }
+    struct node *n = sched_search(s, a, &r);
+    if (n != NULL)
+        decide(s, sched_head(sh), n, &r, ret);
+    return n != NULL;
 }
 
 bool
 scheduler_next(struct scheduler *s, struct sched_decision *ret)
 {
-    struct pq_node *first;
-    struct reservation r;
+    struct shape *sh;
 
-    while ((first = pq_min(&s->open)) != NULL) {
-        struct shape *sh = CONTAINER_OF(first, struct shape, order);
-        struct node *n = sched_search(s, sh, &r);
-        if (n == NULL) {
-            sched_mark_unfit(s, sh);
-            continue;
-        }
-        decide(s, CONTAINER_OF(pq_min(&sh->jobs), struct job, order), n, &r, ret);
+    if (next_of_gang(s, ret))
         return true;
-    }
+    sched_quota_refresh(s);
+    do {
+        while ((sh = sched_quota_turn(s)) != NULL) {
+            struct job *head = sched_head(sh);
+            struct ask a = {.need = head->need, .shape = sh, .head = head};
+            if (place(s, sh, &a, ret))
+                return true;
+            sched_mark_unfit(s, sh, a.over_quota);
+        }
+        if (s->rebook)
+            sched_rebook(s);     /* may open those that lost theirs */
+        sched_preempt_review(s); /* likewise */
+    } while (pq_min(&s->open) != NULL);
     return false;
+}
+
+void
+scheduler_set_time(struct scheduler *s, int64_t now_ns)
+{
+    if (now_ns > s->now_ns)
+        s->now_ns = now_ns;
+}
+
+void
+scheduler_share_fleet(struct scheduler *s, const char *ns, const char *fleet,
+                      const char *const *with, size_t n_with)
+{
+    struct pool *p = sched_pool(s, ns, fleet);
+
+    free_words(p->with, p->n_with);
+    p->with = copy_words(with, n_with);
+    p->n_with = n_with;
+    s->topology++;
+    for (size_t i = 0; i < p->nodes.len; i++)
+        sched_reopen(s, p->nodes.items[i]);
 }
 
 size_t

@@ -1,18 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Which waiting job goes to which instance. A pure library: it knows what its owner tells
- * it (instances, jobs that occupy them, jobs that wait), keeps an index of what is free,
- * and answers with decisions. No I/O, no clock, no threads.
+ * it (instances, jobs that occupy them, jobs that wait, quotas, the time), keeps an index
+ * of what is free, and answers with decisions. No I/O, no clock, no threads.
+ * docs/internals/scheduler.md says why.
  *
  * Rules:
- *  - order: priority (higher first), then queuedAt, then name, then uid. A decision is
- *    always the first job of that order that fits anywhere now; jobs behind one that does
- *    not fit may go before it.
+ *  - order: priority (higher first), then queuedAt, then name, then uid. The first job
+ *    that fits goes first.
+ *  - backfill: the first waiting job of each shape (same requirements) that could run on
+ *    an instance were it empty books the instance where it is expected to start first
+ *    (at most one booking per instance; the earlier job wins). A later job is placed
+ *    there only if it ends before that start, or if both fit side by side.
+ *  - a gang is placed whole or not at all: every member on an instance of its own, all in
+ *    one fleet. Exact for equal members; unequal ones are placed largest first.
+ *  - preemption: a waiting job that may preempt names victims of strictly lower priority
+ *    in its namespace, the cheapest set on the instances where they are cheapest.
+ *  - quotas: per namespace; unused shares can be borrowed within a cohort, go first to
+ *    who has the smallest share of its own, and are reclaimed from borrowers for jobs
+ *    (not gangs) within their namespace's own share. Who would borrow preempts nobody.
  *  - never more than an instance has: what is free is its capacity minus what bound jobs
  *    and decisions not yet answered take.
- *  - same state, same decisions, however the state was reached. Free GPUs are spared:
- *    instances with the fewest free GPUs that suffice come first, then the tightest class
- *    of free CPU and memory, then names.
+ *  - while nothing is booked: same state, same decisions, however the state was reached.
+ *    Bookings stay where they were made first. Free GPUs are spared: instances with the
+ *    fewest free GPUs that suffice come first, then the tightest class of free CPU and
+ *    memory, then names.
  *
  * Cost: jobs of one shape (same requirements) share one heap and one search; a shape that
  * does not fit is asked again only about instances on which something became free.
@@ -42,6 +54,13 @@ struct sched_job {
     bool has_image;
     const char *const *fleets; /* any of these; none: all fleets */
     size_t n_fleets;
+    const char *const *instances; /* names; any of these; none: all */
+    size_t n_instances;
+    int64_t max_duration_ns; /* 0: unknown */
+    bool preempts;
+    bool preemptible;   /* once it is placed */
+    const char *gang;   /* key shared by its members; NULL: alone */
+    size_t gang_size;   /* members; placed when all wait or occupy */
     const char *reason; /* code that its condition shows now, or "" */
 };
 
@@ -51,6 +70,33 @@ struct sched_hold {
     int64_t cpu_milli, memory_mib, disk_mib;
     const char *const *gpu_uuids;
     size_t n_gpus;
+    const char *ns, *name; /* NULL: as told when it waited */
+    int64_t priority;
+    int64_t ends_ns; /* at the latest, by maxDuration; 0: unknown */
+    bool preemptible;
+    const char *gang; /* NULL: none */
+};
+
+enum sched_limit_kind {
+    SCHED_LIMIT_CPU_MILLI,
+    SCHED_LIMIT_MEMORY_MIB,
+    SCHED_LIMIT_GPUS,
+    SCHED_LIMIT_JOBS
+};
+struct sched_limit {
+    enum sched_limit_kind kind;
+    enum gpu_vendor vendor; /* GPUS only; ANY: all */
+    char gpu_name[32];      /* GPUS only; "": all */
+    int64_t own;            /* the namespace's own share */
+    int64_t borrow;         /* at most this much more, from the cohort */
+};
+enum { SCHED_LIMITS_MAX = 32 };
+struct sched_quota {
+    const char *uid, *ns;
+    const char *cohort; /* namespaces that lend each other; NULL: none */
+    int64_t weight;     /* >= 1; a larger one means a larger fair share */
+    const struct sched_limit *limits;
+    size_t n_limits; /* <= SCHED_LIMITS_MAX */
 };
 
 /* Borrowed until the next call. */
@@ -61,6 +107,13 @@ struct sched_decision {
     struct reservation reserve;
     const char *gpu_uuids[RESOURCE_GPUS_MAX];
     size_t n_gpus;
+    const char *gang; /* NULL: alone */
+    size_t gang_left; /* decisions of the gang that the next calls return */
+};
+struct sched_preemption {
+    const char *uid, *ns, *name; /* of the job that is to stop and wait again */
+    const char *for_uid, *for_name;
+    bool reclaimed; /* it ran on a borrowed share */
 };
 struct sched_reason {
     const char *uid, *ns, *name;
@@ -70,7 +123,17 @@ struct sched_reason {
 struct scheduler *scheduler_new(void);
 void scheduler_free(struct scheduler *s);
 
+/* The time that durations count from; never goes back. */
+void scheduler_set_time(struct scheduler *s, int64_t now_ns);
+/* Namespaces that may use a fleet of ns beside ns itself; "*": all. Replaces. */
+void scheduler_share_fleet(struct scheduler *s, const char *ns, const char *fleet,
+                           const char *const *with, size_t n_with);
 /* Adds or changes. */
+void scheduler_set_quota(struct scheduler *s, const struct sched_quota *q);
+void scheduler_remove_quota(struct scheduler *s, const char *uid);
+/* What the namespace uses of one limit; false: unknown. */
+bool scheduler_quota_used(struct scheduler *s, const char *uid, size_t limit,
+                          int64_t *ret);
 void scheduler_set_instance(struct scheduler *s, const struct sched_instance *i);
 void scheduler_remove_instance(struct scheduler *s, const char *uid);
 /* The job waits. Replaces what was known of it, an assumed decision too. */
@@ -85,6 +148,15 @@ bool scheduler_next(struct scheduler *s, struct sched_decision *ret);
  * shown from here on. Meaningful after scheduler_next returned false. */
 bool scheduler_next_reason(struct scheduler *s, struct sched_reason *ret);
 
+/* A job that is to give way. Told once; its place stays occupied until the owner says
+ * otherwise. Meaningful right after scheduler_next returned false. */
+bool scheduler_next_preemption(struct scheduler *s, struct sched_preemption *ret);
+
+/* The instance that a waiting job (first of its shape) has booked, and when it is
+ * expected to be free for it (INT64_MAX: not known). i counts a gang's bookings. False:
+ * no such booking. */
+bool scheduler_booking_of(const struct scheduler *s, const char *job_uid, size_t i,
+                          const char **ret_instance_uid, int64_t *ret_start_ns);
 size_t scheduler_waiting(const struct scheduler *s);
 /* What is free of an instance; false: unknown. */
 bool scheduler_free_of(const struct scheduler *s, const char *instance_uid,

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bookings: where the first job of a shape that does not fit now will run. They keep
+ * later jobs from taking, again and again, what it waits for (conservative backfill,
+ * Mu'alem and Feitelson 2001, with one booking per instance).
+ */
+#include "controllers/job/scheduler/sched_policy.h"
+
+enum { SAMPLE = 1024 };
+
+struct amounts
+sched_free(const struct node *n)
+{
+    return (struct amounts){n->free.cpu_milli, n->free.memory_mib, n->free.disk_mib,
+                            n->free.gpu_free};
+}
+
+void
+sched_amounts_add(struct amounts *a, const struct node *n, const struct job *j)
+{
+    a->cpu_milli += j->cpu_milli;
+    a->memory_mib += j->memory_mib;
+    a->disk_mib += j->disk_mib;
+    a->gpus |= sched_gpu_bits(n, j) & n->capacity->gpu_free;
+}
+
+bool
+sched_amounts_fit(const struct shape *need, const struct node *n, const struct amounts *a,
+                  struct reservation *ret)
+{
+    struct resource_have f; /* its list of devices is not read */
+
+    f.cpu_milli = a->cpu_milli;
+    f.memory_mib = a->memory_mib;
+    f.disk_mib = a->disk_mib;
+    f.gpu_free = a->gpus;
+    return resources_fit(&need->req, n->capacity, &f, ret) == RESOURCE_FITS;
+}
+
+static int
+by_end(const void *pa, const void *pb)
+{
+    const struct job *const *a = pa, *const *b = pb;
+
+    return ((*a)->ends_ns > (*b)->ends_ns) - ((*a)->ends_ns < (*b)->ends_ns);
+}
+
+/* Stable: of equal ends the one that was there first is released first. */
+static void
+sort_by_end(job_vec *jobs)
+{
+    for (size_t i = 1; i < jobs->len; i++) {
+        struct job *j = jobs->items[i];
+        size_t k = i;
+        for (; k > 0 && by_end(&jobs->items[k - 1], &j) > 0; k--)
+            jobs->items[k] = jobs->items[k - 1];
+        jobs->items[k] = j;
+    }
+}
+
+bool
+sched_start_on(const struct scheduler *s, const struct shape *need, const struct node *n,
+               int64_t *ret, struct amounts *ret_free)
+{
+    struct reservation ignored;
+    struct amounts then = sched_free(n);
+    job_vec holds = {0};
+    struct job *j;
+
+    if (!n->known || !n->usable || (n->engines & need->engine) == 0 ||
+        !sched_allows_node(need, n) ||
+        resources_fit(&need->req, n->capacity, n->capacity, &ignored) != RESOURCE_FITS)
+        return false;
+    int64_t start = s->now_ns;
+    bool fits = sched_amounts_fit(need, n, &then, &ignored);
+    if (!fits) {
+        TAILQ_FOREACH (j, &n->holds, hold_link)
+            vec_push(&holds, j);
+        sort_by_end(&holds);
+    }
+    for (size_t i = 0; i < holds.len && !fits; i++) {
+        sched_amounts_add(&then, n, holds.items[i]);
+        if (holds.items[i]->ends_ns > start)
+            start = holds.items[i]->ends_ns;
+        fits = sched_amounts_fit(need, n, &then, &ignored);
+    }
+    vec_done(&holds);
+    *ret = start;
+    *ret_free = then;
+    return fits;
+}
+
+static int64_t
+end_of(const struct scheduler *s, const struct shape *need)
+{
+    return need->max_duration_ns > INT64_MAX - s->now_ns
+               ? INT64_MAX
+               : s->now_ns + need->max_duration_ns;
+}
+
+/* A gang starts when the last of its instances is free. */
+static bool
+starts_before(const struct scheduler *s, const struct shape *owner, int64_t end)
+{
+    struct amounts ignored;
+    int64_t start;
+
+    for (size_t i = 0; i < owner->booked.len; i++) {
+        const struct node *n = owner->booked.items[i];
+        if (!sched_start_on(s, n->booked_need, n, &start, &ignored) || start >= end)
+            return end == INT64_MAX; /* who never ends is in the way of any start */
+    }
+    return true;
+}
+
+bool
+sched_withheld(const struct scheduler *s, const struct ask *a, const struct node *n,
+               const struct reservation *r)
+{
+    const struct shape *owner = n->booked;
+    const struct job *head = sched_head(owner);
+    struct reservation ignored;
+    struct amounts then;
+    int64_t start;
+
+    if (owner == a->shape || head == NULL || !sched_before(head, a->head))
+        return false;
+    if (!starts_before(s, owner, end_of(s, a->need)))
+        return false;
+    if (!sched_start_on(s, n->booked_need, n, &start, &then))
+        return false;
+    then.cpu_milli -= r->cpu_milli;
+    then.memory_mib -= r->memory_mib;
+    then.disk_mib -= r->disk_mib;
+    then.gpus &= ~r->gpu_mask;
+    return !sched_amounts_fit(n->booked_need, n, &then, &ignored);
+}
+
+/* --- choosing ---------------------------------------------------------------------- */
+
+struct candidate {
+    struct score score;
+    struct node *node;
+};
+typedef vec(struct candidate) candidate_vec;
+
+static int
+by_score(const void *pa, const void *pb)
+{
+    const struct candidate *a = pa, *b = pb;
+
+    if (a->score.first != b->score.first)
+        return a->score.first < b->score.first ? -1 : 1;
+    if (a->score.second != b->score.second)
+        return a->score.second < b->score.second ? -1 : 1;
+    int d = strcmp(a->node->name, b->node->name);
+    return d != 0 ? d : strcmp(a->node->uid, b->node->uid);
+}
+
+/* Instances of the pool that serve need, best first. Those that an earlier job booked
+ * are not for us. */
+static void
+find_candidates(struct scheduler *s, const struct shape *sh, const struct shape *need,
+                const struct pool *p, sched_score_fn *score, candidate_vec *ret)
+{
+    const struct job *head = sched_head(sh);
+    struct candidate c;
+
+    ret->len = 0;
+    for (size_t i = 0; i < p->nodes.len && ret->len < SAMPLE; i++) {
+        c.node = p->nodes.items[i];
+        const struct shape *owner = c.node->booked;
+        if (c.node->mark == s->mark ||
+            (owner != NULL && owner != sh && sched_head(owner) != NULL &&
+             sched_before(sched_head(owner), head))) {
+            s->skipped = true;
+            continue;
+        }
+        if (score(s, sh, need, c.node, &c.score))
+            vec_push(ret, c);
+    }
+    if (ret->len > 0)
+        qsort(ret->items, ret->len, sizeof(c), by_score);
+}
+
+struct choice {
+    job_vec jobs; /* whom the nodes are for, in the same order */
+    candidate_vec nodes;
+};
+
+/* One instance of the pool for each job; members with equal needs share one look. */
+static bool
+choose_in(struct scheduler *s, const struct shape *sh, const struct pool *p,
+          sched_score_fn *score, struct choice *c)
+{
+    candidate_vec found = {0};
+    const struct shape *need = NULL;
+    size_t next = 0, i;
+
+    s->mark++;
+    if (sh->gang != NULL)
+        for (i = 0; i < sh->gang->holders.len; i++)
+            sh->gang->holders.items[i]->node->mark = s->mark;
+    c->nodes.len = 0;
+    for (i = 0; i < c->jobs.len; i++) {
+        const struct shape *wants = c->jobs.items[i]->need;
+        if (need == NULL || !streq(need->key, wants->key)) {
+            need = wants;
+            next = 0;
+            find_candidates(s, sh, need, p, score, &found);
+        }
+        if (next == found.len)
+            break;
+        found.items[next].node->mark = s->mark;
+        vec_push(&c->nodes, found.items[next]);
+        next++;
+    }
+    vec_done(&found);
+    s->mark++;
+    return i == c->jobs.len;
+}
+
+static struct score
+worst(const candidate_vec *nodes)
+{
+    struct score w = nodes->items[0].score;
+
+    for (size_t i = 1; i < nodes->len; i++)
+        if (nodes->items[i].score.first > w.first)
+            w = nodes->items[i].score;
+    return w;
+}
+
+static void
+forget_booking(struct shape *sh)
+{
+    for (size_t i = 0; i < sh->booked.len; i++) {
+        sh->booked.items[i]->booked = NULL;
+        sh->booked.items[i]->booked_need = NULL;
+    }
+    sh->booked.len = 0;
+}
+
+void
+sched_unbook(struct scheduler *s, struct shape *sh)
+{
+    vec(struct node *) nodes = {0};
+
+    for (size_t i = 0; i < sh->booked.len; i++)
+        vec_push(&nodes, sh->booked.items[i]);
+    forget_booking(sh);
+    s->rebook = s->rebook || nodes.len > 0;
+    for (size_t i = 0; i < nodes.len; i++)
+        if (nodes.items[i]->known)
+            sched_reopen(s, nodes.items[i]);
+    vec_done(&nodes);
+}
+
+/* Later shapes that lose an instance choose anew. */
+static void
+apply_choice(struct scheduler *s, struct shape *sh, const struct choice *c)
+{
+    sched_unbook(s, sh);
+    for (size_t i = 0; i < c->nodes.len; i++) {
+        struct node *n = c->nodes.items[i].node;
+        if (n->booked != NULL) {
+            struct shape *loser = n->booked;
+            sched_unbook(s, loser);
+            if (loser->unfit)
+                sched_open(s, loser);
+        }
+        n->booked = sh;
+        n->booked_need = c->jobs.items[i]->need;
+        vec_push(&sh->booked, n);
+    }
+}
+
+static bool
+pool_serves(const struct shape *sh, const struct shape *need, const struct pool *p)
+{
+    if (sh->gang != NULL && sh->gang->holders.len > 0 &&
+        sh->gang->holders.items[0]->node->pool != p)
+        return false;
+    return sched_allows(need, p);
+}
+
+bool
+sched_pick(struct scheduler *s, struct shape *sh, sched_score_fn *score)
+{
+    struct choice best = {0}, c = {0};
+    bool any = false;
+
+    if (sh->gang != NULL)
+        sched_gang_members(sh, &c.jobs);
+    else
+        vec_push(&c.jobs, sched_head(sh));
+    for (size_t i = 0; i < s->pool_order.len; i++) {
+        const struct pool *p = s->pool_order.items[i];
+        if (!pool_serves(sh, c.jobs.items[0]->need, p) || !choose_in(s, sh, p, score, &c))
+            continue;
+        struct score w = worst(&c.nodes);
+        if (!any || w.first < worst(&best.nodes).first) {
+            candidate_vec swap = best.nodes;
+            best.nodes = c.nodes;
+            c.nodes = swap;
+            any = true;
+        }
+    }
+    best.jobs = c.jobs;
+    if (any)
+        apply_choice(s, sh, &best);
+    vec_done(&c.jobs);
+    vec_done(&c.nodes);
+    vec_done(&best.nodes);
+    return any;
+}
+
+static bool
+start_score(struct scheduler *s, const struct shape *sh, const struct shape *need,
+            struct node *n, struct score *ret)
+{
+    struct amounts ignored;
+
+    if (!sched_start_on(s, need, n, &ret->first, &ignored))
+        return false;
+    ret->second = (n->booked != NULL && n->booked != sh) * 1000 -
+                  __builtin_popcountll(n->free.gpu_free);
+    return true;
+}
+
+void
+sched_book(struct scheduler *s, struct shape *sh)
+{
+    if (sh->booked.len > 0 || (sh->gang != NULL && !sched_gang_complete(sh)))
+        return;
+    s->skipped = false;
+    if (!sched_pick(s, sh, start_score) && !s->skipped)
+        sh->hopeless = s->topology + 1;
+}
+
+/* Shapes that found all instances booked, the one that waits first: it must not be
+ * passed over for ever. */
+void
+sched_rebook(struct scheduler *s)
+{
+    struct shape *first = NULL;
+
+    for (size_t i = 0; i < s->unfit.len; i++) {
+        struct shape *sh = s->unfit.items[i];
+        if (sh->booked.len == 0 && !sh->over_quota && sh->hopeless != s->topology + 1 &&
+            (sh->gang == NULL || sched_gang_complete(sh)) &&
+            (first == NULL || sched_before(sched_head(sh), sched_head(first))))
+            first = sh;
+    }
+    s->rebook = false;
+    if (first != NULL)
+        sched_book(s, first);
+}
+
+bool
+scheduler_booking_of(const struct scheduler *s, const char *job_uid, size_t i,
+                     const char **ret_instance_uid, int64_t *ret_start_ns)
+{
+    const struct job *j = map_get(s->jobs, job_uid);
+    struct amounts ignored;
+
+    if (j == NULL || j->where != JOB_WAITING || i >= j->shape->booked.len ||
+        (j->shape->gang == NULL && sched_head(j->shape) != j))
+        return false;
+    const struct node *n = j->shape->booked.items[i];
+    *ret_instance_uid = n->uid;
+    return sched_start_on(s, n->booked_need, n, ret_start_ns, &ignored);
+}

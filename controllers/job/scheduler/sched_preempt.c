@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Who gives way. A job takes the place of others by one of two rules, and neither can be
+ * turned against it: by priority (strictly lower, same namespace, victim preemptible), or
+ * by right (it stays within its namespace's own share, the victim's namespace borrows in
+ * the same cohort; not for a gang). Who would borrow preempts nobody. So a
+ * chain of preemptions ends.
+ */
+#include "controllers/job/scheduler/sched_policy.h"
+
+static bool
+by_right(struct scheduler *s, const struct shape *sh, const struct job *victim)
+{
+    return sh->gang == NULL && victim->ns != NULL && !streq(victim->ns, sh->ns) &&
+           sched_quota_same_cohort(s, sh->ns, victim->ns) &&
+           sched_quota_borrows(s, victim, true) && sched_quota_is_own(s, sh);
+}
+
+static bool
+gives_way(struct scheduler *s, const struct shape *sh, const struct job *victim)
+{
+    const struct job *head = sched_head(sh);
+
+    if (victim->evicting || victim->ns == NULL)
+        return false;
+    if (head->need->preempts && victim->preemptible &&
+        victim->priority < head->priority && streq(victim->ns, head->ns))
+        return true;
+    return by_right(s, sh, victim);
+}
+
+/* The next victim on n: lowest priority, then the one that came last. */
+static struct job *
+next_victim(struct scheduler *s, const struct shape *sh, const struct node *n)
+{
+    struct job *j, *best = NULL;
+
+    TAILQ_FOREACH (j, &n->holds, hold_link)
+        if (!j->chosen && gives_way(s, sh, j) &&
+            (best == NULL || j->priority <= best->priority))
+            best = j;
+    return best;
+}
+
+static void
+spare(struct scheduler *s, struct job *j)
+{
+    sched_quota_charge(s, j, 1);
+    j->chosen = false;
+}
+
+/* Victims that make need fit on n, no more than needed; marked as chosen. */
+static bool
+choose_victims(struct scheduler *s, const struct shape *sh, const struct shape *need,
+               const struct node *n, job_vec *ret)
+{
+    struct amounts then = sched_free(n);
+    struct reservation r;
+    struct job *j;
+
+    while (!sched_amounts_fit(need, n, &then, &r)) {
+        j = next_victim(s, sh, n);
+        if (j == NULL)
+            break;
+        j->chosen = true;
+        sched_quota_charge(s, j, -1);
+        sched_amounts_add(&then, n, j);
+        vec_push(ret, j);
+    }
+    bool fits = sched_amounts_fit(need, n, &then, &r);
+    for (size_t i = ret->len; fits && i-- > 0;) { /* highest first: spared if it can be */
+        struct amounts less = then;
+        j = ret->items[i];
+        less.cpu_milli -= j->cpu_milli;
+        less.memory_mib -= j->memory_mib;
+        less.disk_mib -= j->disk_mib;
+        less.gpus &= ~sched_gpu_bits(n, j);
+        if (sched_amounts_fit(need, n, &less, &r)) {
+            then = less;
+            spare(s, j);
+            vec_remove(ret, i);
+        }
+    }
+    struct ask a = {.need = need, .shape = sh, .head = sched_head(sh)};
+    fits =
+        fits && sched_amounts_fit(need, n, &then, &r) && sched_quota_allows(s, &a, n, &r);
+    for (size_t i = 0; i < ret->len; i++)
+        spare(s, ret->items[i]);
+    return fits;
+}
+
+static bool
+victim_score(struct scheduler *s, const struct shape *sh, const struct shape *need,
+             struct node *n, struct score *ret)
+{
+    job_vec victims = {0};
+    int64_t start;
+    struct amounts ignored;
+
+    if (!sched_start_on(s, need, n, &start, &ignored))
+        return false;
+    bool fits = choose_victims(s, sh, need, n, &victims);
+    ret->first = INT64_MIN;
+    ret->second = (int64_t)victims.len;
+    for (size_t i = 0; i < victims.len; i++)
+        if (victims.items[i]->priority > ret->first)
+            ret->first = victims.items[i]->priority;
+    vec_done(&victims);
+    return fits;
+}
+
+static void
+reclaim_begins(struct scheduler *s, struct shape *sh)
+{
+    for (size_t i = 0; i < s->reclaiming.len; i++)
+        if (s->reclaiming.items[i] == sh)
+            return;
+    vec_push(&s->reclaiming, sh);
+}
+
+void
+sched_reclaim_done(struct scheduler *s, const struct shape *sh)
+{
+    for (size_t i = 0; i < s->reclaiming.len; i++) {
+        if (s->reclaiming.items[i] != sh)
+            continue;
+        vec_remove(&s->reclaiming, i);
+        sched_quota_reopen(s, sh->ns);
+        return;
+    }
+}
+
+static bool
+is_reclaiming(const struct scheduler *s, const struct shape *sh)
+{
+    for (size_t i = 0; i < s->reclaiming.len; i++)
+        if (s->reclaiming.items[i] == sh)
+            return true;
+    return false;
+}
+
+static void
+evict(struct scheduler *s, struct shape *sh, struct job *victim)
+{
+    struct job *head = sched_head(sh);
+
+    victim->reclaimed = !streq(victim->ns, head->ns);
+    if (victim->reclaimed)
+        reclaim_begins(s, sh);
+    victim->evicting = true;
+    victim->evicted_for = head;
+    if (victim->ends_ns > s->now_ns)
+        victim->ends_ns = s->now_ns;
+    sched_quota_evicting(s, victim, 1);
+    vec_push(&s->evictions, victim);
+}
+
+static bool
+under_way(const struct shape *sh)
+{
+    const struct job *j;
+
+    for (size_t i = 0; i < sh->booked.len; i++)
+        TAILQ_FOREACH (j, &sh->booked.items[i]->holds, hold_link)
+            if (j->evicting)
+                return true;
+    return false;
+}
+
+/* It would run somewhere if the chosen victims were gone. */
+static bool
+has_place(const struct scheduler *s, struct ask *a)
+{
+    struct reservation r;
+    const struct job *j;
+
+    for (size_t i = 0; i < s->pool_order.len; i++) {
+        const struct pool *p = s->pool_order.items[i];
+        if (!sched_allows(a->need, p))
+            continue;
+        for (size_t k = 0; k < p->nodes.len; k++) {
+            const struct node *n = p->nodes.items[k];
+            struct amounts then = sched_free(n);
+            if (!n->usable || (n->engines & a->need->engine) == 0 ||
+                !sched_allows_node(a->need, n))
+                continue;
+            TAILQ_FOREACH (j, &n->holds, hold_link)
+                if (j->chosen)
+                    sched_amounts_add(&then, n, j);
+            if (sched_amounts_fit(a->need, n, &then, &r) &&
+                (n->booked == NULL || !sched_withheld(s, a, n, &r)) &&
+                sched_quota_allows(s, a, n, &r))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* The cohort's share is used up by borrowers: as many of them as it takes. */
+static void
+reclaim_share(struct scheduler *s, struct shape *sh)
+{
+    struct ask a = {.need = sched_head(sh)->need, .shape = sh, .head = sched_head(sh)};
+    job_vec victims = {0};
+    bool enough = false;
+
+    while (!(enough = sched_quota_allows(s, &a, NULL, NULL))) {
+        struct map_cursor c = map_begin(s->jobs);
+        struct job *best = NULL;
+        void *value;
+        while (map_next(&c, NULL, &value)) {
+            struct job *j = value;
+            if (j->where != JOB_HOLDING || j->chosen || j->evicting ||
+                !by_right(s, sh, j))
+                continue;
+            if (best == NULL || j->priority < best->priority ||
+                (j->priority == best->priority && strcmp(j->uid, best->uid) < 0))
+                best = j;
+        }
+        if (best == NULL)
+            break;
+        best->chosen = true;
+        sched_quota_charge(s, best, -1);
+        vec_push(&victims, best);
+    }
+    enough = enough && has_place(s, &a);
+    for (size_t i = 0; i < victims.len; i++)
+        spare(s, victims.items[i]);
+    for (size_t i = 0; i < victims.len && enough; i++)
+        evict(s, sh, victims.items[i]);
+    vec_done(&victims);
+}
+
+void
+sched_preempt(struct scheduler *s, struct shape *sh)
+{
+    const struct job *head = sched_head(sh);
+    bool own = sched_quota_is_own(s, sh);
+    bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
+    job_vec victims = {0};
+
+    if (is_reclaiming(s, sh)) {
+        if (sched_quota_busy(s, sh->ns))
+            return;
+        sched_reclaim_done(s, sh); /* it was not enough, or went elsewhere */
+    }
+    if ((!own && (lends || !head->need->preempts)) ||
+        (sh->gang != NULL && !sched_gang_complete(sh)))
+        return;
+    if (sh->over_quota || !sched_quota_has_room(s, sh)) {
+        if (sh->gang == NULL && own)
+            reclaim_share(s, sh);
+        return;
+    }
+    if (under_way(sh) || !sched_pick(s, sh, victim_score))
+        return;
+    for (size_t i = 0; i < sh->booked.len; i++) {
+        victims.len = 0;
+        if (choose_victims(s, sh, sh->booked.items[i]->booked_need, sh->booked.items[i],
+                           &victims))
+            for (size_t k = 0; k < victims.len; k++)
+                evict(s, sh, victims.items[k]);
+    }
+    vec_done(&victims);
+}
+
+void
+sched_preempt_forget(struct scheduler *s, struct job *j)
+{
+    for (size_t i = 0; i < s->evictions.len;) {
+        struct job *v = s->evictions.items[i];
+        if (v == j || v->evicted_for == j)
+            vec_remove(&s->evictions, i);
+        else
+            i++;
+        /* A victim that nobody was told of is none. */
+        if (v != j && v->evicted_for == j) {
+            v->evicting = false;
+            v->evicted_for = NULL;
+            sched_quota_evicting(s, v, -1);
+        }
+    }
+    if (j->evicting && j->where == JOB_HOLDING)
+        sched_quota_evicting(s, j, -1);
+    j->evicting = false;
+    j->evicted_for = NULL;
+}
+
+static void
+forgive(struct scheduler *s, struct job *victim)
+{
+    struct shape *sh = victim->evicted_for->shape;
+
+    victim->evicting = false;
+    victim->evicted_for = NULL;
+    sched_quota_evicting(s, victim, -1);
+    if (sh != NULL && sh->unfit)
+        sched_open(s, sh);
+}
+
+/* When a whole gang went instead of one victim, its namespace may borrow no more. */
+void
+sched_preempt_review(struct scheduler *s)
+{
+    for (size_t i = 0; i < s->evictions.len;) {
+        struct job *j = s->evictions.items[i];
+        if (!j->reclaimed || sched_quota_borrows(s, j, false)) {
+            i++;
+            continue;
+        }
+        vec_remove(&s->evictions, i);
+        forgive(s, j);
+    }
+}
+
+bool
+scheduler_next_preemption(struct scheduler *s, struct sched_preemption *ret)
+{
+    if (s->evictions.len == 0)
+        return false;
+    struct job *j = s->evictions.items[0];
+    vec_remove(&s->evictions, 0);
+    *ret = (struct sched_preemption){.uid = j->uid,
+                                     .ns = j->ns,
+                                     .name = j->name == NULL ? "" : j->name,
+                                     .for_uid = j->evicted_for->uid,
+                                     .for_name = j->evicted_for->name,
+                                     .reclaimed = j->reclaimed};
+    j->evicted_for = NULL;
+    return true;
+}
