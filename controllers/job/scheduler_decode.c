@@ -10,6 +10,8 @@
 #include "controllers/common/job_view.h"
 
 enum { WORD_MAX = 256, WORDS_MAX = 64 };
+#define NS_PER_S INT64_C(1000000000)
+#define DURATION_MAX_S (INT64_C(30) * 365 * 86400) /* longer: as if without limit */
 
 enum sched_standing
 scheduler_standing(const struct object *job)
@@ -37,6 +39,30 @@ words_done(struct words *w)
     vec_foreach (p, &w->list)
         free(*p);
     vec_done(&w->list);
+}
+
+/* The longest that the job can take: maxDuration and the time to stop. 0: no limit. */
+static int64_t
+longest(const struct object *job)
+{
+    int64_t run = object_get_int(job, "spec.maxDurationSeconds", 0);
+    int64_t stop = object_get_int(job, "spec.stopDurationSeconds", 0);
+
+    if (run <= 0 || run > DURATION_MAX_S || stop < 0 || stop > DURATION_MAX_S)
+        return 0;
+    return (run + stop) * NS_PER_S;
+}
+
+/* maxDuration counts from the start of the process. */
+static int64_t
+ends_at(const struct object *job)
+{
+    int64_t most = longest(job);
+    int64_t from = object_get_time(job, "status.agent.startedAt");
+
+    if (from == 0)
+        from = object_get_time(job, "spec.boundAt");
+    return most == 0 || from <= 0 ? 0 : from + most;
 }
 
 /* Strings of a JSON array; member: of this member of each item, "" where it is absent. */
@@ -88,12 +114,13 @@ scheduler_tell_waiting(struct scheduler *s, const struct object *job, struct err
         .ns = job->ns,
         .name = job->name,
         .priority = object_get_int(job, "spec.priority", 0),
-        .queued_ns = queued != 0 ? queued : job->facts.created_s * 1000000000,
+        .queued_ns = queued != 0 ? queued : job->facts.created_s * NS_PER_S,
         .req = &req,
         .has_image = image != NULL && image[0] != '\0',
         .fleets = (const char *const *)fleets.list.items,
         .n_fleets = fleets.list.len,
         .reason = j.wait_reason,
+        .max_duration_ns = longest(job),
     };
     scheduler_queue(s, &w);
     words_done(&fleets);
@@ -116,6 +143,10 @@ scheduler_tell_holding(struct scheduler *s, const struct object *job)
         .disk_mib = object_get_int(job, "spec.reservation.diskMiB", 0),
         .gpu_uuids = (const char *const *)gpus.list.items,
         .n_gpus = gpus.list.len,
+        .ns = job->ns,
+        .name = job->name,
+        .priority = object_get_int(job, "spec.priority", 0),
+        .ends_ns = ends_at(job),
     };
     scheduler_hold(s, &h);
     words_done(&gpus);

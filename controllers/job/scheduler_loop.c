@@ -66,6 +66,10 @@ reason_text(const char *code)
         {"InsufficientMemory", "no instance has enough free memory"},
         {"InsufficientDisk", "no instance has enough free disk"},
         {"InsufficientGPU", "no instance has enough free GPUs of the kind asked for"},
+        {"HeldForEarlierJob", "what would fit is kept for a job that waits longer"},
+        {"QuotaExceeded", "the quota of the namespace is used up"},
+        {"WaitingForMembers", "not all nodes of the run are in the queue yet"},
+        {"InsufficientInstances", "not enough instances of one fleet for all nodes"},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -414,6 +418,7 @@ step(void *arg, int64_t now)
     struct sched_reason r;
     int64_t due = retry_writes(l, now);
 
+    scheduler_set_time(l->s, manager_wall_ns(l->m));
     while (l->n_binds < BINDS_MAX) {
         if (scheduler_next(l->s, &d)) {
             start_bind(l, &d);
