@@ -6,6 +6,7 @@ version does; each older file only where that version differs from the next newe
     DROVER_GOLDEN=write pytest tests/conformance/test_golden.py
 
 writes the files anew (read the diff before you commit it). DROVER_LONG=1 runs all versions."""
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -226,17 +227,31 @@ def write(version, records):
     (HERE / f"kubectl-{version}.txt").write_text(text)
 
 
-@pytest.mark.parametrize("version", VERSIONS)
-def test_every_verb(version, clients, tmp_path):
-    if version not in DEFAULT and not LONG and not WRITE:
-        pytest.skip("runs with DROVER_LONG=1")
-    if version not in clients:
-        pytest.skip(f"kubectl {version} could not be fetched")
-    battery = Battery(version, clients[version], tmp_path)
+def run_battery(version, path, directory):
+    battery = Battery(version, path, directory)
     try:
-        records = battery.run()
+        return battery.run()
     finally:
         battery.close()
+
+
+@pytest.fixture(scope="module")
+def batteries(request, clients, tmp_path_factory):
+    """Version -> its records to come. Two run at a time, each on a server of its own."""
+    asked = [i.callspec.params["version"] for i in request.session.items
+             if "version" in getattr(getattr(i, "callspec", None), "params", {})]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        yield {v: pool.submit(run_battery, v, clients[v], tmp_path_factory.mktemp("golden"))
+               for v in asked if v in clients and (v in DEFAULT or LONG or WRITE)}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_verb(version, clients, batteries):
+    if version not in clients:
+        pytest.skip(f"kubectl {version} could not be fetched")
+    if version not in batteries:
+        pytest.skip("runs with DROVER_LONG=1")
+    records = batteries[version].result()
     if WRITE:
         write(version, records)
         return

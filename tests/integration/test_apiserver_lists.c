@@ -218,6 +218,12 @@ tables_have_cells(void **state)
     assert_string_equal(api_text(f, "rows.0.object.metadata.name"), "run00");
     api_ok(f, 200, "GET", RUNS "/run00?includeObject=Object", NULL, NULL);
     assert_string_equal(api_text(f, "rows.0.object.spec.type"), "task");
+    /* A definition's column is a time, not an age, as of a Kubernetes API server. */
+    api_ok(f, 200, "GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", NULL,
+           NULL);
+    assert_string_equal(api_text(f, "columnDefinitions.1.name"), "Created At");
+    assert_string_equal(api_text(f, "rows.0.cells.1"),
+                        api_text(f, "rows.0.object.metadata.creationTimestamp"));
     api_ok(f, 200, "GET", RUNS "?includeObject=None", NULL, NULL);
     assert_null(api_at(f, "rows.0.object"));
     api_ok(f, 400, "GET", RUNS "?includeObject=Some", NULL, NULL);
