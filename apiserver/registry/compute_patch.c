@@ -8,11 +8,28 @@
 #include "apiserver/registry/compute_internal.h"
 #include "apiserver/registry/strategic.h"
 
-/* A body is JSON when it starts like it; YAML otherwise. Appends JSON to out. */
+static bool
+is_json(struct span body)
+{
+    struct error e = ERROR_INIT;
+    struct jtok_reader r;
+    struct jtok t;
+
+    jtok_init(&r, body.ptr, body.len);
+    if (jtok_next(&r, &t, &e) < 0 || (t.type != JTOK_OBJECT && t.type != JTOK_ARRAY))
+        return false;
+    return jtok_skip(&r, &e) == 0;
+}
+
+/* A body is JSON when it starts like it; YAML otherwise. YAML in flow style starts like
+ * it too; what is neither stays as it is, for the message of the JSON reader. Appends
+ * JSON to out. */
 static int
 body_json(struct span body, struct str *out, struct error *e)
 {
     struct yaml_docs docs = {0};
+    struct error ignored = ERROR_INIT;
+    bool flow = false;
     size_t i = 0;
 
     while (i < body.len && isspace((unsigned char)body.ptr[i]))
@@ -20,10 +37,17 @@ body_json(struct span body, struct str *out, struct error *e)
     if (i == body.len)
         return error_set(e, ERR_BAD_REQUEST, "the request has no body");
     if (body.ptr[i] == '{' || body.ptr[i] == '[') {
+        flow = !is_json((struct span){body.ptr + i, body.len - i});
+        if (!flow) {
+            str_add(out, body.ptr, body.len);
+            return 0;
+        }
+    }
+    int rc = yaml_read(body.ptr, body.len, false, &docs, flow ? &ignored : e);
+    if (rc < 0 && flow) {
         str_add(out, body.ptr, body.len);
         return 0;
     }
-    int rc = yaml_read(body.ptr, body.len, false, &docs, e);
     if (rc < 0) {
         e->code = ERR_BAD_REQUEST;
         return -ERR_BAD_REQUEST;

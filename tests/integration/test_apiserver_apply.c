@@ -31,6 +31,18 @@ apply_creates_and_changes(void **state)
 }
 
 static void
+yaml_in_flow_style_is_yaml(void **state)
+{
+    struct api_fixture *f = *state;
+
+    api_ok(f, 201, "PATCH", RUNS "/one" APPLY_AS("me"), APPLY,
+           "{apiVersion: drover.dev/v1, kind: Run, metadata: {name: one},\n"
+           " spec: {type: task, commands: [\"true\"]}}\n");
+    assert_string_equal(api_text(f, "spec.commands.0"), "true");
+    api_ok(f, 400, "PATCH", RUNS "/one" APPLY_AS("me"), APPLY, "{\"spec\": [}");
+}
+
+static void
 conflicts_name_the_manager(void **state)
 {
     struct api_fixture *f = *state;
@@ -150,7 +162,7 @@ main(void)
         CASE(apply_creates_and_changes),   CASE(conflicts_name_the_manager),
         CASE(update_managers_are_tracked), CASE(jobs_are_tracked_once_applied),
         CASE(apply_checks_its_config),     CASE(apply_reads_yaml),
-        CASE(status_has_its_own_owners),
+        CASE(status_has_its_own_owners),   CASE(yaml_in_flow_style_is_yaml),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
