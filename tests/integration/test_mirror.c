@@ -277,7 +277,7 @@ test_restart(void **state)
     WAIT(w, file_has(w, DIR "moved.yaml", "\"2\""));
     /* Deleted here, changed there: nothing is lost, and it is said. */
     WAIT(w, file_has(w, DIR "both.yaml", "\"2\""));
-    assert_true(there(w, DIR "both.yaml.error"));
+    WAIT(w, there(w, DIR "both.yaml.error"));
     WAIT(w, !there(w, DIR ".drover-abc.tmp") && !there(w, DIR "stale.yaml.error"));
 }
 

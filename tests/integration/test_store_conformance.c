@@ -106,6 +106,7 @@ test_update(void **state)
     assert_true(second > first);
     assert_int_equal(cf_put(c, c->f.store, "ns", "a", 3, first, NULL), ERR_CONFLICT);
     assert_int_equal(cf_put(c, c->peer, "ns", "a", 3, first, NULL), ERR_CONFLICT);
+    assert_int_equal(cf_sync(c, c->peer), ERR_OK);
     assert_int_equal(fx_value(cf_get(c->peer, "ns", "a")), 2);
     assert_int_equal(cf_get(c->peer, "ns", "a")->revision, second);
 }
