@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Earlier generations of what people declared (ADR 0014). A write that replaces a
+ * Earlier generations of what people declared (ADR 0015). A write that replaces a
  * generation, or ends the object, commits a Revision object with it, in one commit: there
  * is no moment at which one of them exists without the other, whatever the driver.
  * docs/internals/history.md.
