@@ -28,6 +28,7 @@ struct bare {
     struct watcher *watchers;
     size_t n;
     unsigned event; /* number of the newest */
+    bool resumed;   /* since the last run */
     char text[EVENT_MAX];
     size_t len;
     struct MHD_Response *hello, *ok;
@@ -85,6 +86,7 @@ fire(struct bare *b)
         if (!b->watchers[i].suspended)
             continue;
         b->watchers[i].suspended = false;
+        b->resumed = true;
         MHD_resume_connection(b->watchers[i].c);
     }
 }
@@ -149,7 +151,10 @@ start(struct bare *b, int argc, char **argv)
     for (;;) {
         unsigned long long ms;
         int wait = MHD_get_timeout(d, &ms) == MHD_YES ? (int)ms : -1;
-        poll(&p, 1, wait);
+        /* A resume takes effect in the next run, and MHD_get_timeout() knows nothing of
+         * it. */
+        poll(&p, 1, b->resumed ? 0 : wait);
+        b->resumed = false;
         MHD_run(d);
     }
 }

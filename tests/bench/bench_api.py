@@ -2,11 +2,14 @@
 """The store and the API server over HTTP, beside Debian's etcd on the same disk in the same run.
 
   bench_api.py store    durable create and update, list, watch fan-out, memory, disk, start, idle
-  bench_api.py api      get and server-side apply, the handshake, against a bare libmicrohttpd
+  bench_api.py api      get and server-side apply against a bare libmicrohttpd; a probe while large
+                        requests run
 
 Rounds are interleaved, figures are medians, and next to rates stands the server's own CPU time
 per request: on a busy machine that is the figure to compare. Writes its tables into
-docs/benchmarks.md between the markers of its section. ROUNDS and BENCH_SECONDS change the effort.
+docs/benchmarks.md between the markers of its section, one after the other: what cannot be
+measured says why and does not stop the rest. ROUNDS, BENCH_SECONDS, OBJECTS, WATCHERS and
+PROBE_ROWS change the effort.
 """
 import contextlib
 import json
@@ -20,17 +23,22 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import urllib.request
 import ssl
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+import rule_load  # noqa: E402
+
 HERE = ROOT / "tests/bench"
 BIN = pathlib.Path(os.environ.get("BENCH_BIN", ROOT / "build/bench/bin"))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = int(os.environ.get("BENCH_SECONDS", "2"))
+SECONDS = int(os.environ.get("BENCH_SECONDS", "1"))
 CONNECTIONS = [1, 16, 64, 256]
 WATCHERS = [int(n) for n in os.environ.get("WATCHERS", "1,100,1000,10000").split(",")]
 OBJECTS = int(os.environ.get("OBJECTS", "100000"))
+PROBE_ROWS = int(os.environ.get("PROBE_ROWS", str(OBJECTS)))
 TICK = os.sysconf("SC_CLK_TCK")
 RUNS = "/apis/drover.dev/v1/namespaces/default/runs"
 
@@ -189,24 +197,24 @@ class Bare(Program):
 serial = 0
 
 
-def wrk(server, mode, conns, seconds=SECONDS, prefix=None, objects=1000):
+def wrk(server, mode, conns, seconds=SECONDS, prefix=None, limit=0):
     """rate, p50, p99 (ms), server CPU us per request; once more, longer, if nothing was answered"""
     for longer in (seconds, 4 * seconds):
-        got = wrk_once(server, mode, conns, longer, prefix, objects)
+        got = wrk_once(server, mode, conns, longer, prefix, limit)
         if got:
             return got
     raise SystemExit(f"wrk {mode} on {server.name}: nothing was answered in {4 * seconds} s")
 
 
-def wrk_once(server, mode, conns, seconds, prefix, objects):
+def wrk_once(server, mode, conns, seconds, prefix, limit):
     global serial
     serial += 1
-    if server.tls and conns > 64:
-        seconds += 2  # the handshakes are part of what wrk measures
+    if server.tls:
+        seconds += (conns + 64) // 128  # the handshakes are part of what wrk measures
     before = server.cpu_us()
     out = subprocess.run(
-        ["wrk", "-t1", f"-c{conns}", f"-d{seconds}", "--latency", "-s", HERE / "http.lua", server.url,
-         "--", mode, server.token, prefix or f"b{serial}x", str(objects)],
+        ["wrk", "-t1", f"-c{conns}", f"-d{seconds}", "--timeout", "10", "--latency", "-s", HERE / "http.lua", server.url,
+         "--", mode, server.token, prefix or f"b{serial}x", "1000", str(limit)],
         capture_output=True, text=True, timeout=seconds + 60)
     used = server.cpu_us() - before
     line = [x for x in out.stdout.splitlines() if x.startswith("RESULT ")]
@@ -248,15 +256,19 @@ def grpc_put(etcd, conns, work):
 
 
 def interleave(ways):
-    """ways: {name: function}; one warm-up of each, then medians of ROUNDS rounds."""
+    """ways: {name: function}; medians of ROUNDS rounds. What fails is left out of them."""
     got = {name: [] for name in ways}
     for i in range(ROUNDS):
         for name, fn in ways.items():
-            got[name].append(fn())
+            try:
+                got[name].append(fn())
+            except (Exception, SystemExit) as e:
+                print(f"  round {i + 1} {name}: {e!r}", file=sys.stderr)
+                continue
             print(f"  round {i + 1} {name}: " + " ".join(
-                f"{k}={v:.2f}" for k, v in got[name][-1].items()), file=sys.stderr)
+                f"{k}={v:.2f}" for k, v in got[name][-1].items()), file=sys.stderr, flush=True)
     return {name: {k: statistics.median(r[k] for r in rounds) for k in rounds[0]}
-            for name, rounds in got.items()}
+            for name, rounds in got.items() if rounds}
 
 
 def table(head, rows):
@@ -269,8 +281,12 @@ def by_connections(title, make, base):
     rows = []
     for conns in CONNECTIONS:
         print(f"{title}, {conns} connections", file=sys.stderr)
-        got = interleave(make(conns))
-        for name, m in got.items():
+        ways = make(conns)
+        got = interleave(ways)
+        for name in ways:
+            if (m := got.get(name)) is None:
+                rows.append([conns, name, "not measured", "", "", "", ""])
+                continue
             ratio = f"{m['rate'] / got[base]['rate']:.2f}" if base in got else ""
             rows.append([conns, name, f"{m['rate']:.0f}", ratio, f"{m['p50']:.2f}",
                          f"{m['p99']:.2f}", f"{m['cpu']:.1f}"])
@@ -281,8 +297,12 @@ def by_connections(title, make, base):
 # --- sections -------------------------------------------------------------------------------
 
 def fill(server, mode, n):
-    while server.count() < n:
-        wrk(server, mode, 64, 2)
+    end = time.monotonic() + 180
+    while (left := n - server.count()) > 0:
+        if time.monotonic() > end:
+            raise SystemExit(f"{server.name} took only {n - left} of {n} objects in 180 s")
+        # wrk sleeps to its end even when it has stopped before.
+        wrk(server, mode, 64, min(10, left // 6000 + 1), limit=left)
 
 
 def measure_list(plain, tls, etcd, n=10000):
@@ -403,7 +423,65 @@ def measure_idle(server, seconds=10):
             f"{(server.switches() - sw) / seconds:.1f}/s")
 
 
-def section_store(work):
+def measure_probe(tls):
+    """The loop rule's load against a client that asks for one small object all the time."""
+    target = rule_load.Target(tls.port, tls.token)
+    rule_load.fill(target, PROBE_ROWS)
+    with rule_load.Probe(target) as alone:
+        time.sleep(2)
+    rows = [["nothing", f"{alone.percentile(.5):.2f}", f"{alone.percentile(.99):.2f}",
+             f"{alone.percentile(1):.2f}", ""]]
+    before = target.metrics()
+    for what, load in (
+            (f"Table of {PROBE_ROWS} rows", (4, 3 << 20, 0, 0)),
+            ("server-side applies of 3 MiB", (0, 3 << 20, 20, 0)),
+            ("2 000 reconnects", (0, 3 << 20, 0, 2000)),
+            ("all three at once", (4, 3 << 20, 20, 2000))):
+        probe = rule_load.all_at_once(target, *load)
+        after = target.metrics()
+        count = "drover_loop_long_callbacks_total"
+        rows.append([what, f"{probe.percentile(.5):.2f}", f"{probe.percentile(.99):.2f}",
+                     f"{probe.percentile(1):.2f}",
+                     f"{after[count] - before[count]:.0f}" if count in after else ""])
+        print({k: v for k, v in after.items() if "long_callback" in k}, file=sys.stderr)
+        before = after
+        print("  probe", rows[-1], file=sys.stderr)
+    return ("**A GET of a small object, TLS, while something large runs** (goal: p99 < 20 ms)\n\n" +
+            table(["beside", "p50 ms", "p99 ms", "longest", "callbacks over 2 ms of CPU"], rows))
+
+
+class Parts:
+    """The tables of a section; each is written down when it is made."""
+
+    def __init__(self, section, where):
+        self.section, self.text, self.failed = section, f"`hack/bench {section}`: {where}\n\n", False
+
+    def add(self, title, fn, *args):
+        t0 = time.monotonic()
+        print(f"== {title}", file=sys.stderr, flush=True)
+        try:
+            text = fn(*args)
+        except (Exception, SystemExit) as e:
+            traceback.print_exc()
+            self.failed = True
+            text = f"**{title}**: not measured, {str(e).splitlines()[0] if str(e) else repr(e)}\n\n"
+        print(f"{text}== {title} took {time.monotonic() - t0:.0f} s\n", flush=True)
+        self.text += text
+        if os.environ.get("BENCH_WRITE", "1") == "1":
+            rewrite(self.section, self.text)
+
+
+def fresh_size(work):
+    plain = Drover(tempfile.mkdtemp(dir=work), False).start()
+    etcd = Etcd(tempfile.mkdtemp(dir=work)).start()
+    try:
+        return measure_size(plain, etcd)
+    finally:
+        plain.stop()
+        etcd.stop()
+
+
+def section_store(work, parts):
     plain, tls = Drover(work, False).start(), Drover(work, True).start()
     etcd = Etcd(work).start()
 
@@ -416,19 +494,17 @@ def section_store(work):
                     "etcd gRPC": lambda: grpc_put(etcd, conns, work)}
         return ways
 
-    out = measure_list(plain, tls, etcd)
-    out += by_connections("Durable create, 2 KB, validated", writes("create"), "etcd gRPC")
-    out += by_connections("Durable update, 2 KB, validated", writes("update"), "etcd gRPC")
+    parts.add("List", measure_list, plain, tls, etcd)
+    for mode in ("create", "update"):
+        title = f"Durable {mode}, 2 KB, validated"
+        parts.add(title, by_connections, title, writes(mode), "etcd gRPC")
     for s in (plain, tls, etcd):
         s.stop()
-    plain, etcd = Drover(tempfile.mkdtemp(dir=work), False).start(), Etcd(tempfile.mkdtemp(dir=work)).start()
-    out += measure_size(plain, etcd)
-    plain.stop()
-    etcd.stop()
-    return out + measure_fan(work)
+    parts.add("Memory, disk, start", fresh_size, work)
+    parts.add("Watch", measure_fan, work)
 
 
-def section_api(work):
+def section_api(work, parts):
     plain, tls = Drover(work, False).start(), Drover(work, True).start()
     bare, bare_tls = Bare(work, False).start(), Bare(work, True, tls.dir / "keys").start()
     for s in (plain, tls):
@@ -441,21 +517,24 @@ def section_api(work):
     def applies(conns):
         return {s.name: (lambda s=s: wrk(s, "apply", conns)) for s in (plain, tls)}
 
-    out = by_connections("Get, 2 KB (the bare server answers 1 KB of nothing)", gets, "libmicrohttpd")
-    out += by_connections("Server-side apply of a changed 2 KB object", applies, "drover plain")
-    for s in (plain, tls, bare, bare_tls):
+    title = "Get, 2 KB (the bare server answers 1 KB of nothing)"
+    parts.add(title, by_connections, title, gets, "libmicrohttpd")
+    title = "Server-side apply of a changed 2 KB object"
+    parts.add(title, by_connections, title, applies, "drover plain")
+    for s in (plain, bare, bare_tls):
         s.stop()
-    return out
+    parts.add("A probe while something large runs", measure_probe, tls)
+    tls.stop()
 
 
-def machine():
+def machine(seconds=SECONDS):
     cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), "?")
     load = os.getloadavg()
     mem = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 30
     etcd = subprocess.run(["etcd", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
     return (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}), {mem} GiB, Linux "
             f"{os.uname().release}, load {load[0]:.1f} at the start, {etcd}, client and servers on the "
-            f"same machine. {ROUNDS} interleaved rounds of {SECONDS} s, medians.")
+            f"same machine. {ROUNDS} interleaved rounds of {seconds} s, medians.")
 
 
 def rewrite(section, text):
@@ -473,19 +552,18 @@ def main():
     section = sys.argv[1] if len(sys.argv) > 1 else ""
     if section not in sections:
         raise SystemExit("usage: bench_api.py store|api")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and the servers are stopped
     where = machine()
     base = os.environ.get("BENCH_DIR", str(ROOT / "build"))
     with contextlib.ExitStack() as stack:
         work = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=base))
         t0 = time.monotonic()
         stack.callback(lambda: [p.kill() for p in RUNNING if p.poll() is None])
-        text = sections[section](work)
-    text = f"`hack/bench {section}`: {where}\n\n{text}"
-    print(text)
+        parts = Parts(section, where)
+        sections[section](work, parts)
     print(f"took {time.monotonic() - t0:.0f} s", file=sys.stderr)
-    if os.environ.get("BENCH_WRITE", "1") == "1":
-        rewrite(section, text)
+    return 1 if parts.failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,7 +5,8 @@
   durable creates by 64 connections (wrk, TLS, 2 KB ConfigMaps), mirror on and off in turn,
   and how long the mirror is behind afterwards
 
-FILES=5000 ROUNDS=3 SECONDS=8 tests/bench/bench_mirror.py; uses build/release/bin.
+FILES=5000 ROUNDS=3 BENCH_SECONDS=3 tests/bench/bench_mirror.py; uses build/release/bin and writes what
+it prints into docs/benchmarks.md (BENCH_WRITE=0: only prints).
 """
 import os
 import pathlib
@@ -20,10 +21,11 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from conftest import private_dir  # noqa: E402
 from mirror_tools import Mirror, git  # noqa: E402
+import bench_api  # noqa: E402
 
 FILES = int(os.environ.get("FILES", "5000"))
 ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = int(os.environ.get("SECONDS", "8"))
+SECONDS = int(os.environ.get("BENCH_SECONDS", "3"))
 TEXT = "x" * 1800
 
 LUA = """
@@ -41,6 +43,14 @@ done = function(s, l)
     l:percentile(50) / 1000, l:percentile(99) / 1000, s.errors.status))
 end
 """
+
+
+LINES = []
+
+
+def say(text):
+    print(text, flush=True)
+    LINES.append("- " + text + "\n")
 
 
 def control(m, line):
@@ -82,17 +92,18 @@ def checkout(directory):
     wait_for(m, rf"files: {FILES + 2} mirrored, 0 not applied, 0 deletions held, 0 waiting")
     total = time.monotonic() - start
     assert len(m.api.names("/api/v1/namespaces/default/configmaps")) == FILES
-    print(f"checkout of {FILES} files of 1.9 KB: git {took_git:.2f} s, all applied "
+    say(f"checkout of {FILES} files of 1.9 KB: git {took_git:.2f} s, all applied "
           f"{total:.2f} s after git began ({total - took_git:.2f} s after it ended, 0.2 s of "
           f"them quiet): {FILES / (total - took_git):.0f} files/s")
     start = time.monotonic()
     git(m.root, "reset", "-q", "--hard", "HEAD~1")
     wait_for(m, rf"{FILES} deletions held, 0 waiting")
-    print(f"and back: {FILES} deletions held after {time.monotonic() - start:.2f} s", end="")
+    held = time.monotonic() - start
     start = time.monotonic()
     control(m, "mirror confirm")
     wait_for(m, r"files: 2 mirrored.* 0 waiting")
-    print(f", done {time.monotonic() - start:.2f} s after the confirmation")
+    say(f"and back: {FILES} deletions held after {held:.2f} s, done "
+        f"{time.monotonic() - start:.2f} s after the confirmation")
     loops = control(m, "loop")
     worst = re.search(r"longest[^\n]*", loops)
     print("loop:", worst.group(0) if worst else loops.splitlines()[0])
@@ -127,11 +138,11 @@ def cost(directory):
             results[mirror].append(load(directory, mirror))
     for mirror in (False, True):
         rate, p50, p99, behind = (statistics.median(c) for c in zip(*results[mirror]))
-        print(f"durable creates, 64 connections, TLS, mirror {'on ' if mirror else 'off'}: "
+        say(f"durable creates, 64 connections, TLS, mirror {'on ' if mirror else 'off'}: "
               f"{rate:.0f}/s, p50 {p50:.2f} ms, p99 {p99:.2f} ms"
               + (f", files up to date {behind:.1f} s later" if mirror else ""))
     on, off = (statistics.median(r[0] for r in results[k]) for k in (True, False))
-    print(f"ratio on/off: {on / off:.2f}")
+    say(f"ratio on/off: {on / off:.2f}")
 
 
 if __name__ == "__main__":
@@ -142,5 +153,7 @@ if __name__ == "__main__":
             cost(top)
         else:
             print("wrk is not installed: the cost on the write path is not measured")
+        if os.environ.get("BENCH_WRITE", "1") == "1":
+            bench_api.rewrite("mirror", f"{bench_api.machine(SECONDS)}\n\n{''.join(LINES)}")
     finally:
         shutil.rmtree(top, ignore_errors=True)

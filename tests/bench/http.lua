@@ -1,7 +1,9 @@
 -- SPDX-License-Identifier: Apache-2.0
--- Requests for wrk: wrk ... -s http.lua URL -- MODE TOKEN PREFIX [OBJECTS]
+-- Requests for wrk: wrk ... -s http.lua URL -- MODE TOKEN PREFIX [OBJECTS [LIMIT]]
+-- LIMIT: stop after so many answers (0: none)
 -- MODE: create | update | get | apply (Runs of about 2 KB) | list | put (etcd's JSON gateway)
 local mode, token, prefix, objects
+local limit, answered = 0, 0
 local n, runs = 0, "/apis/drover.dev/v1/namespaces/default/runs"
 local headers = {}
 local text
@@ -24,6 +26,7 @@ end
 
 function init(args)
     mode, token, prefix, objects = args[1], args[2], args[3], tonumber(args[4] or "1000")
+    limit = tonumber(args[5] or "0")
     if token ~= "none" then
         headers["Authorization"] = "Bearer " .. token
     end
@@ -69,6 +72,10 @@ end
 
 local bad
 function response(status, _, body)
+    answered = answered + 1
+    if answered == limit then
+        wrk.thread:stop()
+    end
     if mode == "update" and status < 300 then
         table.insert(free, {name = body:match('"name":"([^"]*)"'),
             revision = body:match('"resourceVersion":"(%d+)"')})
@@ -83,6 +90,6 @@ function done(summary, latency)
     local e = summary.errors
     io.write(string.format(
         '\nRESULT {"requests":%d,"us":%d,"bad":%d,"p50":%.3f,"p99":%.3f,"max":%.3f}\n',
-        summary.requests, summary.duration, e.status + e.connect + e.read + e.write + e.timeout,
+        summary.requests, summary.duration, e.status + e.connect + e.read + e.write,
         latency:percentile(50) / 1000, latency:percentile(99) / 1000, latency.max / 1000))
 end
