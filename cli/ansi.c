@@ -7,9 +7,8 @@ in_text(struct ansi *a, unsigned char c, struct str *out)
 {
     if (c == 0x1b) {
         a->state = ANSI_ESCAPE;
-    } else if (c >= ' ' && c != 0x7f) {
-        str_addc(out, (char)c);
-    } else if (c == '\n' || c == '\t' || c == '\r' || c == '\b') {
+    } else if ((c >= ' ' && c != 0x7f) || c == '\n' || c == '\t' || c == '\r' ||
+               c == '\b') {
         str_addc(out, (char)c);
     }
 }

@@ -14,6 +14,8 @@
 static bool
 is_url(const char *text)
 {
+    if (text == NULL)
+        return false;
     return strstr(text, "://") != NULL ||
            (strchr(text, '@') != NULL && strchr(text, ':') != NULL);
 }

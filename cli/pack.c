@@ -111,7 +111,8 @@ put_header(struct pack *k, const char *name, char type, mode_t mode, int64_t siz
     memset(h + 148, ' ', 8);
     h[156] = type;
     snprintf(h + 157, NAME_FIELD + 1, "%s", link != NULL ? link : "");
-    memcpy(h + 257, "ustar\00000", 8);
+    memcpy(h + 257, "ustar", 6);
+    memcpy(h + 263, (const char[]){'0', '0'}, 2);
     for (size_t i = 0; i < BLOCK; i++)
         sum += (unsigned char)h[i];
     snprintf(h + 148, 8, "%06o", sum);

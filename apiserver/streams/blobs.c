@@ -221,8 +221,8 @@ blobs_handle(struct blobs *b, struct http_request *r, const char *ns, const char
     const char *method = http_method(r);
     bool put = streq(method, "PUT");
     struct error e = ERROR_INIT;
-    uint64_t offset;
-    uint64_t size;
+    uint64_t offset = 0;
+    uint64_t size = 0;
 
     if (!put && !streq(method, "GET") && !streq(method, "HEAD"))
         error_set(&e, ERR_UNSUPPORTED,

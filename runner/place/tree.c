@@ -9,13 +9,13 @@
 #include "runner/place/place.h"
 
 enum { DEPTH_MAX = 512, NAME_ROOM = 256 };
-#define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
 
 static int
 enter(int dir, const char *name, const struct place_owner *o, int *ret, struct error *e)
 {
     bool made = mkdirat(dir, name, 0755) == 0;
-    int fd = openat(dir, name, DIR_FLAGS);
+    int fd = openat(dir, name, DIR_FLAGS | O_CLOEXEC);
 
     if (fd < 0 && (errno == ELOOP || errno == ENOTDIR))
         return error_set(e, ERR_INVALID, "\"%.200s\" is there and is no directory", name);
@@ -73,7 +73,7 @@ chown_at(int dir, const char *name, const struct place_owner *o, int depth,
         return error_errno(e, errno, "hand over \"%.200s\"", name);
     if (!S_ISDIR(st.st_mode))
         return 0;
-    int fd = openat(dir, name, DIR_FLAGS);
+    int fd = openat(dir, name, DIR_FLAGS | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (d == NULL)
         return error_errno(e, errno, "open \"%.200s\"", name);
@@ -102,7 +102,7 @@ remove_at(int dir, const char *name, int depth, struct error *e)
         return error_errno(e, errno, "remove \"%.200s\"", name);
     if (depth > DEPTH_MAX)
         return error_set(e, ERR_INVALID, "directories are over %d deep", DEPTH_MAX);
-    int fd = openat(dir, name, DIR_FLAGS);
+    int fd = openat(dir, name, DIR_FLAGS | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     if (d == NULL)
         return error_errno(e, errno, "open \"%.200s\"", name);

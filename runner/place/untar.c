@@ -346,7 +346,7 @@ take_entry(struct tar *t, const struct header *h, struct error *e)
     auto_str link = STR_INIT(NAME_MAX_LEN);
     int64_t size = number(h->size, sizeof(h->size));
     int64_t mode = number(h->mode, sizeof(h->mode));
-    const char *below;
+    const char *below = "";
 
     if (t->pax_size >= 0)
         size = t->pax_size;
