@@ -46,6 +46,8 @@ release_run(struct job *j)
     job_env_free(j->secret_env);
     j->secret_env = NULL;
     place_free_binds(j);
+    registry_auth_done(&j->registry);
+    j->ej.registry_auth = NULL;
     free(j->devices);
     j->devices = NULL;
     free(j->device_paths);
@@ -242,7 +244,7 @@ gather(struct job *j, struct job_facts *f)
     f->needs_place = place_needed(j);
     f->placed = j->placed;
     f->place_failed = j->place_failed;
-    f->needs_secrets = j->object != NULL && job_each_secret(j->object, NULL, NULL) > 0;
+    f->needs_secrets = j->object != NULL && secrets_needed(j->object);
 }
 
 /* --- actions -------------------------------------------------------------------------
@@ -359,10 +361,33 @@ fill_devices(struct job *j, struct error *e)
 }
 
 static void
+fill_container(struct job *j)
+{
+    const struct job_run *r = &j->run;
+    const struct registry_auth *a = &j->registry;
+    j->ej.whole_instance = r->whole_instance;
+    j->ej.privileged = r->privileged;
+    j->ej.bridge = r->bridge;
+    j->ej.mounts = r->mounts;
+    j->ej.n_mounts = r->n_mounts;
+    j->ej.ulimits = r->ulimits;
+    j->ej.n_ulimits = r->n_ulimits;
+    j->ej.ports = r->ports;
+    j->ej.n_ports = r->n_ports;
+    j->registry_view =
+        (struct engine_registry_auth){a->username, a->password, a->identity_token};
+    if (a->username != NULL || a->identity_token != NULL)
+        j->ej.registry_auth = &j->registry_view;
+}
+
+static void
 launch(struct job *j)
 {
     struct error e = ERROR_INIT;
     int r = job_run_build(j->object, (const char *const *)j->secret_env, &j->run, &e);
+    const char *only = r == 0 ? job_container_only(&j->run) : NULL;
+    if (only != NULL && streq(j->view.engine, "process"))
+        r = error_set(&e, ERR_UNSUPPORTED, "the process engine has no %s", only);
     if (r == 0)
         r = fill_devices(j, &e);
     if (r == 0)
@@ -383,6 +408,7 @@ launch(struct job *j)
     j->ej.memory_limit_mib = j->run.memory_limit_mib;
     j->ej.shm_mib = j->run.shm_mib;
     place_fill(j);
+    fill_container(j);
     start_shipper(j);
     j->engine = JOB_ENGINE_BUSY;
     j->on->ops->launch(j->on->en, &j->ej);
@@ -516,7 +542,10 @@ act(struct job *j, enum job_action action)
         say_cancelled(j);
         return true;
     case JOB_SAY_NO_SECRET:
-        say(j, "Failed", "SecretMissing", j->secrets_message);
+        if (j->denied)
+            say(j, "Rejected", "SecurityDenied", j->secrets_message);
+        else
+            say(j, "Failed", "SecretMissing", j->secrets_message);
         return true;
     case JOB_SAY_NOT_PLACED:
         say(j, "Failed", "FilesNotPlaced", j->place_message);

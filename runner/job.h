@@ -8,6 +8,7 @@
 #define RUNNER_JOB_H
 
 #include "runner/agent.h"
+#include "runner/job_container.h"
 
 struct job_report {    /* what status.agent shall be */
     const char *state; /* static text; NULL: nothing to say yet */
@@ -19,6 +20,9 @@ struct job_report {    /* what status.agent shall be */
     int signal;
     int64_t started_ns, finished_ns, log_length; /* log_length -1: none */
     char last_output[1100];
+    const struct engine_facts *facts; /* of the running job, once it does; NULL: none */
+    char oom_cgroup[200];
+    int64_t memory_peak;
 
     uint64_t seq, sent, acked;   /* versions of the above */
     uint64_t end_seq, freed_seq; /* 0: not yet */
@@ -56,6 +60,9 @@ struct job {
     char **secret_env;
     bool secrets, secrets_failed;
     char secrets_message[300];
+    bool denied; /* secrets_failed because the fleet does not allow what it asks for */
+    struct registry_auth registry;
+    struct engine_registry_auth registry_view;
     char misfit[200]; /* why it does not fit, when it does not */
 
     struct job_place *place; /* files and code being put in their place */
@@ -114,7 +121,8 @@ void place_cancel(struct job *j);
 void place_fill(struct job *j); /* what the engine has to know of it */
 void place_free_binds(struct job *j);
 
-/* job_secrets.c */
+/* job_secrets.c: also asks the fleet whether what the job wants is allowed */
+bool secrets_needed(const json_t *job);
 void secrets_fetch(struct job *j); /* ends in job_step */
 void secrets_cancel(struct job *j);
 

@@ -61,6 +61,24 @@ pull_json(const struct job_report *r)
     return o;
 }
 
+/* How the running job came out; its own pid is no business of anybody after its end. */
+static void
+put_facts(json_t *o, const struct job_report *r)
+{
+    const struct engine_facts *f = r->facts;
+    if (f == NULL)
+        return;
+    json_t *ports = f->n_ports > 0 ? json_array() : json_null();
+    for (size_t i = 0; i < f->n_ports; i++)
+        json_array_append_new(ports, json_pack("{s:i, s:i}", "containerPort",
+                                               f->ports[i].container, "hostPort",
+                                               f->ports[i].host));
+    json_object_set_new(o, "ports", ports);
+    put_text(o, "user", f->user);
+    put_text(o, "workingDir", f->working_dir);
+    put_int(o, "pid", f->pid > 0 && r->end_seq == 0, f->pid);
+}
+
 /* A null takes the member away; so the whole subtree is always as it is here. */
 static json_t *
 report_json(const struct job_report *r)
@@ -87,6 +105,9 @@ report_json(const struct job_report *r)
     put_time(o, "finishedAt", r->finished_ns);
     put_int(o, "logLength", r->log_length >= 0, r->log_length);
     put_text(o, "lastOutput", r->last_output);
+    put_text(o, "oomCgroup", r->oom_cgroup);
+    put_int(o, "memoryPeakBytes", r->memory_peak > 0, r->memory_peak);
+    put_facts(o, r);
     if (r->released)
         json_object_set_new(o, "released", json_true());
     return o;
@@ -344,6 +365,7 @@ report_started(struct job *j, int64_t started_ns)
     if (over(j))
         return;
     r->started_ns = started_ns;
+    r->facts = &j->ej.facts;
     if (r->state != NULL && streq(r->state, "Stopping")) {
         changed(j);
         return;
@@ -390,6 +412,7 @@ state_of(const struct job *j, const struct engine_result *r)
         return j->stop_sent != JOB_RUN && !r->started ? "Cancelled" : "Failed";
     case ENGINE_LOST:
     case ENGINE_REBOOTED:
+    case ENGINE_RESTARTED:
         break;
     }
     return "Lost";
@@ -434,6 +457,8 @@ report_result(struct job *j, const struct engine_result *er)
         r->exit_code = er->signal != 0 ? 128 + er->signal : 0;
     r->signal = exited ? er->signal : 0;
     r->oom = er->reason == ENGINE_OOM;
+    snprintf(r->oom_cgroup, sizeof(r->oom_cgroup), "%s", er->oom_cgroup);
+    r->memory_peak = er->memory_peak_bytes;
     r->started_ns = er->started ? er->started_ns : 0;
     r->finished_ns = er->finished_ns > 0 ? er->finished_ns : clock_wall_ns();
     const char *reason = engine_reason_name(er->reason);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Secrets that a job's envFrom names, fetched one after the other. Their values live
- * in this process' memory only, are wiped when the job lets go of them, and are never
- * logged. The server hands them out only for a job that this agent has claimed.
+ * The Secrets that a job's envFrom and registryAuth name, fetched one after the other.
+ * Their values live in this process' memory only, are wiped when the job lets go of them,
+ * and are never logged. The server hands them out only for a job that this agent has
+ * claimed. A job that asks for more than any job may have (job_denied) first has its
+ * Fleet asked, anew each time: a grant that was taken back does not live on here.
  */
 #include <string.h>
 
@@ -20,7 +22,7 @@ LOG_MODULE(secrets);
 
 struct wanted {
     char *name;
-    bool optional;
+    bool optional, registry;
 };
 struct job_secrets {
     struct job *job;
@@ -28,17 +30,23 @@ struct job_secrets {
     size_t next, n_env;
     char **env;
     unsigned forbidden;
+    bool ask_fleet;
     struct server_call *call;
     struct loop_timer *retry;
     struct backoff backoff;
 };
 
 static void fetch_next(struct job_secrets *s);
+static void ask_instance(struct job_secrets *s);
 
 static void
 on_retry(void *arg)
 {
-    fetch_next(arg);
+    struct job_secrets *s = arg;
+    if (s->ask_fleet)
+        ask_instance(s);
+    else
+        fetch_next(s);
 }
 
 void
@@ -88,6 +96,19 @@ on_secret(void *arg, const struct server_reply *r)
     struct job_secrets *s = arg;
     struct error e = ERROR_INIT;
 
+    if (server_ok(r) && s->names.items[s->next].registry) {
+        const char *image = json_string_value(
+            json_object_get(json_object_get(s->job->object, "spec"), "image"));
+        registry_auth_done(&s->job->registry);
+        if (registry_auth_read(r->doc, image != NULL ? image : "", &s->job->registry,
+                               &e) < 0) {
+            fail(s, e.msg);
+            return;
+        }
+        s->next++;
+        fetch_next(s);
+        return;
+    }
     if (server_ok(r)) {
         if (job_secret_env(r->doc, &s->env, &s->n_env, &e) < 0) {
             fail(s, e.msg);
@@ -134,17 +155,87 @@ static void
 add_name(void *arg, const char *name, bool optional)
 {
     struct job_secrets *s = arg;
-    struct wanted w = {xstrdup(name), optional};
+    struct wanted w = {xstrdup(name), optional, false};
     vec_push(&s->names, w);
+}
+
+/* --- what the fleet allows -----------------------------------------------------------
+ */
+
+static void
+on_fleet(void *arg, const struct server_reply *r)
+{
+    struct job_secrets *s = arg;
+    struct job *j = s->job;
+    char text[200];
+    if (!server_ok(r) && r->error.code != ERR_NOT_FOUND) {
+        loop_timer_in(s->retry, backoff_next_ms(&s->backoff, RETRY_MIN_MS, RETRY_MAX_MS));
+        return;
+    }
+    const char *denied = job_denied(j->object, server_ok(r) ? r->doc : NULL);
+    s->ask_fleet = false;
+    if (denied != NULL) {
+        j->denied = true;
+        snprintf(text, sizeof(text),
+                 "the fleet does not allow this: spec.security.%s is not set", denied);
+        end(s, text);
+        return;
+    }
+    fetch_next(s);
+}
+
+static void
+on_instance(void *arg, const struct server_reply *r)
+{
+    struct job_secrets *s = arg;
+    auto_str path = STR_INIT(2048);
+    const char *fleet =
+        json_string_value(json_object_get(json_object_get(r->doc, "spec"), "fleetName"));
+    if (!server_ok(r)) {
+        loop_timer_in(s->retry, backoff_next_ms(&s->backoff, RETRY_MIN_MS, RETRY_MAX_MS));
+        return;
+    }
+    server_path(&path, &resource_fleets, s->job->a->identity.ns,
+                fleet != NULL ? fleet : "-", NULL);
+    struct server_request req = {
+        .method = "GET", .path = path.ptr, .on_reply = on_fleet, .arg = s};
+    server_call(s->job->a->server, &s->call, &req);
+}
+
+static void
+ask_instance(struct job_secrets *s)
+{
+    auto_str path = STR_INIT(2048);
+    const struct identity *id = &s->job->a->identity;
+    server_path(&path, &resource_instances, id->ns, id->name, NULL);
+    struct server_request r = {
+        .method = "GET", .path = path.ptr, .on_reply = on_instance, .arg = s};
+    server_call(s->job->a->server, &s->call, &r);
+}
+
+bool
+secrets_needed(const json_t *job)
+{
+    return job_each_secret(job, NULL, NULL) > 0 || job_registry_secret(job) != NULL ||
+           job_denied(job, NULL) != NULL;
 }
 
 void
 secrets_fetch(struct job *j)
 {
     struct job_secrets *s = xnew(struct job_secrets);
+    const char *registry = job_registry_secret(j->object);
     s->job = j;
     s->retry = loop_timer_new(j->a->loop, "job secrets", on_retry, s);
     j->fetch = s;
     job_each_secret(j->object, add_name, s);
-    fetch_next(s);
+    if (registry != NULL) {
+        struct wanted w = {xstrdup(registry), false, true};
+        vec_push(&s->names, w);
+    }
+    s->ask_fleet = job_denied(j->object, NULL) != NULL;
+    if (s->ask_fleet)
+        ask_instance(s);
+    else
+        fetch_next(s);
 }

@@ -9,6 +9,7 @@
 #include "api/resources.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "runner/job_container.h"
 
 #define ENV_MAX 4096
 #define ENV_VALUE_MAX (1024 * 1024)
@@ -153,6 +154,13 @@ limits(const json_t *job, struct job_run *r, struct error *e)
     if (req.memory_mib.max > 0 && req.memory_mib.max < INT64_MAX / (1024 * 1024))
         r->memory_limit_mib = req.memory_mib.max;
     r->shm_mib = req.shm_mib;
+    /* A part of a divided machine is no more than that part. */
+    if (integer(job, "spec.reservation.blocks", 0) > 0) {
+        if (r->cpu_limit_milli == 0)
+            r->cpu_limit_milli = integer(job, "spec.reservation.cpuMilli", 0);
+        if (r->memory_limit_mib == 0)
+            r->memory_limit_mib = integer(job, "spec.reservation.memoryMiB", 0);
+    }
     return 0;
 }
 
@@ -205,6 +213,7 @@ job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret
     r.working_dir = dup_string(job, "spec.workingDir");
     r.user = dup_string(job, "spec.user");
     r.argv = build_argv(job);
+    job_container_read(job, &r);
     r.env = build_env(job, secrets, &r.n_env);
     *ret = r;
     return 0;
@@ -230,6 +239,7 @@ job_run_done(struct job_run *r)
         free(*p);
     free(r->argv);
     job_env_free(r->env);
+    job_container_done(r);
     *r = (struct job_run){0};
 }
 

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "runner/engines/engine.h"
 #include "runner/job_plan.h"
 #include "runner/journal.h"
 
@@ -41,11 +42,22 @@ struct job_run {
     char **argv, **env;                                 /* env: "K=V"; later ones win */
     int64_t cpu_limit_milli, memory_limit_mib, shm_mib; /* 0: none */
     size_t n_env;
+    bool whole_instance, privileged, bridge;
+    struct engine_mount *mounts; /* strings borrowed from the Job */
+    struct engine_ulimit *ulimits;
+    struct engine_port *ports;
+    size_t n_mounts, n_ulimits, n_ports;
 };
 /* secrets: "K=V" strings that come first (spec.env wins); may be NULL. */
 int job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret,
                   struct error *e) WARN_UNUSED;
 void job_run_done(struct job_run *r); /* wipes the environment */
+
+/* What the Job asks for that only spec.security of its Fleet can grant: the name of the
+ * grant ("privileged", "hostPaths"), or NULL. fleet NULL: no grants are known. */
+const char *job_denied(const json_t *job, const json_t *fleet);
+/* Name of the Secret with the registry's credentials, or NULL. */
+const char *job_registry_secret(const json_t *job);
 
 /* Calls fn for each Secret that spec.envFrom names; returns how many. */
 size_t job_each_secret(const json_t *job,

@@ -85,6 +85,9 @@ count_job(struct node_index *n, const struct object *job, int by)
     char uid[64];
 
     reader_of(job, uid, sizeof(uid));
+    if (*uid != '\0' && object_path(job, "spec.registryAuth.secretRef.name", &name) &&
+        name.len > 2)
+        count(n, uid, job->ns, (struct span){name.ptr + 1, name.len - 2}, by);
     for (size_t i = 0; *uid != '\0' && i < ARRAY_LEN(references); i++) {
         const char *cursor = NULL;
         if (!object_path(job, references[i].list, &list))

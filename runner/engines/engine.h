@@ -44,6 +44,35 @@ struct engine_device {  /* an allocated GPU */
     const char *const *paths; /* device nodes, NULL-terminated */
 };
 
+struct engine_mount {
+    const char *source; /* directory of the machine, or a volume's name */
+    bool volume, read_only, optional;
+    const char *path; /* in the job */
+};
+
+struct engine_ulimit {
+    const char *name;   /* "nofile" */
+    int64_t soft, hard; /* -1: unlimited */
+};
+
+/* What opens the registry of the image. Each NULL when not given. */
+struct engine_registry_auth {
+    const char *username, *password, *identity_token;
+};
+
+struct engine_port {
+    uint16_t container, host; /* host on 127.0.0.1; 0: not known yet */
+};
+#define ENGINE_PORTS_MAX 256
+
+/* How the running job came out; filled in by the engine before on_started. */
+struct engine_facts {
+    int64_t pid; /* 0: not known */
+    char user[80], working_dir[512];
+    struct engine_port ports[ENGINE_PORTS_MAX];
+    size_t n_ports;
+};
+
 struct engine_job {
     const char *uid, *ns, *name, *run_name;
     const char
@@ -55,17 +84,28 @@ struct engine_job {
     const char *user;        /* "user[:group]", NULL: default */
     int64_t cpu_request_milli, cpu_limit_milli; /* 0: none */
     int64_t memory_request_mib, memory_limit_mib, shm_mib;
+    bool whole_instance; /* has the machine for itself: no limits */
+    bool privileged, bridge;
     const struct engine_device *devices;
     size_t n_devices;
     /* Containers: "<host path>:<path in the job>", NULL-terminated, or NULL: files and
      * code. The process engine finds them in the job's directory already. */
     const char *const *binds;
+    struct engine_mount *mounts; /* an optional one that cannot be had loses its source */
+    size_t n_mounts;
+    const struct engine_ulimit *ulimits;
+    size_t n_ulimits;
+    const struct engine_port *ports; /* to publish, with bridge */
+    size_t n_ports;
+    const struct engine_registry_auth *registry_auth; /* NULL: none */
     const char *host_dir_mask[8]; /* directories no job may see (data dir, agent dir) */
 
     /* Callbacks, set by the agent before launch/adopt. */
     void *arg;
     const struct engine_events *events;
     void *engine_state; /* the engine's own */
+
+    struct engine_facts facts;
 };
 
 enum engine_phase { ENGINE_PULLING, ENGINE_CREATING };
@@ -84,8 +124,10 @@ enum engine_reason { /* why it ended, names as in Job.status.agent.reason */
                                               directory ... */
                      ENGINE_START_FAILED,  /* command not found, not executable ... */
                      ENGINE_UNAVAILABLE,   /* engine gone before the start */
-                     ENGINE_LOST,     /* was started; nothing is known about its end */
-                     ENGINE_REBOOTED, /* was running when the machine went down */
+                     ENGINE_LOST,      /* was started; nothing is known about its end */
+                     ENGINE_REBOOTED,  /* was running when the machine went down */
+                     ENGINE_RESTARTED, /* the engine's daemon was stopped, and it with it
+                                        */
 };
 const char *engine_reason_name(enum engine_reason r);
 
@@ -99,6 +141,9 @@ struct engine_result {
     int signal;                      /* 0: none */
     int64_t started_ns, finished_ns; /* wall */
     char message[400];               /* for people; "" when there is nothing to add */
+    /* Of an OOM: the cgroup whose limit it was, or "". */
+    char oom_cgroup[200];
+    int64_t memory_peak_bytes; /* 0: not known */
 };
 
 struct engine_events {
@@ -120,7 +165,12 @@ struct engine_config {
     const char *agent_dir;
     const char *agent_id; /* names this agent on the machine; survives a lost journal */
     const char *docker_socket; /* NULL: $DOCKER_HOST or /var/run/docker.sock */
-    const char *supervisor;    /* path of the drover-runner binary, re-executed per job */
+    int64_t pull_stall_ms;     /* 0: 5 minutes */
+    /* Images are collected when less than this part of their file system is free;
+     * 0: 5 %. */
+    unsigned image_low_percent;
+    uint64_t image_min_free; /* bytes under which nothing is pulled; 0: 256 MiB */
+    const char *supervisor;  /* path of the drover-runner binary, re-executed per job */
     const char *const *host_dir_mask;
 };
 

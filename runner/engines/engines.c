@@ -24,6 +24,8 @@ engine_reason_name(enum engine_reason r)
         return "ProcessLost";
     case ENGINE_REBOOTED:
         return "Rebooted";
+    case ENGINE_RESTARTED:
+        return "EngineRestarted";
     }
     return "ProcessLost";
 }

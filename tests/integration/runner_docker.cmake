@@ -1,11 +1,20 @@
-# Needs a real dockerd, which hack/with-dockerd starts; skipped where that is impossible.
-drover_test(test_docker_engine
-  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_docker_engine.c
-  DEPS runner_docker LABELS integration TIMEOUT 300)
-set_property(TEST test_docker_engine PROPERTY SKIP_RETURN_CODE 77)
-set_property(TEST test_docker_engine PROPERTY RESOURCE_LOCK dockerd)
-set_property(TEST test_docker_engine APPEND PROPERTY ENVIRONMENT
-  "WITH_DOCKERD=${CMAKE_SOURCE_DIR}/hack/with-dockerd")
+# They need a real dockerd, which hack/with-dockerd starts; skipped where that is
+# impossible. The registry of the second is Debian's docker-registry.
+foreach(part engine registry)
+  drover_test(test_docker_${part}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_docker_${part}.c
+      ${CMAKE_CURRENT_SOURCE_DIR}/docker_fixture.c
+    DEPS runner_docker LABELS integration TIMEOUT 300)
+  set_property(TEST test_docker_${part} PROPERTY SKIP_RETURN_CODE 77)
+  set_property(TEST test_docker_${part} PROPERTY RESOURCE_LOCK dockerd)
+  set_property(TEST test_docker_${part} APPEND PROPERTY ENVIRONMENT
+    "WITH_DOCKERD=${CMAKE_SOURCE_DIR}/hack/with-dockerd"
+    "WITH_REGISTRY=${CMAKE_SOURCE_DIR}/hack/with-registry")
+endforeach()
+drover_test(test_docker_fake
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_docker_fake.c
+    ${CMAKE_CURRENT_SOURCE_DIR}/docker_fixture.c
+  DEPS runner_docker LABELS integration TIMEOUT 120)
 
 drover_test(test_runner_agent
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_agent.c

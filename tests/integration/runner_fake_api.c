@@ -331,7 +331,10 @@ handle(void *arg, struct http_request *r)
         else
             refuse(r, 404, "NotFound");
     } else if (strstr(path, "/fleets/") != NULL) {
-        json_t *doc = json_pack("{s:{s:s*}}", "spec", "lostAfter", api->lost_after);
+        json_t *security =
+            api->security != NULL ? json_loads(api->security, 0, NULL) : NULL;
+        json_t *doc = json_pack("{s:{s:s*, s:o*}}", "spec", "lostAfter", api->lost_after,
+                                "security", security);
         reply(r, 200, doc);
         json_decref(doc);
     } else {

@@ -20,6 +20,7 @@ struct fake_api {
     json_t *secrets; /* name -> Secret */
     json_t *lease, *instance_status;
     const char *lost_after;
+    const char *security; /* spec.security of the fleet, JSON; NULL: absent */
 
     struct http_stream *watch;
     struct str events; /* lines not yet sent */

@@ -3,214 +3,14 @@
  * The docker engine against a real dockerd (run it by hack/with-dockerd): outcomes, logs
  * to the byte, stop of a whole job, restarts of the agent and of the daemon.
  */
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include <cmocka.h>
-
-#include "base/clock.h"
-#include "base/fs.h"
-#include "base/id.h"
-#include "base/log.h"
 #include "base/mem.h"
-#include "io/proc.h"
+#include "integration/docker_fixture.h"
 #include "io/segment.h"
-#include "runner/engines/engine.h"
-
-#define WAIT_MS 60000
-
-struct fixture {
-    struct loop *loop;
-    struct engine *en;
-    char dir[64];
-    struct engine_status status;
-    unsigned n_status;
-};
-
-struct job {
-    struct engine_job j;
-    char uid[ID_UUID_LEN];
-    char *dir;
-    const char *argv[4];
-    int64_t started_ns, launched_ms, started_ms, exit_ms;
-    unsigned n_started, n_exits, n_removed, n_progress;
-    struct engine_result result;
-    struct error remove_error;
-};
-
-static struct job *
-job_of(struct engine_job *j)
-{
-    return CONTAINER_OF(j, struct job, j);
-}
-
-static void
-on_progress(struct engine_job *j, const struct engine_progress *p)
-{
-    UNUSED(p);
-    job_of(j)->n_progress++;
-}
-
-static void
-on_started(struct engine_job *j, int64_t started_ns)
-{
-    job_of(j)->started_ns = started_ns;
-    job_of(j)->started_ms = clock_now_ms();
-    job_of(j)->n_started++;
-}
-
-static void
-on_exit_(struct engine_job *j, const struct engine_result *r)
-{
-    job_of(j)->result = *r;
-    job_of(j)->exit_ms = clock_now_ms();
-    job_of(j)->n_exits++;
-}
-
-static void
-on_removed(struct engine_job *j, const struct error *e)
-{
-    job_of(j)->remove_error = e != NULL ? *e : ERROR_INIT;
-    job_of(j)->n_removed++;
-}
-
-static const struct engine_events events = {on_progress, on_started, on_exit_,
-                                            on_removed};
-
-static void
-on_status(void *arg, const struct engine_status *s)
-{
-    struct fixture *f = arg;
-    f->status = *s;
-    f->n_status++;
-}
-
-#define wait_for(f, cond)                                                                \
-    do {                                                                                 \
-        int64_t until_ = clock_now_ms() + WAIT_MS;                                       \
-        while (!(cond)) {                                                                \
-            if (clock_now_ms() > until_)                                                 \
-                fail_msg("timed out waiting for " #cond);                                \
-            loop_turn((f)->loop, 200);                                                   \
-        }                                                                                \
-    } while (0)
-
-static void
-engine_up(struct fixture *f, const char *socket)
-{
-    struct error e = ERROR_INIT;
-    struct engine_config c = {
-        .agent_dir = f->dir, .agent_id = "test-agent", .docker_socket = socket};
-    assert_int_equal(engine_docker.open(f->loop, &c, &f->en, &e), 0);
-    f->n_status = 0;
-    engine_docker.probe(f->en, on_status, f);
-    wait_for(f, f->n_status > 0);
-}
-
-static int
-setup(void **state)
-{
-    struct error e = ERROR_INIT;
-    struct fixture *f = xnew(struct fixture);
-    snprintf(f->dir, sizeof(f->dir), "/tmp/drover-dt-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    assert_int_equal(loop_new(&f->loop, &e), 0);
-    engine_up(f, NULL);
-    assert_true(f->status.available);
-    *state = f;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    struct fixture *f = *state;
-    struct error e = ERROR_INIT;
-    engine_docker.close(f->en);
-    loop_free(f->loop);
-    assert_int_equal(fs_remove_tree(f->dir, &e), 0);
-    free(f);
-    return 0;
-}
-
-static struct job *
-job_new(struct fixture *f, const char *script)
-{
-    struct error e = ERROR_INIT;
-    struct job *job = xnew(struct job);
-    id_uuid4(job->uid);
-    job->dir = xasprintf("%s/%s", f->dir, job->uid);
-    assert_int_equal(fs_mkdirs(job->dir, 0700, &e), 0);
-    job->argv[0] = "/bin/sh";
-    job->argv[1] = "-c";
-    job->argv[2] = script;
-    job->j = (struct engine_job){.uid = job->uid,
-                                 .ns = "default",
-                                 .name = "t",
-                                 .run_name = "t",
-                                 .dir = job->dir,
-                                 .image = "drover-test/busybox:1",
-                                 .argv = job->argv,
-                                 .events = &events};
-    return job;
-}
-
-static void
-launch(struct fixture *f, struct job *job)
-{
-    job->launched_ms = clock_now_ms();
-    engine_docker.launch(f->en, &job->j);
-}
-
-static void
-run(struct fixture *f, struct job *job)
-{
-    launch(f, job);
-    wait_for(f, job->n_exits == 1);
-}
-
-static void
-remove_job(struct fixture *f, struct job *job)
-{
-    engine_docker.remove(f->en, &job->j);
-    wait_for(f, job->n_removed > 0);
-    assert_int_equal(job->remove_error.code, ERR_OK);
-    assert_int_equal(job->n_exits, 1);
-    free(job->dir);
-    free(job);
-}
-
-/* All payload bytes of a stream (0: of both), in order. */
-static void
-read_log(const struct job *job, int stream, struct str *out)
-{
-    struct error e = ERROR_INIT;
-    autofree char *dir = fs_join(job->dir, "log");
-    auto_str raw = STR_INIT(256 << 20);
-    uint64_t first, length;
-    assert_int_equal(segment_stat(dir, &first, &length, &e), 0);
-    while (raw.len < length)
-        assert_int_equal(segment_read(dir, raw.len, &raw, 1 << 20, &e), 0);
-    for (size_t at = 0; at < raw.len;) {
-        struct segment_frame fr;
-        assert_int_equal(segment_frame_get(raw.ptr + at, raw.len - at, at, &fr, &e), 1);
-        if (stream == 0 || (int)fr.stream == stream)
-            str_add(out, fr.bytes.ptr, fr.bytes.len);
-        at += SEGMENT_HEADER + fr.bytes.len;
-    }
-}
-
-static void
-assert_log(const struct job *job, int stream, const char *want)
-{
-    auto_str got = STR_INIT(256 << 20);
-    read_log(job, stream, &got);
-    assert_string_equal(got.ptr, want);
-}
 
 /* Lines "0\n1\n...": none lost, none twice, in order. */
 static void
@@ -343,17 +143,6 @@ log_is_exact(void **state)
     run(f, job);
     assert_counted(job, 200000);
     remove_job(f, job);
-}
-
-static uint64_t
-log_length(const struct job *job)
-{
-    struct error e = ERROR_INIT;
-    uint64_t first, length = 0;
-    autofree char *dir = fs_join(job->dir, "log");
-    if (segment_stat(dir, &first, &length, &e) < 0)
-        return 0;
-    return length;
 }
 
 static void
@@ -510,20 +299,6 @@ restart_while_launching(void **state)
 }
 
 static void
-ctl(struct fixture *f, const char *verb)
-{
-    struct error e = ERROR_INIT;
-    const char *argv[] = {getenv("WITH_DOCKERD_RESTART"), verb, NULL};
-    struct proc_opts o = PROC_OPTS_INIT;
-    auto_str out = STR_INIT(4096);
-    int status;
-    o.argv = argv;
-    UNUSED(f);
-    assert_int_equal(proc_run(&o, WAIT_MS, &out, &status, &e), 0);
-    assert_int_equal(status, 0);
-}
-
-static void
 daemon_restarts(void **state)
 {
     struct fixture *f = *state;
@@ -561,19 +336,6 @@ missing_daemon(void **state)
     assert_true(f->status.version[0] != '\0');
     engine_docker.close(f->en);
     engine_up(f, NULL);
-}
-
-static bool
-container_exists(const struct job *job)
-{
-    struct error e = ERROR_INIT;
-    const char *argv[] = {"docker", "inspect", job->uid, NULL};
-    struct proc_opts o = PROC_OPTS_INIT;
-    auto_str out = STR_INIT(65536);
-    int status;
-    o.argv = argv;
-    assert_int_equal(proc_run(&o, WAIT_MS, &out, &status, &e), 0);
-    return status == 0;
 }
 
 static void
@@ -640,17 +402,6 @@ main(int argc, char **argv)
         T(sweep_removes_leftovers),   T(start_latency),
     };
     UNUSED(argc);
-    const char *wrapper = getenv("WITH_DOCKERD");
-    if (getenv("WITH_DOCKERD_RESTART") == NULL && wrapper != NULL) {
-        execl(wrapper, wrapper, argv[0], (char *)NULL);
-        perror(wrapper);
-        return 1;
-    }
-    if (getenv("DOCKER_HOST") == NULL || getenv("WITH_DOCKERD_RESTART") == NULL) {
-        fprintf(stderr, "skipped: run it by hack/with-dockerd\n");
-        return 77;
-    }
-    cmocka_set_test_filter(getenv("TEST_FILTER"));
-    log_set_spec(getenv("TEST_LOG") != NULL ? getenv("TEST_LOG") : "warn");
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int skip = under_dockerd((char *[]){argv[0], argv[0], NULL});
+    return skip >= 0 ? skip : cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,7 @@ struct thing { /* a container */
     enum thing_state state;
     unsigned starts, stops, kills;
     int exit_code, signal;
-    char secret[64];
+    char secret[64], wants[300];
     struct engine_job *job; /* of this life */
     bool quick;             /* ends by itself at once */
 };
@@ -140,15 +140,41 @@ after_launch(void *arg)
     struct thing *t = arg;
     if (t->job == NULL)
         return;
+    t->job->facts = (struct engine_facts){
+        .pid = 4711, .user = "app", .working_dir = "/w", .n_ports = 1};
+    t->job->facts.ports[0] = (struct engine_port){8080, 49153};
     t->job->events->on_started(t->job, clock_wall_ns());
     if (t->quick)
         thing_exit(t, 0, 0);
+}
+
+/* What only a container has, as one text. */
+static void
+write_wants(struct thing *t, const struct engine_job *j)
+{
+    const struct engine_registry_auth *a = j->registry_auth;
+    auto_str out = STR_INIT(sizeof(t->wants) - 1);
+    str_addf(&out, "%s%s%s auth=%s:%s", j->privileged ? "privileged " : "",
+             j->bridge ? "bridge" : "host", j->whole_instance ? " whole" : "",
+             a != NULL ? a->username : "", a != NULL ? a->password : "");
+    for (size_t i = 0; i < j->n_mounts; i++)
+        str_addf(&out, " %s%s:%s%s%s", j->mounts[i].volume ? "volume " : "",
+                 j->mounts[i].source, j->mounts[i].path,
+                 j->mounts[i].read_only ? " ro" : "",
+                 j->mounts[i].optional ? " optional" : "");
+    for (size_t i = 0; i < j->n_ports; i++)
+        str_addf(&out, " port %u", j->ports[i].container);
+    for (size_t i = 0; i < j->n_ulimits; i++)
+        str_addf(&out, " %s=%lld:%lld", j->ulimits[i].name, (long long)j->ulimits[i].soft,
+                 (long long)j->ulimits[i].hard);
+    snprintf(t->wants, sizeof(t->wants), "%s", out.ptr);
 }
 
 static void
 fake_launch(struct engine *en, struct engine_job *j)
 {
     struct thing *t = thing_of(j->uid);
+    write_wants(t, j);
     assert_int_equal(t->state, THING_NONE);
     t->job = j;
     t->starts++;
@@ -431,6 +457,96 @@ refusals(void **state)
         assert_int_equal(machine.things[i].starts, 0);
 }
 
+#define U_N(n) "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c10" #n
+
+static void
+what_containers_have(void **state)
+{
+    struct fixture *f = *state;
+    json_object_set_new(
+        f->api.secrets, "reg",
+        json_pack("{s:{s:s, s:s}}", "data", "username", "bWU=", "password", "cHc="));
+    fake_api_bind(&f->api, "c", U_N(1),
+                  "{\"spec\":{\"image\":\"r.io/app\",\"networkMode\":\"bridge\","
+                  "\"ports\":[{\"containerPort\":8080}],\"ulimits\":[{\"name\":"
+                  "\"nofile\",\"soft\":7}],\"registryAuth\":{\"secretRef\":{\"name\":"
+                  "\"reg\"}},\"mounts\":[{\"volume\":\"v\",\"path\":\"/v\",\"readOnly\":"
+                  "true}]}}");
+    wait_for(f, state_is(f, "c", "Running"));
+    assert_string_equal(thing_of(U_N(1))->wants,
+                        "bridge auth=me:pw volume v:/v ro port 8080 nofile=7:7");
+    wait_for(f, streq(agent_field(f, "c", "pid"), "4711"));
+    assert_string_equal(agent_field(f, "c", "user"), "app");
+    assert_string_equal(agent_field(f, "c", "workingDir"), "/w");
+    const json_t *agent = json_object_get(
+        json_object_get(json_object_get(f->api.jobs, "c"), "status"), "agent");
+    json_t *ports = json_loads("[{\"containerPort\":8080,\"hostPort\":49153}]", 0, NULL);
+    assert_true(json_equal(json_object_get(agent, "ports"), ports));
+    json_decref(ports);
+    thing_exit(thing_of(U_N(1)), 0, 0);
+    wait_for(f, state_is(f, "c", "Exited"));
+    assert_string_equal(agent_field(f, "c", "pid"), "");
+
+    /* No Secret, or one that says nothing of this registry. */
+    fake_api_bind(&f->api, "d", U_N(2),
+                  "{\"spec\":{\"image\":\"r.io/app\",\"registryAuth\":{\"secretRef\":"
+                  "{\"name\":\"none\"}}}}");
+    wait_for(f, state_is(f, "d", "Failed"));
+    assert_string_equal(agent_field(f, "d", "reason"), "SecretMissing");
+    /* The process engine has no directories to mount. */
+    f->api.security = "{\"hostPaths\":true}";
+    fake_api_bind(&f->api, "p", U_N(3),
+                  "{\"spec\":{\"engine\":\"process\",\"mounts\":[{\"instancePath\":"
+                  "\"/d\",\"path\":\"/d\"}]}}");
+    wait_for(f, state_is(f, "p", "Failed"));
+    assert_string_equal(agent_field(f, "p", "reason"), "CreateFailed");
+    assert_int_equal(thing_of(U_N(3))->starts, 0);
+}
+
+/* Only what spec.security of the fleet grants, as it is now. */
+static void
+security(void **state)
+{
+    static const struct {
+        const char *fleet, *job;
+        const char *wants; /* NULL: refused */
+    } cases[] = {
+        {NULL, "{\"privileged\":true}", NULL},
+        {"{\"hostPaths\":true}", "{\"privileged\":true}", NULL},
+        {"{\"privileged\":true}", "{\"privileged\":true}", "privileged host auth=:"},
+        {NULL, "{\"mounts\":[{\"instancePath\":\"/d\",\"path\":\"/m\"}]}", NULL},
+        {"{\"privileged\":false}",
+         "{\"mounts\":[{\"instancePath\":\"/d\",\"path\":\"/m\",\"optional\":true}]}",
+         NULL},
+        {"{\"hostPaths\":true}",
+         "{\"mounts\":[{\"instancePath\":\"/d\",\"path\":\"/m\"}]}", "host auth=: /d:/m"},
+        {"{\"privileged\":true}",
+         "{\"mounts\":[{\"instancePath\":\"/d\",\"path\":\"/m\"}]}", "host auth=: /d:/m"},
+        {NULL, "{\"mounts\":[{\"volume\":\"v\",\"path\":\"/m\"}]}",
+         "host auth=: volume v:/m"},
+        {NULL, "{\"reservation\":{\"wholeInstance\":true}}", "host whole auth=:"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char name[8], uid[64];
+        auto_str extra = STR_INIT(1024);
+        snprintf(name, sizeof(name), "s%zu", i);
+        snprintf(uid, sizeof(uid), "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c2%02zu", i);
+        str_addf(&extra, "{\"spec\":%s}", cases[i].job);
+        f->api.security = cases[i].fleet;
+        fake_api_bind(&f->api, name, uid, extra.ptr);
+        if (cases[i].wants == NULL) {
+            wait_for(f, state_is(f, name, "Rejected"));
+            assert_string_equal(agent_field(f, name, "reason"), "SecurityDenied");
+            assert_non_null(strstr(agent_field(f, name, "message"), "spec.security."));
+            assert_int_equal(thing_of(uid)->starts, 0);
+        } else {
+            wait_for(f, state_is(f, name, "Running"));
+            assert_string_equal(thing_of(uid)->wants, cases[i].wants);
+        }
+    }
+}
+
 static void
 waits_for_the_release(void **state)
 {
@@ -607,6 +723,8 @@ main(void)
         T(whole_life),
         T(claims_in_doubt),
         T(refusals),
+        T(what_containers_have),
+        T(security),
         T(waits_for_the_release),
         T(stop_abort_delete),
         T(gone_while_away),

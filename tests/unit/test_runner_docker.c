@@ -24,36 +24,69 @@
 static void
 image_references(void **state)
 {
+#define SHA "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
     static const struct {
         const char *ref, *name, *tag; /* name NULL: refused */
+        bool refresh;
     } cases[] = {
-        {"busybox", "busybox", "latest"},
-        {"busybox:1.36", "busybox", "1.36"},
-        {"team/app", "team/app", "latest"},
-        {"localhost:5000/app", "localhost:5000/app", "latest"},
-        {"localhost:5000/team/app:v2", "localhost:5000/team/app", "v2"},
-        {"app@sha256:abcd", "app", "sha256:abcd"},
-        {"reg:5000/app:1@sha256:abcd", "reg:5000/app", "sha256:abcd"},
-        {"", NULL, NULL},
-        {":tag", NULL, NULL},
-        {"app:", NULL, NULL},
-        {"app@", NULL, NULL},
-        {"reg:5000/", NULL, NULL},
-        {"a b", NULL, NULL},
-        {"a\nb", NULL, NULL},
+        {"busybox", "docker.io/library/busybox", "latest", true},
+        {"busybox:latest", "docker.io/library/busybox", "latest", true},
+        {"busybox:latest-gpu", "docker.io/library/busybox", "latest-gpu", false},
+        {"busybox:1.36", "docker.io/library/busybox", "1.36", false},
+        {"team/app", "docker.io/team/app", "latest", true},
+        {"docker.io/busybox", "docker.io/library/busybox", "latest", true},
+        {"index.docker.io/team/app:2", "docker.io/team/app", "2", false},
+        {"localhost/app", "localhost/app", "latest", true},
+        {"localhost:5000/app", "localhost:5000/app", "latest", true},
+        {"localhost:5000/team/app:v2", "localhost:5000/team/app", "v2", false},
+        {"127.0.0.1:5000/a/b/c", "127.0.0.1:5000/a/b/c", "latest", true},
+        {"[::1]:5000/app:1", "[::1]:5000/app", "1", false},
+        {"Registry.example.com/app:1", "Registry.example.com/app", "1", false},
+        {"app@" SHA, "docker.io/library/app", SHA, false},
+        {"reg:5000/app:1@" SHA, "reg:5000/app", SHA, false},
+        {"reg:5000/app:latest@" SHA, "reg:5000/app", SHA, false},
+        {"a__b/c-_d", NULL, NULL, false},
+        {"a__b/c--d.e_f", "docker.io/a__b/c--d.e_f", "latest", true},
+        {"app:A_b.c-D", "docker.io/library/app", "A_b.c-D", false},
+        {"", NULL, NULL, false},
+        {":tag", NULL, NULL, false},
+        {"app:", NULL, NULL, false},
+        {"app@", NULL, NULL, false},
+        {"app@sha256:abcd", NULL, NULL, false},
+        {"app@" SHA "0", NULL, NULL, false},
+        {"app@md5", NULL, NULL, false},
+        {"reg:5000/", NULL, NULL, false},
+        {"reg:port/app", NULL, NULL, false},
+        {"reg:123456/app", NULL, NULL, false},
+        {"/app", NULL, NULL, false},
+        {"a//b", NULL, NULL, false},
+        {"-a/b", NULL, NULL, false},
+        {"a/-b", NULL, NULL, false},
+        {"a/b___c", NULL, NULL, false},
+        {"a/b..c", NULL, NULL, false},
+        {"team/App", NULL, NULL, false},
+        {"app:.tag", NULL, NULL, false},
+        {"app:a/b:c:d", NULL, NULL, false},
+        {"-reg.io/app", NULL, NULL, false},
+        {"reg..io/app", NULL, NULL, false},
+        {"a b", NULL, NULL, false},
+        {"a\nb", NULL, NULL, false},
+        {"app?x=1", NULL, NULL, false},
+        {"app%2f", NULL, NULL, false},
     };
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct docker_image im;
         struct error e = ERROR_INIT;
         int r = docker_image_parse(cases[i].ref, &im, &e);
-        if (cases[i].name == NULL) {
-            assert_int_equal(r, -ERR_INVALID);
+        if (r != (cases[i].name == NULL ? -ERR_INVALID : 0))
+            fail_msg("\"%s\" gives %d: %s", cases[i].ref, r, e.msg);
+        if (cases[i].name == NULL)
             continue;
-        }
-        assert_int_equal(r, 0);
         assert_string_equal(im.name, cases[i].name);
         assert_string_equal(im.tag, cases[i].tag);
+        assert_int_equal(im.refresh, cases[i].refresh);
+        assert_int_equal(im.digest, streq(im.tag, SHA));
     }
     autofree char *longname = xmalloc(1000);
     memset(longname, 'x', 999);
@@ -61,6 +94,48 @@ image_references(void **state)
     struct docker_image im;
     struct error e = ERROR_INIT;
     assert_int_equal(docker_image_parse(longname, &im, &e), -ERR_INVALID);
+}
+
+static void
+registry_header(void **state)
+{
+    static const struct {
+        const char *image;
+        struct engine_registry_auth auth;
+        const char *want;
+    } cases[] = {
+        {"reg:5000/app",
+         {"me", "p\"w?>", NULL},
+         "{\"password\":\"p\\\"w?>\",\"serveraddress\":\"reg:5000\",\"username\":"
+         "\"me\"}"},
+        {"app",
+         {"me", "x", NULL},
+         "{\"password\":\"x\",\"serveraddress\":\"https://index.docker.io/v1/\","
+         "\"username\":\"me\"}"},
+        {"r.io/app",
+         {NULL, NULL, "tok"},
+         "{\"identitytoken\":\"tok\",\"serveraddress\":\"r.io\"}"},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct docker_image im;
+        struct error e = ERROR_INIT;
+        auto_str header = STR_INIT(4096);
+        auto_str back = STR_INIT(4096);
+        assert_int_equal(docker_image_parse(cases[i].image, &im, &e), 0);
+        docker_image_auth(&im, &cases[i].auth, &header);
+        assert_int_equal(header.len % 4, 0);
+        assert_null(strpbrk(header.ptr, "+/"));
+        size_t n = header.len;
+        while (n > 0 && header.ptr[n - 1] == '=')
+            n--;
+        assert_int_equal(id_base64_decode(header.ptr, n, true, &back, &e), 0);
+        json_t *got = json_loads(back.ptr, 0, NULL);
+        json_t *want = json_loads(cases[i].want, 0, NULL);
+        assert_true(json_equal(got, want));
+        json_decref(got);
+        json_decref(want);
+    }
 }
 
 static void
@@ -106,8 +181,57 @@ pull_progress(void **state)
     feed(p, "{\"status\":\"Pull complete\",\"id\":\"aa\"}\n"
             "{\"status\":\"Digest: sha256:1\"}\n{\"status\":\"Status: Downloaded\"}\n");
     assert_totals(p, 100, 100, 2, 2);
+    assert_true(docker_pull_complete(p));
     assert_string_equal(docker_pull_error(p), "");
     docker_pull_free(p);
+}
+
+/* Sequences as a daemon gives them, and what they add up to. */
+static void
+pull_vectors(void **state)
+{
+#define EV(status, id)                                                                   \
+    "{\"status\":\"" status "\",\"progressDetail\":{},\"id\":\"" id "\"}\n"
+#define AT(status, cur, tot, id)                                                         \
+    "{\"status\":\"" status "\",\"progressDetail\":{\"current\":" #cur                   \
+    ",\"total\":" #tot "},\"id\":\"" id "\"}\n"
+    static const struct {
+        const char *lines;
+        int64_t downloaded, total;
+        unsigned done, layers;
+        bool complete;
+    } cases[] = {
+        {EV("Already exists", "a") EV("Already exists", "b"), 0, 0, 2, 2, false},
+        {EV("Pulling fs layer", "a") EV("Waiting", "b"), 0, -1, 0, 2, false},
+        {AT("Downloading", 100, 111, "a") AT("Downloading", 200, 222, "b"), 300, 333, 0,
+         2, false},
+        {AT("Downloading", 50, 100, "a") EV(
+             "Download complete", "a") "{\"status\":\"Extracting\",\"progressDetail\":{"
+                                       "\"current\":7,\"units\":\"s\"},\"id\":\"a\"}\n",
+         100, 100, 0, 1, false},
+        {AT("Downloading", 50, 100, "a") EV("Pull complete", "a"), 100, 100, 1, 1, false},
+        {EV("Already exists", "a") AT("Downloading", 50, 100, "b")
+             AT("Extracting", 100, 200, "c") EV("Waiting", "d"),
+         250, -1, 1, 4, false},
+        {EV("Already exists", "a") "{\"status\":\"Digest: "
+                                   "sha256:1\"}\n{\"status\":\"Status: Image is up to "
+                                   "date for a\"}\n",
+         0, 0, 1, 1, true},
+        /* Begun again after a broken connection: less than before. */
+        {AT("Downloading", 90, 100, "a") EV("Retrying in 5 seconds", "a")
+             AT("Downloading", 10, 100, "a"),
+         10, 100, 0, 1, false},
+        {"", 0, -1, 0, 0, false},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct docker_pull *p = docker_pull_new();
+        feed(p, cases[i].lines);
+        assert_totals(p, cases[i].downloaded, cases[i].total, cases[i].done,
+                      cases[i].layers);
+        assert_int_equal(docker_pull_complete(p), cases[i].complete);
+        docker_pull_free(p);
+    }
 }
 
 static void
@@ -362,11 +486,17 @@ static void
 create_request(void **state)
 {
     static const char *const argv[] = {"/bin/sh", "-c", "echo $A", NULL};
-    static const char *const env[] = {"A=b", "SECRET=s3cret", NULL};
-    static const char *const paths[] = {"/dev/kfd", "/dev/dri/renderD128", NULL};
-    static const struct engine_device devices[] = {
-        {"nvidia", "GPU-1", NULL}, {"nvidia", "GPU-2", NULL}, {"amd", "x", paths}};
+    static const char *const env[] = {"A=b", "SECRET=s3cret", "https_proxy=mine", NULL};
+    static const char *const proxies[] = {"http_proxy=http://p", "https_proxy=http://q",
+                                          NULL};
+    static struct engine_mount mounts[] = {{"/data", false, false, false, "/mnt/data"},
+                                           {"models", true, true, false, "/models"},
+                                           {NULL, false, false, true, "/gone"}};
+    static const struct engine_ulimit ulimits[] = {{"nofile", 1024, 65536},
+                                                   {"memlock", -1, -1}};
+    static const struct engine_port ports[] = {{8080, 0}};
     struct engine_job j = {.uid = "u-1",
+                           .ns = "team",
                            .run_name = "hello",
                            .image = "app:1",
                            .argv = argv,
@@ -377,45 +507,259 @@ create_request(void **state)
                            .cpu_request_milli = 500,
                            .memory_limit_mib = 64,
                            .shm_mib = 16,
-                           .devices = devices,
-                           .n_devices = 3};
-    struct docker_spec_env de = {.agent_id = "agent1", .nvidia = true};
+                           .mounts = mounts,
+                           .n_mounts = ARRAY_LEN(mounts),
+                           .ulimits = ulimits,
+                           .n_ulimits = ARRAY_LEN(ulimits),
+                           .ports = ports,
+                           .n_ports = 1,
+                           .bridge = true};
+    struct docker_spec_env de = {
+        .agent_id = "agent1", .nvidia = true, .proxies = proxies};
     UNUSED(state);
     json_t *c = docker_spec_create(&j, &de);
     assert_json(c, "Image", "\"app:1\"");
     assert_json(c, "Entrypoint", "[\"/bin/sh\"]");
     assert_json(c, "Cmd", "[\"-c\",\"echo $A\"]");
-    assert_json(c, "Env", "[\"A=b\",\"SECRET=s3cret\"]");
+    assert_json(c, "Env",
+                "[\"A=b\",\"SECRET=s3cret\",\"https_proxy=mine\",\"http_proxy=http://p\","
+                "\"NVIDIA_VISIBLE_DEVICES=void\"]");
     assert_json(c, "User", "\"1000:1000\"");
     assert_json(c, "WorkingDir", "\"/w\"");
     assert_json(c, "Labels",
                 "{\"drover.dev/agent\":\"agent1\",\"drover.dev/job-uid\":"
                 "\"u-1\",\"drover.dev/run\":\"hello\"}");
+    assert_json(c, "ExposedPorts", "{\"8080/tcp\":{}}");
+    assert_json(c, "HostConfig.PortBindings",
+                "{\"8080/tcp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"\"}]}");
+    assert_json(c, "HostConfig.NetworkMode", "\"bridge\"");
+    assert_json(
+        c, "HostConfig.Mounts",
+        "[{\"Type\":\"bind\",\"Source\":\"/data\",\"Target\":\"/mnt/data\","
+        "\"ReadOnly\":false},{\"Type\":\"volume\",\"Source\":\"drover-team-models\","
+        "\"Target\":\"/models\",\"ReadOnly\":true}]");
+    assert_json(c, "HostConfig.Ulimits",
+                "[{\"Name\":\"nofile\",\"Soft\":1024,\"Hard\":65536},"
+                "{\"Name\":\"memlock\",\"Soft\":-1,\"Hard\":-1}]");
     assert_json(c, "HostConfig.Memory", "67108864");
     assert_json(c, "HostConfig.MemorySwap", "67108864");
     assert_json(c, "HostConfig.NanoCpus", "1500000000");
     assert_json(c, "HostConfig.CpuShares", "512");
-    assert_json(c, "HostConfig.ShmSize", "16777216");
+    assert_json(c, "HostConfig.Tmpfs",
+                "{\"/dev/shm\":\"rw,nosuid,nodev,exec,mode=1777,size=16777216\"}");
     assert_json(c, "HostConfig.Init", "true");
-    assert_json(c, "HostConfig.NetworkMode", "\"host\"");
     assert_json(c, "HostConfig.SecurityOpt", "[\"no-new-privileges\"]");
     assert_json(c, "HostConfig.RestartPolicy.Name", "\"no\"");
     assert_json(c, "HostConfig.LogConfig.Type", "\"local\"");
-    json_t *req = json_array_get(path_get(c, "HostConfig.DeviceRequests"), 0);
-    assert_json(req, "DeviceIDs", "[\"GPU-1\",\"GPU-2\"]");
-    assert_int_equal(json_array_size(path_get(c, "HostConfig.Devices")), 2);
     assert_null(path_get(c, "HostConfig.Privileged"));
     assert_null(path_get(c, "HostConfig.Binds"));
     json_decref(c);
 
-    struct engine_job plain = {.uid = "u-2", .image = "app"};
-    c = docker_spec_create(&plain, &de);
-    assert_null(path_get(c, "Entrypoint"));
-    assert_null(path_get(c, "Cmd"));
-    assert_json(c, "Env", "[\"NVIDIA_VISIBLE_DEVICES=void\"]");
-    assert_json(c, "HostConfig.DeviceRequests", "[]");
+    /* The whole machine: no limits, its own network (where ports are simply open). */
+    j.whole_instance = true;
+    j.bridge = false;
+    j.privileged = true;
+    c = docker_spec_create(&j, &de);
     assert_null(path_get(c, "HostConfig.Memory"));
+    assert_null(path_get(c, "HostConfig.NanoCpus"));
+    assert_null(path_get(c, "HostConfig.CpuShares"));
+    assert_null(path_get(c, "HostConfig.PortBindings"));
+    assert_null(path_get(c, "HostConfig.SecurityOpt"));
+    assert_json(c, "HostConfig.NetworkMode", "\"host\"");
+    assert_json(c, "HostConfig.Privileged", "true");
     json_decref(c);
+}
+
+/* The whole request of a job that asks for nothing, and what each vendor adds to it:
+ * members of the request and of its HostConfig. */
+static const char golden_base[] =
+    "{\"Image\":\"app\",\"Tty\":false,\"OpenStdin\":false,\"Env\":[],\"Healthcheck\":"
+    "{\"Test\":[\"NONE\"]},\"Labels\":{\"drover.dev/agent\":\"a\",\"drover.dev/job-uid\":"
+    "\"u\",\"drover.dev/"
+    "run\":\"\"},\"HostConfig\":{\"NetworkMode\":\"host\",\"Init\":true,"
+    "\"RestartPolicy\":{\"Name\":\"no\"},\"LogConfig\":{\"Type\":\"local\",\"Config\":"
+    "{\"max-size\":\"64m\",\"max-file\":\"8\",\"compress\":\"false\"}},\"PidsLimit\":"
+    "16384,"
+    "\"SecurityOpt\":[\"no-new-privileges\"]}}";
+
+#define NODE(path)                                                                       \
+    "{\"PathOnHost\":\"" path "\",\"PathInContainer\":\"" path                           \
+    "\",\"CgroupPermissions\":\"rwm\"}"
+#define MEMLOCK "\"Ulimits\":[{\"Name\":\"memlock\",\"Soft\":-1,\"Hard\":-1}]"
+
+static const char *const amd0[] = {"/dev/kfd", "/dev/dri/renderD128", NULL};
+static const char *const amd1[] = {"/dev/kfd", "/dev/dri/renderD129", NULL};
+static const char *const gaudi2[] = {"/dev/accel/accel2", "/dev/accel/accel_controlD2",
+                                     NULL};
+static const char *const gaudi5[] = {"/dev/accel/accel5", "/dev/accel/accel_controlD5",
+                                     NULL};
+static const char *const tt0[] = {"/dev/tenstorrent/0", NULL};
+static const char *const tpu0[] = {"/dev/accel0", NULL};
+static const char *const null0[] = {"/dev/null", NULL};
+static const unsigned groups[] = {44, 109};
+
+static const struct golden {
+    const char *what;
+    struct engine_device devices[2];
+    size_t n_devices;
+    struct docker_spec_env env;
+    const char *config, *host;
+} goldens[] = {
+    {"nothing", {{0}}, 0, {0}, "{}", "{}"},
+    {"no GPU of a machine with some",
+     {{0}},
+     0,
+     {.nvidia = true},
+     "{\"Env\":[\"NVIDIA_VISIBLE_DEVICES=void\"]}",
+     "{}"},
+    {"nvidia",
+     {{"nvidia", "GPU-1", NULL}, {"nvidia", "GPU-2", NULL}},
+     2,
+     {.nvidia = true},
+     "{}",
+     "{\"DeviceRequests\":[{\"Driver\":\"\",\"Count\":0,\"DeviceIDs\":[\"GPU-1\",\"GPU-"
+     "2\"],"
+     "\"Capabilities\":[[\"gpu\",\"utility\",\"compute\",\"graphics\",\"video\","
+     "\"display\","
+     "\"compat32\"]]}]}"},
+    {"nvidia without modeset",
+     {{"nvidia", "GPU-1", NULL}},
+     1,
+     {.nvidia = true, .no_display = true},
+     "{}",
+     "{\"DeviceRequests\":[{\"Driver\":\"\",\"Count\":0,\"DeviceIDs\":[\"GPU-1\"],"
+     "\"Capabilities\":[[\"gpu\",\"utility\",\"compute\",\"graphics\",\"video\","
+     "\"compat32\"]]}]}"},
+    {"amd",
+     {{"amd", "x", amd0}, {"amd", "y", amd1}},
+     2,
+     {.groups = groups, .n_groups = 2},
+     "{}",
+     "{\"Devices\":[" NODE("/dev/kfd") "," NODE("/dev/dri/renderD128") "," NODE(
+         "/dev/dri/renderD129") "],\"IpcMode\":\"host\",\"CapAdd\":[\"SYS_PTRACE\"],"
+                                "\"SecurityOpt\":[\"no-new-privileges\","
+                                "\"seccomp=unconfined\"],\"GroupAdd\":[\"44\",\"109\"]}"},
+    {"gaudi",
+     {{"intel", "g2", gaudi2}, {"intel", "g5", gaudi5}},
+     2,
+     {0},
+     "{\"Env\":[\"HABANA_VISIBLE_DEVICES=2,5\"]}",
+     "{\"Runtime\":\"habana\",\"IpcMode\":\"host\",\"CapAdd\":[\"SYS_NICE\"]}"},
+    {"tenstorrent",
+     {{"tenstorrent", "t", tt0}},
+     1,
+     {.hugepages_1g = true},
+     "{}",
+     "{\"Devices\":[" NODE("/dev/tenstorrent/0") "],\"Mounts\":[{\"Type\":\"bind\","
+                                                 "\"Source\":\"/dev/hugepages-1G\","
+                                                 "\"Target\":\"/dev/hugepages-1G\","
+                                                 "\"ReadOnly\":false}]}"},
+    {"tenstorrent without large pages",
+     {{"tenstorrent", "t", tt0}},
+     1,
+     {0},
+     "{}",
+     "{\"Devices\":[" NODE("/dev/tenstorrent/0") "]}"},
+    {"tpu",
+     {{"google", "t", tpu0}},
+     1,
+     {0},
+     "{\"Env\":[\"PJRT_DEVICE=TPU\"]}",
+     "{\"Devices\":[" NODE("/dev/accel0") "]," MEMLOCK "}"},
+    {"rdma",
+     {{0}},
+     0,
+     {.infiniband = true},
+     "{}",
+     "{\"Devices\":[" NODE("/dev/infiniband") "]," MEMLOCK "}"},
+    {"rdma under a daemon that may not lock",
+     {{0}},
+     0,
+     {.infiniband = true, .no_memlock = true},
+     "{}",
+     "{\"Devices\":[" NODE("/dev/infiniband") "]}"},
+    {"pretended",
+     {{"fake", "f", null0}},
+     1,
+     {0},
+     "{}",
+     "{\"Devices\":[" NODE("/dev/null") "]}"},
+};
+
+static void
+golden_requests(void **state)
+{
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(goldens); i++) {
+        const struct golden *g = &goldens[i];
+        struct engine_job j = {
+            .uid = "u", .image = "app", .devices = g->devices, .n_devices = g->n_devices};
+        struct docker_spec_env env = g->env;
+        env.agent_id = "a";
+        json_t *want = json_loads(golden_base, 0, NULL);
+        json_t *config = json_loads(g->config, 0, NULL);
+        json_t *host = json_loads(g->host, 0, NULL);
+        assert_non_null(want);
+        assert_non_null(config);
+        assert_non_null(host);
+        json_object_update(want, config);
+        json_object_update(json_object_get(want, "HostConfig"), host);
+        json_t *got = docker_spec_create(&j, &env);
+        if (!json_equal(got, want))
+            fail_msg("%s:\ngot  %s\nwant %s", g->what,
+                     json_dumps(got, JSON_SORT_KEYS | JSON_COMPACT),
+                     json_dumps(want, JSON_SORT_KEYS | JSON_COMPACT));
+        json_decref(got);
+        json_decref(want);
+        json_decref(config);
+        json_decref(host);
+    }
+}
+
+static void
+what_is_tried_again(void **state)
+{
+    static const struct engine_device gpu = {"nvidia", "GPU-1", NULL};
+    static const char modeset[] = "stat failed: /dev/nvidia-modeset: no such file";
+    static const char lock[] =
+        "error setting rlimits for process: operation not permitted";
+    struct engine_job with = {.devices = &gpu, .n_devices = 1};
+    struct engine_job without = {0};
+    struct docker_spec_env env = {0};
+    UNUSED(state);
+    assert_false(docker_accel_retry("no such file", &with, &env));
+    assert_false(docker_accel_retry(modeset, &without, &env));
+    assert_true(docker_accel_retry(modeset, &with, &env));
+    assert_true(env.no_display);
+    assert_false(docker_accel_retry(modeset, &with, &env)); /* once */
+    assert_false(docker_accel_retry(lock, &with, &env));
+    env.infiniband = true;
+    assert_true(docker_accel_retry(lock, &with, &env));
+    assert_true(env.no_memlock);
+    assert_false(docker_accel_retry(lock, &with, &env));
+}
+
+static void
+published_ports(void **state)
+{
+    struct docker_facts f;
+    struct error e = ERROR_INIT;
+    json_t *o = json_loads(
+        "{\"State\":{\"Pid\":7,\"Running\":true},\"Config\":{\"User\":\"app\","
+        "\"WorkingDir\":\"/w\"},\"NetworkSettings\":{\"Ports\":{\"80/tcp\":["
+        "{\"HostIp\":\"127.0.0.1\",\"HostPort\":\"49153\"},{\"HostIp\":\"::1\","
+        "\"HostPort\":\"49154\"}],\"53/udp\":[{\"HostIp\":\"127.0.0.1\",\"HostPort\":"
+        "\"1\"}],\"81/tcp\":null,\"82/tcp\":[{\"HostPort\":\"99999\"}]}}}",
+        0, NULL);
+    UNUSED(state);
+    assert_int_equal(docker_facts_parse(o, &f, &e), 0);
+    json_decref(o);
+    assert_int_equal(f.job.pid, 7);
+    assert_string_equal(f.job.user, "app");
+    assert_string_equal(f.job.working_dir, "/w");
+    assert_int_equal(f.job.n_ports, 1);
+    assert_int_equal(f.job.ports[0].container, 80);
+    assert_int_equal(f.job.ports[0].host, 49153);
 }
 
 #define BOOT INT64_C(1767322800000000000) /* 2026-01-02T03:00:00Z */
@@ -498,6 +842,9 @@ main(void)
         cmocka_unit_test(demux_refuses),         cmocka_unit_test(cursor_resumes_exactly),
         cmocka_unit_test(cursor_newlines),       cmocka_unit_test(cursor_after_gap),
         cmocka_unit_test(create_request),        cmocka_unit_test(facts),
+        cmocka_unit_test(registry_header),       cmocka_unit_test(pull_vectors),
+        cmocka_unit_test(golden_requests),       cmocka_unit_test(what_is_tried_again),
+        cmocka_unit_test(published_ports),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

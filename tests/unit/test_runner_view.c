@@ -7,8 +7,9 @@
 
 #include <cmocka.h>
 
+#include "base/id.h"
 #include "base/mem.h"
-#include "runner/job_view.h"
+#include "runner/job_container.h"
 
 static json_t *
 parse(const char *text)
@@ -168,14 +169,89 @@ names_secrets(void **state)
     json_decref(o);
 }
 
+/* base64 of what stands beside */
+static void
+opens_registries(void **state)
+{
+    static const struct {
+        const char *data, *image;
+        int want;
+        const char *user, *password, *token;
+    } cases[] = {
+        {"{\"username\":\"bWU=\",\"password\":\"cHc=\"}", "r.io/app", 0, "me", "pw",
+         NULL},
+        {"{\"username\":\"bWU=\"}", "r.io/app", -ERR_INVALID, NULL, NULL, NULL},
+        {"{}", "r.io/app", -ERR_INVALID, NULL, NULL, NULL},
+        {"{\"username\":\"bWU=\",\"password\":\"cHc=\"}", "No Name", -ERR_INVALID, NULL,
+         NULL, NULL},
+        /* {"auths":{"https://index.docker.io/v1/":{"auth":"bWU6cHc6eA=="},
+         *  "r.io:5000":{"username":"u","password":"p"},"t.io":{"identitytoken":"tok"},
+         *  "bad.io":{"auth":"bWU="}}} */
+        {"DOC", "busybox", 0, "me", "pw:x", NULL},
+        {"DOC", "docker.io/team/app:1", 0, "me", "pw:x", NULL},
+        {"DOC", "r.io:5000/app", 0, "u", "p", NULL},
+        {"DOC", "t.io/app", 0, NULL, NULL, "tok"},
+        {"DOC", "r.io/app", -ERR_NOT_FOUND, NULL, NULL, NULL},
+        {"DOC", "bad.io/app", -ERR_INVALID, NULL, NULL, NULL},
+        {"{\".dockerconfigjson\":\"e30=\"}", "r.io/app", -ERR_INVALID, NULL, NULL, NULL},
+        {"{\".dockerconfigjson\":\"bm8=\"}", "r.io/app", -ERR_INVALID, NULL, NULL, NULL},
+    };
+    static const char doc[] =
+        "{\"auths\":{\"https://index.docker.io/v1/\":{\"auth\":\"bWU6cHc6eA==\"},"
+        "\"r.io:5000\":{\"username\":\"u\",\"password\":\"p\"},\"t.io\":{"
+        "\"identitytoken\":"
+        "\"tok\"},\"bad.io\":{\"auth\":\"bWU=\"}}}";
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        auto_str text = STR_INIT(8192);
+        struct error e = ERROR_INIT;
+        struct registry_auth a = {0};
+        str_adds(&text, "{\"data\":");
+        if (streq(cases[i].data, "DOC")) {
+            str_adds(&text, "{\".dockerconfigjson\":\"");
+            id_base64(doc, sizeof(doc) - 1, &text);
+            str_adds(&text, "\"}");
+        } else {
+            str_adds(&text, cases[i].data);
+        }
+        str_adds(&text, "}");
+        json_t *o = parse(text.ptr);
+        assert_int_equal(registry_auth_read(o, cases[i].image, &a, &e), cases[i].want);
+        const char *have[] = {a.username, a.password, a.identity_token};
+        const char *want[] = {cases[i].user, cases[i].password, cases[i].token};
+        for (size_t k = 0; k < ARRAY_LEN(have); k++) {
+            assert_int_equal(have[k] == NULL, want[k] == NULL);
+            if (have[k] != NULL)
+                assert_string_equal(have[k], want[k]);
+        }
+        registry_auth_done(&a);
+        json_decref(o);
+    }
+}
+
+static void
+limits_of_a_block(void **state)
+{
+    struct job_run r;
+    struct error e = ERROR_INIT;
+    UNUSED(state);
+    json_t *o = parse("{" META ",\"spec\":{\"resources\":{\"memory\":\"1GB..2GB\"},"
+                      "\"reservation\":{\"blocks\":1,\"cpuMilli\":4000,\"memoryMiB\":"
+                      "9000}}}");
+    assert_int_equal(job_run_build(o, NULL, &r, &e), 0);
+    assert_int_equal(r.cpu_limit_milli, 4000);
+    assert_int_equal(r.memory_limit_mib, 2048); /* what the user said */
+    job_run_done(&r);
+    json_decref(o);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_job),
-        cmocka_unit_test(gives_limits_and_env),
-        cmocka_unit_test(decodes_secrets),
-        cmocka_unit_test(names_secrets),
+        cmocka_unit_test(reads_a_job),      cmocka_unit_test(gives_limits_and_env),
+        cmocka_unit_test(decodes_secrets),  cmocka_unit_test(names_secrets),
+        cmocka_unit_test(opens_registries), cmocka_unit_test(limits_of_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

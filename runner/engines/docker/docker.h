@@ -4,11 +4,14 @@
  *
  *   docker_engine.c  the table: open, probe, availability, slots, sweep
  *   docker_job.c     one container's way from launch or adopt to its exit and removal
- *   docker_pull.c    the image, when it is absent
+ *   docker_pull.c    the image, when it is absent or has to be fresh
+ *   docker_space.c   room for images: which were used when, and their collection
+ *   docker_prepare.c directories of the machine that are mounted, owners of devices
  *   docker_log.c     the daemon's log of a container copied into the job's segments
  *   docker_api.c     requests to the daemon
  *   docker_signal.c  a signal to every process of a container
- *   docker_image.c, docker_stream.c, docker_spec.c    pure parts
+ *   docker_image.c, docker_progress.c, docker_stream.c, docker_spec.c, docker_accel.c
+ *                    pure parts
  *
  * Everything runs on the agent's loop. A daemon that goes away (upgrade, crash) is
  * normal: calls in flight end with an error, the engine probes until the daemon is back,
@@ -40,7 +43,8 @@ struct docker_request {
     const char *method;
     const char *path; /* after the version prefix; already percent-encoded */
     const json_t *body;
-    int timeout_ms; /* 0: 60 s; -1: none */
+    const char *registry_auth; /* value of X-Registry-Auth, or NULL */
+    int timeout_ms;            /* 0: 60 s; -1: none */
     bool unversioned;
     /* Body of a 2xx reply as it comes; doc is NULL then. */
     void (*on_data)(void *arg, const char *bytes, size_t n);
@@ -56,7 +60,10 @@ void docker_escape(struct str *out, const char *text);
 /* --- engine --------------------------------------------------------------------------
  */
 struct docker_job;
+struct docker_fetch;
+struct docker_space;
 TAILQ_HEAD(docker_jobs, docker_job);
+TAILQ_HEAD(docker_fetches, docker_fetch);
 
 struct engine {
     struct loop *loop;
@@ -64,12 +71,20 @@ struct engine {
     char *socket, *agent_id;
     char prefix[16]; /* "/v1.41"; "" until negotiated: the daemon then assumes its own */
     bool podman, nvidia;
+    char version[64]; /* of the daemon that is being probed */
     struct engine_status status;
 
     void (*probe_done)(void *arg, const struct engine_status *s);
     void *probe_arg;
     bool probe_pending; /* an answer is owed even if nothing changed */
     struct docker_call *probe_call, *events_call, *sweep_call;
+    bool live_restore;  /* containers outlive the daemon */
+    char root_dir[512]; /* where the daemon keeps images; "": not known */
+    const char *proxies[7];
+    char *proxy_text[6];
+    int64_t stall_ms;
+    struct docker_fetches fetches;
+    struct docker_space *space;
     struct loop_watch *dir_watch;
     struct loop_timer *retry;
     unsigned n_retries;
@@ -100,13 +115,47 @@ void docker_log_finish(struct docker_log *l, void (*done)(void *arg, bool reache
 /* The init's own complaint that the job's program could not be executed, or "". */
 const char *docker_log_exec_error(const struct docker_log *l);
 
+/* --- room for images ------------------------------------------------------------------
+ */
+struct docker_space *docker_space_new(struct engine *en, const struct engine_config *c);
+void docker_space_free(struct docker_space *s);
+/* Free and all bytes where the images are; false when that cannot be seen from here. */
+bool docker_space_look(const struct docker_space *s, uint64_t *free_bytes,
+                       uint64_t *all_bytes);
+/* An image was pulled by us, or used by a job: only what we pulled is ever collected, the
+ * longest unused first. */
+void docker_space_pulled(struct docker_space *s, const struct docker_image *im);
+void docker_space_used(struct docker_space *s, const struct docker_image *im);
+/* Removes images until enough is free (at once when it is), then done; several may wait.
+ */
+struct docker_space_wait {
+    TAILQ_ENTRY(docker_space_wait) link;
+    void (*done)(struct docker_space_wait *w);
+    bool waiting;
+};
+void docker_space_make(struct docker_space *s, struct docker_space_wait *w);
+void docker_space_leave(struct docker_space *s, struct docker_space_wait *w);
+/* Too little even for a small image? Then why. */
+bool docker_space_short(const struct docker_space *s, char *why, size_t size);
+
+/* --- what is on the machine -----------------------------------------------------------
+ */
+/* Makes the directories that are mounted; ERR_FORBIDDEN, ERR_IO ... */
+int docker_prepare_mounts(struct engine_job *j, struct error *e) WARN_UNUSED;
+#define DOCKER_GROUPS_MAX 8
+/* Groups that own the job's device nodes; returns how many. */
+size_t docker_prepare_groups(const struct engine_job *j,
+                             unsigned groups[DOCKER_GROUPS_MAX]);
+
 /* --- job -----------------------------------------------------------------------------
  */
 enum docker_step {
     DOCKER_QUEUED,   /* waits for a slot, then creates */
+    DOCKER_LOOKING,  /* is the image one that a registry can refresh? */
     DOCKER_CREATING, /* create request in flight */
     DOCKER_PULLING,
     DOCKER_STARTING,   /* start request in flight */
+    DOCKER_REDOING,    /* refused at the start: removed to be created otherwise */
     DOCKER_INSPECTING, /* adopting, or finding out after a broken call */
     DOCKER_SETTLING,   /* an earlier request may still be in the daemon */
     DOCKER_RUNNING,    /* wait request in flight */
@@ -126,7 +175,10 @@ struct docker_job {
     struct docker_call *wait_call, *inspect_call, *kill_call;
     struct loop_timer *timer; /* of the step: stall, settle, patience */
     struct loop_timer *kill_timer;
-    struct docker_pull *pull;
+    struct docker_image image;
+    struct docker_fetch *fetch; /* the pull it waits for, maybe with others */
+    TAILQ_ENTRY(docker_job) fetch_link;
+    bool no_display, no_memlock; /* see struct docker_spec_env */
     struct docker_log *log;
     bool slot_held, slot_waiting, pulled;
     bool stop_wanted, kill_now, term_sent;
@@ -134,6 +186,7 @@ struct docker_job {
     bool conflict;        /* the name is taken; by what is being looked at */
     unsigned n_conflicts; /* by something that is not there */
     int64_t kill_at_ms;
+    int64_t lost_ns; /* wall: the daemon, without live-restore, went while it ran */
     struct docker_facts facts;
 };
 void docker_job_launch(struct engine *en, struct engine_job *j);
@@ -144,8 +197,11 @@ void docker_job_slot_granted(struct docker_job *dj);
 /* The daemon answers again. */
 void docker_job_engine_back(struct docker_job *dj);
 void docker_job_free(struct docker_job *dj);
-/* From docker_pull.c: fetches the image, then goes on with the creation or fails. */
+/* From docker_pull.c: fetches the image, then goes on with the creation or fails. One
+ * pull serves all jobs that want the same with the same credentials. */
 void docker_job_pull(struct docker_job *dj);
+void docker_job_pull_leave(struct docker_job *dj); /* the last one out ends the pull */
+void docker_fetches_free(struct engine *en);
 void docker_job_create(struct docker_job *dj);
 void docker_job_fail(struct docker_job *dj, enum engine_reason reason,
                      const char *message);

@@ -6,6 +6,7 @@
 #include "runner/engines/docker/docker.h"
 
 #include <ctype.h>
+#include <sodium.h>
 
 #include "base/mem.h"
 
@@ -100,12 +101,17 @@ docker_call_start(struct engine *en, struct docker_call **slot,
     bug_if(slot == NULL || *slot != NULL);
     c->slot = slot;
     *slot = c;
+    autofree char *auth = r->registry_auth != NULL
+                              ? xasprintf("X-Registry-Auth: %s", r->registry_auth)
+                              : NULL;
+    const char *headers[] = {auth, NULL};
     struct http_target target = {
         .url = "http://docker", .unix_socket = en->socket, .user_agent = "drover"};
     struct http_call call = {
         .method = r->method,
         .path = path.ptr,
         .content_type = body != NULL ? "application/json" : NULL,
+        .headers = headers,
         .body = body,
         .body_len = body != NULL ? strlen(body) : 0,
         .timeout_ms = r->timeout_ms == 0 ? 60000 : r->timeout_ms,
@@ -114,6 +120,8 @@ docker_call_start(struct engine *en, struct docker_call **slot,
     struct http_transfer *t = http_multi_start(
         en->http, &target, &call, REPLY_MAX, r->on_data != NULL ? &stream : &collect, c);
     c->transfer = t;
+    if (auth != NULL)
+        sodium_memzero(auth, strlen(auth));
 }
 
 void

@@ -25,6 +25,7 @@ LOG_MODULE(docker);
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
 #define PROBE_TIMEOUT_MS 10000
+#define PULL_STALL_MS (5 * 60 * 1000)
 
 static void probe_start(struct engine *en);
 static void sweep_start(struct engine *en);
@@ -177,6 +178,22 @@ is_podman(const json_t *version)
     return false;
 }
 
+/* The second half of a probe: what the daemon is like. */
+static void
+on_info(void *arg, const struct docker_reply *r)
+{
+    struct engine *en = arg;
+    const char *root = json_string_value(json_object_get(r->doc, "DockerRootDir"));
+    if (!r->reached) {
+        set_unavailable(en, "NotAnswering", r->message);
+        retry_later(en);
+        return;
+    }
+    en->live_restore = json_is_true(json_object_get(r->doc, "LiveRestoreEnabled"));
+    snprintf(en->root_dir, sizeof(en->root_dir), "%s", root != NULL ? root : "");
+    set_available(en, en->version);
+}
+
 static void
 on_version(void *arg, const struct docker_reply *r)
 {
@@ -198,7 +215,13 @@ on_version(void *arg, const struct docker_reply *r)
     }
     memcpy(en->prefix, prefix, sizeof(en->prefix));
     en->podman = is_podman(r->doc);
-    set_available(en, version);
+    snprintf(en->version, sizeof(en->version), "%s", version);
+    struct docker_request info = {.method = "GET",
+                                  .path = "/info",
+                                  .timeout_ms = PROBE_TIMEOUT_MS,
+                                  .on_reply = on_info,
+                                  .arg = en};
+    docker_call_start(en, &en->probe_call, &info);
 }
 
 /* Clearer than what a failed connect says. */
@@ -474,6 +497,23 @@ socket_path(const struct engine_config *c, char **ret, struct error *e)
     return 0;
 }
 
+/* Passed on to jobs, as a machine behind a proxy gives it to its daemons. */
+static void
+take_proxies(struct engine *en)
+{
+    static const char *const names[] = {"http_proxy", "https_proxy", "no_proxy",
+                                        "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"};
+    size_t n = 0;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const char *value = getenv(names[i]);
+        if (value == NULL || *value == '\0')
+            continue;
+        en->proxy_text[n] = xasprintf("%s=%s", names[i], value);
+        en->proxies[n] = en->proxy_text[n];
+        n++;
+    }
+}
+
 static int
 docker_open(struct loop *l, const struct engine_config *c, struct engine **ret,
             struct error *e)
@@ -495,6 +535,10 @@ docker_open(struct loop *l, const struct engine_config *c, struct engine **ret,
     en->retry = loop_timer_new(l, "docker probe", on_retry, en);
     TAILQ_INIT(&en->jobs);
     TAILQ_INIT(&en->waiting);
+    TAILQ_INIT(&en->fetches);
+    en->stall_ms = c->pull_stall_ms > 0 ? c->pull_stall_ms : PULL_STALL_MS;
+    en->space = docker_space_new(en, c);
+    take_proxies(en);
     *ret = en;
     return 0;
 }
@@ -512,6 +556,10 @@ docker_close(struct engine *en)
         dj->slot_held = false;
         docker_job_free(dj);
     }
+    docker_fetches_free(en);
+    docker_space_free(en->space);
+    for (size_t i = 0; i < ARRAY_LEN(en->proxy_text); i++)
+        free(en->proxy_text[i]);
     docker_call_cancel(&en->probe_call);
     docker_call_cancel(&en->events_call);
     docker_call_cancel(&en->sweep_call);

@@ -1,243 +1,238 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Image references and the tracker of a pull's event stream. The stream comes from a
- * registry by way of the daemon, so every line and every count is bounded here.
- */
+/* Image references, and what opens a registry. */
 #include "runner/engines/docker/docker_image.h"
 
 #include <ctype.h>
 #include <jansson.h>
+#include <sodium.h>
 
+#include "base/id.h"
 #include "base/mem.h"
 
-#define LINE_MAX_BYTES (64 * 1024)
+#define NAME_MAX_LEN 255
+#define TAG_MAX_LEN 128
+
+static int
+invalid(const char *reference, const char *why, struct error *e)
+{
+    return error_set(e, ERR_INVALID, "image \"%.200s\": %s", reference, why);
+}
+
+static bool
+is_low(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+/* Lower-case letters and digits, joined by ".", "_", "__" or any number of "-". */
+static bool
+good_component(const char *s, size_t n)
+{
+    if (n == 0 || !is_low(s[0]) || !is_low(s[n - 1]))
+        return false;
+    for (size_t i = 0; i < n;) {
+        size_t run = 0;
+        if (is_low(s[i])) {
+            i++;
+            continue;
+        }
+        while (i + run < n && s[i + run] == s[i])
+            run++;
+        bool good = s[i] == '-' || (s[i] == '.' && run == 1) || (s[i] == '_' && run <= 2);
+        if (!good || !is_low(s[i + run]))
+            return false;
+        i += run;
+    }
+    return true;
+}
+
+static bool
+good_path(const char *s, size_t n)
+{
+    for (;;) {
+        const char *slash = memchr(s, '/', n);
+        size_t part = slash != NULL ? (size_t)(slash - s) : n;
+        if (!good_component(s, part))
+            return false;
+        if (slash == NULL)
+            return true;
+        s += part + 1;
+        n -= part + 1;
+    }
+}
+
+static bool
+good_port(const char *s, size_t n)
+{
+    if (n == 0 || n > 5)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!isdigit((unsigned char)s[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Name, IPv4 or bracketed IPv6 address, with or without a port. */
+static bool
+good_host(const char *s, size_t n)
+{
+    const char *end = s + n;
+    if (n > 0 && *s == '[') {
+        const char *close = memchr(s, ']', n);
+        if (close == NULL || close == s + 1 ||
+            strspn(s + 1, "0123456789abcdefABCDEF:") < (size_t)(close - s - 1))
+            return false;
+        return close + 1 == end ||
+               (close[1] == ':' && good_port(close + 2, (size_t)(end - close - 2)));
+    }
+    const char *colon = memchr(s, ':', n);
+    size_t host = colon != NULL ? (size_t)(colon - s) : n;
+    if (colon != NULL && !good_port(colon + 1, n - host - 1))
+        return false;
+    for (size_t i = 0; i < host; i++) {
+        bool edge = i == 0 || i + 1 == host || s[i - 1] == '.' || s[i + 1] == '.';
+        if (!isalnum((unsigned char)s[i]) && (edge || (s[i] != '-' && s[i] != '.')))
+            return false;
+    }
+    return host > 0;
+}
+
+static bool
+good_tag(const char *s, size_t n)
+{
+    if (n == 0 || n > TAG_MAX_LEN || *s == '.' || *s == '-')
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        if (!isalnum((unsigned char)s[i]) && strchr("_.-", s[i]) == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* "sha256:" and its 64 digits, or another algorithm and at least 32. */
+static bool
+good_digest(const char *s)
+{
+    const char *colon = strchr(s, ':');
+    if (colon == NULL || !islower((unsigned char)*s))
+        return false;
+    for (const char *p = s; p < colon; p++) {
+        if (!isalnum((unsigned char)*p) && strchr("+._-", *p) == NULL)
+            return false;
+    }
+    size_t n = strlen(colon + 1);
+    if (strspn(colon + 1, "0123456789abcdef") != n)
+        return false;
+    return str_starts(s, "sha256:") ? n == 64 : n >= 32 && n <= 128;
+}
+
+/* Is the part before the first slash a registry? "localhost", or what only a host has. */
+static bool
+names_host(const char *s, size_t n)
+{
+    if (n == strlen("localhost") && strncmp(s, "localhost", n) == 0)
+        return true;
+    for (size_t i = 0; i < n; i++) {
+        if (strchr(".:[", s[i]) != NULL || isupper((unsigned char)s[i]))
+            return true;
+    }
+    return false;
+}
+
+/* registry and path out of [s, s + n). */
+static int
+split_name(const char *reference, const char *s, size_t n, struct docker_image *im,
+           struct error *e)
+{
+    const char *slash = memchr(s, '/', n);
+    size_t host = slash != NULL ? (size_t)(slash - s) : 0;
+    const char *registry = "docker.io";
+    size_t registry_len = strlen(registry);
+
+    if (host > 0 && names_host(s, host)) {
+        if (!good_host(s, host))
+            return invalid(reference, "the registry is not host[:port]", e);
+        registry = s;
+        registry_len = host;
+        s += host + 1;
+        n -= host + 1;
+    }
+    if (registry_len == strlen("index.docker.io") &&
+        strncmp(registry, "index.docker.io", registry_len) == 0) {
+        registry = "docker.io";
+        registry_len = strlen(registry);
+    }
+    if (!good_path(s, n))
+        return invalid(reference,
+                       "a name is lower-case letters and digits, with '.', '_', '-' and "
+                       "'/' between them",
+                       e);
+    snprintf(im->registry, sizeof(im->registry), "%.*s", (int)registry_len, registry);
+    bool hub = streq(im->registry, "docker.io") && memchr(s, '/', n) == NULL;
+    snprintf(im->path, sizeof(im->path), "%s%.*s", hub ? "library/" : "", (int)n, s);
+    snprintf(im->name, sizeof(im->name), "%s/%s", im->registry, im->path);
+    return 0;
+}
 
 int
 docker_image_parse(const char *reference, struct docker_image *ret, struct error *e)
 {
+    struct docker_image im = {0};
     size_t n = strlen(reference);
-    if (n == 0)
-        return error_set(e, ERR_INVALID, "the image name is empty");
-    for (size_t i = 0; i < n; i++) {
-        if (!isgraph((unsigned char)reference[i]))
-            return error_set(e, ERR_INVALID,
-                             "image \"%.100s\" has a space or control "
-                             "character in its name",
-                             reference);
-    }
     const char *at = strchr(reference, '@');
-    const char *name_end = at != NULL ? at : reference + n;
-    const char *slash = memrchr(reference, '/', (size_t)(name_end - reference));
-    const char *path = slash != NULL ? slash + 1 : reference;
-    const char *colon = memchr(path, ':', (size_t)(name_end - path));
-    const char *tag = at != NULL ? at + 1 : colon != NULL ? colon + 1 : "latest";
-    if (colon != NULL)
-        name_end = colon;
-    size_t name_len = (size_t)(name_end - reference);
-    if (name_len == 0 || name_end == path || *tag == '\0')
-        return error_set(e, ERR_INVALID,
-                         "image \"%.100s\" is not of the form name[:tag][@digest]",
-                         reference);
-    if (name_len >= sizeof(ret->name) || strlen(tag) >= sizeof(ret->tag))
-        return error_set(e, ERR_INVALID, "image \"%.60s...\" is too long", reference);
-    memcpy(ret->name, reference, name_len);
-    ret->name[name_len] = '\0';
-    snprintf(ret->tag, sizeof(ret->tag), "%s", tag);
+    const char *end = at != NULL ? at : reference + n;
+    const char *slash = memrchr(reference, '/', (size_t)(end - reference));
+    const char *last = slash != NULL ? slash + 1 : reference;
+    const char *colon = memchr(last, ':', (size_t)(end - last));
+
+    if (n == 0)
+        return error_set(e, ERR_INVALID, "the image has no name");
+    if (colon != NULL && !good_tag(colon + 1, (size_t)(end - colon - 1)))
+        return invalid(reference, "the tag is not one", e);
+    if (at != NULL && !good_digest(at + 1))
+        return invalid(reference, "the digest is not algorithm:hex", e);
+    size_t name_len = (size_t)((colon != NULL ? colon : end) - reference);
+    if (name_len > NAME_MAX_LEN - strlen("library/"))
+        return invalid(reference, "the name is too long", e);
+    int r = split_name(reference, reference, name_len, &im, e);
+    if (r < 0)
+        return r;
+    if (at != NULL)
+        snprintf(im.tag, sizeof(im.tag), "%s", at + 1);
+    else if (colon != NULL)
+        snprintf(im.tag, sizeof(im.tag), "%.*s", (int)(end - colon - 1), colon + 1);
+    else
+        snprintf(im.tag, sizeof(im.tag), "latest");
+    im.digest = at != NULL;
+    im.refresh = !im.digest && streq(im.tag, "latest");
+    *ret = im;
     return 0;
 }
 
-struct layer {
-    char id[80];
-    int64_t downloaded, total; /* total 0: not told yet */
-    bool done;                 /* present or extracted */
-    bool downloaded_all;
-};
-
-struct docker_pull {
-    struct layer layers[DOCKER_PULL_MAX_LAYERS];
-    unsigned n_layers;
-    struct str line;
-    bool skipping; /* the rest of a line past the bound */
-    char error[400];
-};
-
-struct docker_pull *
-docker_pull_new(void)
+static void
+put(json_t *o, const char *key, const char *value)
 {
-    struct docker_pull *p = xnew(struct docker_pull);
-    str_init(&p->line, LINE_MAX_BYTES);
-    return p;
+    if (value != NULL && *value != '\0')
+        json_object_set_new(o, key, json_string(value));
 }
 
 void
-docker_pull_free(struct docker_pull *p)
+docker_image_auth(const struct docker_image *im, const struct engine_registry_auth *auth,
+                  struct str *out)
 {
-    if (p == NULL)
-        return;
-    str_done(&p->line);
-    free(p);
-}
-
-static struct layer *
-find_layer(struct docker_pull *p, const char *id)
-{
-    for (unsigned i = 0; i < p->n_layers; i++) {
-        if (streq(p->layers[i].id, id))
-            return &p->layers[i];
-    }
-    if (p->n_layers == DOCKER_PULL_MAX_LAYERS)
-        return &p->layers[DOCKER_PULL_MAX_LAYERS - 1];
-    struct layer *l = &p->layers[p->n_layers++];
-    snprintf(l->id, sizeof(l->id), "%s", id);
-    return l;
-}
-
-static int64_t
-detail(const json_t *event, const char *key)
-{
-    const json_t *d = json_object_get(event, "progressDetail");
-    int64_t v = (int64_t)json_integer_value(json_object_get(d, key));
-    return v < 0 ? 0 : v;
-}
-
-/* Which lines speak of a layer; the others ("Pulling from ...", "Digest: ...") do not. */
-enum layer_event { EV_NONE, EV_SEEN, EV_DOWNLOAD, EV_DOWNLOADED, EV_EXTRACT, EV_DONE };
-
-static enum layer_event
-classify(const char *status)
-{
-    static const struct {
-        const char *status;
-        enum layer_event event;
-    } table[] = {
-        {"Pulling fs layer", EV_SEEN},        {"Waiting", EV_SEEN},
-        {"Verifying Checksum", EV_SEEN},      {"Retrying", EV_SEEN},
-        {"Downloading", EV_DOWNLOAD},         {"Copying blob", EV_DOWNLOAD},
-        {"Download complete", EV_DOWNLOADED}, {"Extracting", EV_EXTRACT},
-        {"Pull complete", EV_DONE},           {"Already exists", EV_DONE},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        if (str_starts(status, table[i].status))
-            return table[i].event;
-    }
-    return EV_NONE;
-}
-
-static bool
-layer_apply(struct layer *l, enum layer_event ev, const json_t *event)
-{
-    const struct layer before = *l;
-    int64_t current = detail(event, "current"), total = detail(event, "total");
-    switch (ev) {
-    case EV_NONE:
-    case EV_SEEN:
-        break;
-    case EV_DOWNLOAD:
-        if (total > 0)
-            l->total = total;
-        l->downloaded = current; /* a retried layer starts again from 0 */
-        break;
-    case EV_EXTRACT: {
-        /* Newer daemons tell seconds here, which say nothing about bytes. */
-        const json_t *d = json_object_get(event, "progressDetail");
-        const char *units = json_string_value(json_object_get(d, "units"));
-        if ((units == NULL || *units == '\0') && total > 0)
-            l->total = total;
-        l->downloaded_all = true;
-        break;
-    }
-    case EV_DOWNLOADED:
-        l->downloaded_all = true;
-        break;
-    case EV_DONE:
-        l->downloaded_all = l->done = true;
-        break;
-    }
-    if (l->downloaded_all)
-        l->downloaded = l->total;
-    return ev == EV_EXTRACT || l->downloaded != before.downloaded ||
-           l->total != before.total || l->done != before.done ||
-           l->downloaded_all != before.downloaded_all;
-}
-
-static bool
-feed_event(struct docker_pull *p, const json_t *event)
-{
-    const char *error = json_string_value(json_object_get(event, "error"));
-    const json_t *d = json_object_get(event, "errorDetail");
-    const char *text = json_string_value(json_object_get(d, "message"));
-    if (text == NULL)
-        text = error;
-    if (text != NULL && p->error[0] == '\0') {
-        snprintf(p->error, sizeof(p->error), "%s", text);
-        return true;
-    }
-    const char *status = json_string_value(json_object_get(event, "status"));
-    const char *id = json_string_value(json_object_get(event, "id"));
-    if (status == NULL || id == NULL || *id == '\0')
-        return false;
-    enum layer_event ev = classify(status);
-    if (ev == EV_NONE)
-        return false;
-    unsigned before = p->n_layers;
-    bool moved = layer_apply(find_layer(p, id), ev, event);
-    return moved || p->n_layers != before;
-}
-
-static bool
-feed_line(struct docker_pull *p)
-{
-    if (p->line.len == 0)
-        return false;
-    json_t *event = json_loadb(p->line.ptr, p->line.len, JSON_DISABLE_EOF_CHECK, NULL);
-    bool moved = json_is_object(event) && feed_event(p, event);
-    json_decref(event);
-    return moved;
-}
-
-bool
-docker_pull_feed(struct docker_pull *p, const char *bytes, size_t n)
-{
-    bool moved = false;
-    while (n > 0) {
-        const char *nl = memchr(bytes, '\n', n);
-        size_t part = nl != NULL ? (size_t)(nl - bytes) : n;
-        if (!p->skipping)
-            str_add(&p->line, bytes, part);
-        if (p->line.toobig)
-            p->skipping = true;
-        if (nl != NULL) {
-            if (!p->skipping)
-                moved |= feed_line(p);
-            str_reset(&p->line);
-            p->skipping = false;
-            part++;
-        }
-        bytes += part;
-        n -= part;
-    }
-    return moved;
-}
-
-void
-docker_pull_totals(const struct docker_pull *p, struct docker_pull_totals *ret)
-{
-    struct docker_pull_totals t = {.layers_total = p->n_layers};
-    bool known = p->n_layers > 0;
-    for (unsigned i = 0; i < p->n_layers; i++) {
-        const struct layer *l = &p->layers[i];
-        t.downloaded += l->downloaded;
-        t.total += l->total;
-        t.layers_done += l->done;
-        known = known && (l->total > 0 || l->downloaded_all);
-    }
-    if (!known)
-        t.total = -1;
-    *ret = t;
-}
-
-const char *
-docker_pull_error(const struct docker_pull *p)
-{
-    return p->error;
+    json_t *o = json_object();
+    put(o, "username", auth->username);
+    put(o, "password", auth->password);
+    put(o, "identitytoken", auth->identity_token);
+    put(o, "serveraddress",
+        streq(im->registry, "docker.io") ? "https://index.docker.io/v1/" : im->registry);
+    autofree char *text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    size_t before = out->len;
+    id_base64url(text, strlen(text), out);
+    /* The daemon's decoder wants it padded. */
+    while ((out->len - before) % 4 != 0)
+        str_addc(out, '=');
+    sodium_memzero(text, strlen(text));
 }

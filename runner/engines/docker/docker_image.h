@@ -12,17 +12,30 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "runner/engines/engine.h"
 
-/* What POST /images/create wants. tag holds "latest" when the reference names none, or
- * the digest ("sha256:...") when it names one. */
+/*
+ * A reference taken apart by the grammar of the distribution project ("reference"):
+ * [host[:port]/]path[:tag][@algorithm:hex]. What has no host is Docker Hub's, and what
+ * there has one component only is "library/".
+ */
 struct docker_image {
-    char name[256]; /* registry and path, as written */
+    char registry[256]; /* "docker.io", "host:5000" */
+    char path[264];     /* "library/busybox" */
+    /* What POST /images/create wants: registry/path, and the digest if there is one, else
+     * the tag, else "latest". */
+    char name[528];
     char tag[160];
+    bool digest;  /* tag is one: what it names never changes */
+    bool refresh; /* "latest", said or not: looked up anew for each job */
 };
-/* "busybox", "host:5000/team/app:1.2", "app@sha256:...", "app:1@sha256:...".
- * ERR_INVALID with what is wrong. */
+/* ERR_INVALID with what is wrong. */
 int docker_image_parse(const char *reference, struct docker_image *ret,
                        struct error *e) WARN_UNUSED;
+
+/* Value of X-Registry-Auth: base64url of {"username","password","serveraddress"}. */
+void docker_image_auth(const struct docker_image *im,
+                       const struct engine_registry_auth *auth, struct str *out);
 
 /*
  * Sums up the JSON lines of a pull. Understands Docker's layer events (bytes or, for
@@ -41,6 +54,8 @@ struct docker_pull_totals {
     unsigned layers_done, layers_total;
 };
 void docker_pull_totals(const struct docker_pull *p, struct docker_pull_totals *ret);
+/* The daemon's last word came: the image is there. Podman ends without one. */
+bool docker_pull_complete(const struct docker_pull *p);
 /* The first error the stream reported, or "". Borrowed. */
 const char *docker_pull_error(const struct docker_pull *p);
 

@@ -30,6 +30,7 @@ LOG_MODULE(docker);
 #define PATIENCE_MS 30000
 #define START_TIMEOUT_MS 120000
 #define START_MARK "docker.start"
+#define LOST_MARGIN_NS (INT64_C(2) * 1000000000)
 
 static void job_start(struct docker_job *dj);
 static void job_inspect(struct docker_job *dj);
@@ -65,7 +66,7 @@ docker_job_free(struct docker_job *dj)
     docker_slot_release(dj);
     loop_timer_free(dj->timer);
     loop_timer_free(dj->kill_timer);
-    docker_pull_free(dj->pull);
+    docker_job_pull_leave(dj);
     docker_log_free(dj->log);
     TAILQ_REMOVE(&dj->en->jobs, dj, link);
     dj->j->engine_state = NULL;
@@ -113,6 +114,8 @@ docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
     docker_slot_release(dj);
     docker_call_cancel(&dj->wait_call);
     docker_call_cancel(&dj->inspect_call);
+    if (dj->step == DOCKER_RUNNING && dj->lost_ns == 0 && !dj->en->live_restore)
+        dj->lost_ns = clock_wall_ns();
     dj->step = DOCKER_AWAY;
     dj->back = back;
     if (patience_ms > 0)
@@ -179,15 +182,77 @@ on_created(void *arg, const struct docker_reply *r)
                         r->message);
 }
 
+/* Its registry can refresh it, or it was built here and can only be taken as it is. */
+static void
+on_image(void *arg, const struct docker_reply *r)
+{
+    struct docker_job *dj = arg;
+    if (!r->reached) {
+        docker_job_away(dj, docker_job_create, PATIENCE_MS);
+        return;
+    }
+    if (dj->stop_wanted) {
+        fail_stopped(dj);
+        return;
+    }
+    if (r->status == 200 &&
+        json_array_size(json_object_get(r->doc, "RepoDigests")) == 0) {
+        dj->pulled = true;
+        docker_job_create(dj);
+        return;
+    }
+    docker_slot_release(dj);
+    docker_job_pull(dj);
+}
+
+static void
+look_at_image(struct docker_job *dj)
+{
+    auto_str path = STR_INIT(1024);
+    dj->step = DOCKER_LOOKING;
+    str_addf(&path, "/images/%s:%s/json", dj->image.name, dj->image.tag);
+    struct docker_request r = {
+        .method = "GET", .path = path.ptr, .on_reply = on_image, .arg = dj};
+    docker_call_start(dj->en, &dj->call, &r);
+}
+
+static void
+fill_env(const struct docker_job *dj, struct docker_spec_env *env)
+{
+    *env = (struct docker_spec_env){
+        .agent_id = dj->en->agent_id,
+        .podman = dj->en->podman,
+        .nvidia = dj->en->nvidia,
+        .infiniband = access("/dev/infiniband", F_OK) == 0,
+        .hugepages_1g = access("/dev/hugepages-1G", F_OK) == 0,
+        .proxies = dj->en->proxies,
+        .no_display = dj->no_display,
+        .no_memlock = dj->no_memlock,
+    };
+}
+
 void
 docker_job_create(struct docker_job *dj)
 {
-    struct docker_spec_env env = {
-        .agent_id = dj->en->agent_id, .podman = dj->en->podman, .nvidia = dj->en->nvidia};
+    struct docker_spec_env env;
+    struct error e = ERROR_INIT;
+    unsigned groups[DOCKER_GROUPS_MAX];
     struct engine_progress p = {
         .phase = ENGINE_CREATING, .downloaded_bytes = -1, .total_bytes = -1};
     auto_str path = STR_INIT(256);
 
+    if (dj->image.refresh && !dj->pulled) {
+        look_at_image(dj);
+        return;
+    }
+    if (docker_prepare_mounts(dj->j, &e) < 0) {
+        docker_job_fail(dj, ENGINE_CREATE_FAILED, e.msg);
+        return;
+    }
+    fill_env(dj, &env);
+    env.groups = groups;
+    env.n_groups = docker_prepare_groups(dj->j, groups);
+    docker_space_used(dj->en->space, &dj->image);
     dj->step = DOCKER_CREATING;
     if (!dj->pulled)
         dj->j->events->on_progress(dj->j, &p);
@@ -203,6 +268,38 @@ docker_job_create(struct docker_job *dj)
 }
 
 static void
+on_undone(void *arg, const struct docker_reply *r)
+{
+    struct docker_job *dj = arg;
+    if (!r->reached)
+        docker_job_away(dj, docker_job_create, PATIENCE_MS);
+    else if (dj->stop_wanted)
+        fail_stopped(dj);
+    else
+        docker_job_create(dj); /* a container that is still there is found by its name */
+}
+
+/* The daemon would not start it with something that it can do without: no process of it
+ * ran, so it is made anew. The mark goes first: from then on an absent container means
+ * that nothing ran, which is so. */
+static bool
+redo(struct docker_job *dj, const char *message)
+{
+    struct docker_spec_env env;
+    autofree char *mark = fs_join(dj->j->dir, START_MARK);
+    fill_env(dj, &env);
+    if (dj->stop_wanted || !docker_accel_retry(message, dj->j, &env) || unlink(mark) < 0)
+        return false;
+    log_info("once more without what was refused", "uid=%s message=\"%s\"", dj->j->uid,
+             message);
+    dj->no_display = env.no_display;
+    dj->no_memlock = env.no_memlock;
+    dj->step = DOCKER_REDOING;
+    request(dj, &dj->call, "DELETE", "?force=1&v=1", on_undone);
+    return true;
+}
+
+static void
 on_started(void *arg, const struct docker_reply *r)
 {
     struct docker_job *dj = arg;
@@ -211,7 +308,7 @@ on_started(void *arg, const struct docker_reply *r)
         docker_job_away(dj, job_inspect, 0);
     else if (r->status == 204 || r->status == 304)
         job_running(dj);
-    else
+    else if (!redo(dj, r->message))
         docker_job_fail(dj, ENGINE_START_FAILED, r->message);
 }
 
@@ -240,8 +337,13 @@ docker_job_launch(struct engine *en, struct engine_job *j)
     if (dj == NULL)
         dj = job_new(en, j);
     bug_if(dj->step != DOCKER_QUEUED && dj->step != DOCKER_ENDED);
+    struct error e = ERROR_INIT;
     dj->step = DOCKER_QUEUED;
     dj->pulled = false;
+    if (docker_image_parse(j->image != NULL ? j->image : "", &dj->image, &e) < 0) {
+        docker_job_fail(dj, ENGINE_IMAGE_PULL, e.msg);
+        return;
+    }
     docker_slot_acquire(dj);
 }
 
@@ -287,6 +389,7 @@ tell_started(struct docker_job *dj)
     if (dj->started_told || !dj->facts.started)
         return;
     dj->started_told = true;
+    dj->j->facts = dj->facts.job;
     dj->j->events->on_started(dj->j, dj->facts.started_ns);
 }
 
@@ -380,6 +483,7 @@ job_running(struct docker_job *dj)
 {
     docker_slot_release(dj);
     dj->step = DOCKER_RUNNING;
+    dj->lost_ns = 0;
     request(dj, &dj->wait_call, "POST", "/wait?condition=not-running", on_wait);
     if (dj->log == NULL)
         dj->log = docker_log_new(dj->en, dj->j);
@@ -390,6 +494,18 @@ job_running(struct docker_job *dj)
 /* --- the end -------------------------------------------------------------------------
  */
 
+/* It ended by what a daemon does to its containers, after the daemon had gone. 255 is
+ * what the next daemon writes for one whose end nobody saw. */
+static bool
+fell_with_daemon(const struct docker_job *dj)
+{
+    const struct docker_facts *f = &dj->facts;
+    int code = f->exit_code;
+    return dj->lost_ns > 0 && !dj->stop_wanted && !f->oom &&
+           f->finished_ns >= dj->lost_ns - LOST_MARGIN_NS &&
+           (code == 128 + SIGTERM || code == 128 + SIGKILL || code == 255);
+}
+
 static void
 ended(struct docker_job *dj)
 {
@@ -398,6 +514,12 @@ ended(struct docker_job *dj)
     if (!dj->facts_known || !dj->log_complete)
         return;
     docker_facts_result(&dj->facts, boot_ns, &r);
+    if (fell_with_daemon(dj)) {
+        r.reason = ENGINE_RESTARTED;
+        snprintf(r.message, sizeof(r.message),
+                 "the daemon was stopped, and its containers with it: it runs without "
+                 "live-restore");
+    }
     const char *exec_error = docker_log_exec_error(dj->log);
     if (r.reason == ENGINE_EXITED && exec_error[0] != '\0' &&
         (r.exit_code == 126 || r.exit_code == 127)) {
@@ -520,9 +642,9 @@ docker_job_stop(struct engine *en, struct engine_job *j, int64_t grace_ms)
     switch (dj->step) {
     case DOCKER_QUEUED:
     case DOCKER_PULLING:
+    case DOCKER_LOOKING:
         docker_call_cancel(&dj->call);
-        docker_pull_free(dj->pull);
-        dj->pull = NULL;
+        docker_job_pull_leave(dj);
         fail_stopped(dj);
         break;
     case DOCKER_AWAY:
@@ -537,6 +659,7 @@ docker_job_stop(struct engine *en, struct engine_job *j, int64_t grace_ms)
         break;
     case DOCKER_CREATING: /* these look at stop_wanted when they have their answer */
     case DOCKER_STARTING:
+    case DOCKER_REDOING:
     case DOCKER_INSPECTING:
     case DOCKER_SETTLING:
     case DOCKER_ENDING:
@@ -551,12 +674,6 @@ on_timer(void *arg)
 {
     struct docker_job *dj = arg;
     switch (dj->step) {
-    case DOCKER_PULLING:
-        docker_call_cancel(&dj->call);
-        docker_pull_free(dj->pull);
-        dj->pull = NULL;
-        docker_job_fail(dj, ENGINE_IMAGE_PULL, "the pull made no progress for 5 minutes");
-        break;
     case DOCKER_SETTLING:
         if (dj->conflict && !dj->facts.started && !start_marked(dj)) {
             dj->conflict = false;
@@ -569,8 +686,11 @@ on_timer(void *arg)
         docker_job_fail(dj, ENGINE_UNAVAILABLE, dj->en->status.message);
         break;
     case DOCKER_QUEUED:
+    case DOCKER_LOOKING:
+    case DOCKER_PULLING:
     case DOCKER_CREATING:
     case DOCKER_STARTING:
+    case DOCKER_REDOING:
     case DOCKER_INSPECTING:
     case DOCKER_RUNNING:
     case DOCKER_ENDING:

@@ -26,51 +26,6 @@ string_array(const char *const *items)
 }
 
 static json_t *
-devices(const struct engine_job *j)
-{
-    json_t *a = json_array();
-    for (size_t i = 0; i < j->n_devices; i++) {
-        const struct engine_device *d = &j->devices[i];
-        if (streq(d->vendor, "nvidia"))
-            continue;
-        for (const char *const *p = d->paths; p != NULL && *p != NULL; p++) {
-            json_array_append_new(a, json_pack("{s:s, s:s, s:s}", "PathOnHost", *p,
-                                               "PathInContainer", *p, "CgroupPermissions",
-                                               "rwm"));
-        }
-    }
-    return a;
-}
-
-/* "display" is left out on purpose: it needs a kernel module that servers lack. */
-static json_t *
-device_requests(const struct engine_job *j)
-{
-    json_t *uuids = json_array();
-    for (size_t i = 0; i < j->n_devices; i++) {
-        if (streq(j->devices[i].vendor, "nvidia"))
-            json_array_append_new(uuids, json_string(j->devices[i].uuid));
-    }
-    if (json_array_size(uuids) == 0) {
-        json_decref(uuids);
-        return json_array();
-    }
-    return json_pack("[{s:s, s:i, s:o, s:[[s,s,s,s,s,s]]}]", "Driver", "", "Count", 0,
-                     "DeviceIDs", uuids, "Capabilities", "gpu", "utility", "compute",
-                     "graphics", "video", "compat32");
-}
-
-static bool
-wants_nvidia(const struct engine_job *j)
-{
-    for (size_t i = 0; i < j->n_devices; i++) {
-        if (streq(j->devices[i].vendor, "nvidia"))
-            return true;
-    }
-    return false;
-}
-
-static json_t *
 log_config(const struct docker_spec_env *env)
 {
     if (env->podman)
@@ -79,14 +34,12 @@ log_config(const struct docker_spec_env *env)
                      "64m", "max-file", "8", "compress", "false");
 }
 
-static json_t *
-host_config(const struct engine_job *j, const struct docker_spec_env *env)
+/* No limits for a job that has the machine for itself. */
+static void
+add_limits(json_t *h, const struct engine_job *j)
 {
-    json_t *h =
-        json_pack("{s:s, s:b, s:{s:s}, s:o, s:[s], s:i, s:o, s:o}", "NetworkMode", "host",
-                  "Init", 1, "RestartPolicy", "Name", "no", "LogConfig", log_config(env),
-                  "SecurityOpt", "no-new-privileges", "PidsLimit", PIDS_LIMIT, "Devices",
-                  devices(j), "DeviceRequests", device_requests(j));
+    if (j->whole_instance)
+        return;
     if (j->memory_limit_mib > 0) {
         /* Without MemorySwap the daemon would allow as much swap again. */
         json_object_set_new(h, "Memory", json_integer(j->memory_limit_mib * MIB));
@@ -99,27 +52,128 @@ host_config(const struct engine_job *j, const struct docker_spec_env *env)
         shares = shares < 2 ? 2 : shares > 262144 ? 262144 : shares;
         json_object_set_new(h, "CpuShares", json_integer(shares));
     }
+}
+
+/* Sized shared memory is a tmpfs of its own, from which code may be run (the daemon's own
+ * of 64 MiB forbids it). */
+static void
+add_shm(json_t *h, const struct engine_job *j)
+{
+    char text[64];
+    if (j->shm_mib <= 0)
+        return;
+    snprintf(text, sizeof(text), "rw,nosuid,nodev,exec,mode=1777,size=%lld",
+             (long long)(j->shm_mib * MIB));
+    json_object_set_new(h, "Tmpfs", json_pack("{s:s}", "/dev/shm", text));
+}
+
+static void
+add_mounts(json_t *h, const struct engine_job *j)
+{
+    for (size_t i = 0; i < j->n_mounts; i++) {
+        const struct engine_mount *m = &j->mounts[i];
+        auto_str source = STR_INIT(4096);
+        if (m->source == NULL)
+            continue; /* optional, and it cannot be had */
+        if (m->volume)
+            str_addf(&source, "drover-%s-", j->ns);
+        str_adds(&source, m->source);
+        docker_append(h, "Mounts",
+                      json_pack("{s:s, s:s, s:s, s:b}", "Type",
+                                m->volume ? "volume" : "bind", "Source", source.ptr,
+                                "Target", m->path, "ReadOnly", (int)m->read_only));
+    }
+}
+
+static void
+add_ulimits(json_t *h, const struct engine_job *j)
+{
+    for (size_t i = 0; i < j->n_ulimits; i++) {
+        const struct engine_ulimit *u = &j->ulimits[i];
+        docker_append(h, "Ulimits",
+                      json_pack("{s:s, s:I, s:I}", "Name", u->name, "Soft",
+                                (json_int_t)u->soft, "Hard", (json_int_t)u->hard));
+    }
+}
+
+/* On 127.0.0.1 only, at a port of the daemon's choice. */
+static void
+add_ports(json_t *config, json_t *h, const struct engine_job *j)
+{
+    json_t *exposed = json_object();
+    json_t *bindings = json_object();
+    for (size_t i = 0; j->bridge && i < j->n_ports; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "%u/tcp", j->ports[i].container);
+        json_object_set_new(exposed, key, json_object());
+        json_object_set_new(
+            bindings, key,
+            json_pack("[{s:s, s:s}]", "HostIp", "127.0.0.1", "HostPort", ""));
+    }
+    if (json_object_size(exposed) > 0) {
+        json_object_set(config, "ExposedPorts", exposed);
+        json_object_set(h, "PortBindings", bindings);
+    }
+    json_decref(exposed);
+    json_decref(bindings);
+}
+
+static json_t *
+host_config(const struct engine_job *j, const struct docker_spec_env *env)
+{
+    json_t *h =
+        json_pack("{s:s, s:b, s:{s:s}, s:o, s:i}", "NetworkMode",
+                  j->bridge ? "bridge" : "host", "Init", 1, "RestartPolicy", "Name", "no",
+                  "LogConfig", log_config(env), "PidsLimit", PIDS_LIMIT);
+    if (j->privileged)
+        json_object_set_new(h, "Privileged", json_true());
+    else
+        docker_append(h, "SecurityOpt", json_string("no-new-privileges"));
+    add_limits(h, j);
+    add_shm(h, j);
     if (j->binds != NULL)
         json_object_set_new(h, "Binds", string_array(j->binds));
-    if (j->shm_mib > 0)
-        json_object_set_new(h, "ShmSize", json_integer(j->shm_mib * MIB));
+    add_mounts(h, j);
+    add_ulimits(h, j);
     return h;
+}
+
+static bool
+env_has(const json_t *list, const char *assignment)
+{
+    size_t name = strcspn(assignment, "=") + 1;
+    size_t i;
+    const json_t *v;
+    json_array_foreach (list, i, v) {
+        if (strncmp(json_string_value(v), assignment, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What the machine needs to get out, unless the job says otherwise. */
+static void
+add_proxies(json_t *config, const struct docker_spec_env *env)
+{
+    json_t *list = json_object_get(config, "Env");
+    for (const char *const *p = env->proxies; p != NULL && *p != NULL; p++) {
+        if (!env_has(list, *p))
+            json_array_append_new(list, json_string(*p));
+    }
 }
 
 json_t *
 docker_spec_create(const struct engine_job *j, const struct docker_spec_env *env)
 {
-    json_t *c = json_pack("{s:s, s:b, s:b, s:o, s:{s:[s]}, s:{s:s, s:s, s:s}, s:o}",
-                          "Image", j->image, "Tty", 0, "OpenStdin", 0, "Env",
-                          string_array(j->env), "Healthcheck", "Test", "NONE", "Labels",
-                          DOCKER_LABEL_AGENT, env->agent_id, DOCKER_LABEL_JOB, j->uid,
-                          DOCKER_LABEL_RUN, j->run_name != NULL ? j->run_name : "",
-                          "HostConfig", host_config(j, env));
-    if (env->nvidia && !wants_nvidia(j)) {
-        /* An image may ask for all GPUs by itself; this job was given none. */
-        json_array_append_new(json_object_get(c, "Env"),
-                              json_string("NVIDIA_VISIBLE_DEVICES=void"));
-    }
+    json_t *h = host_config(j, env);
+    json_t *c = json_pack(
+        "{s:s, s:b, s:b, s:o, s:{s:[s]}, s:{s:s, s:s, s:s}, s:o}", "Image", j->image,
+        "Tty", 0, "OpenStdin", 0, "Env", string_array(j->env), "Healthcheck", "Test",
+        "NONE", "Labels", DOCKER_LABEL_AGENT, env->agent_id, DOCKER_LABEL_JOB, j->uid,
+        DOCKER_LABEL_RUN, j->run_name != NULL ? j->run_name : "", "HostConfig", h);
+    add_ports(c, h, j);
+    add_proxies(c, env);
+    docker_accel_apply(c, j, env);
     if (j->argv != NULL && j->argv[0] != NULL) {
         /* An entrypoint of its own also keeps the image's Cmd out. */
         json_object_set_new(c, "Entrypoint", json_pack("[s]", j->argv[0]));
@@ -150,6 +204,30 @@ parse_time(const json_t *state, const char *key)
     return ns > 0 ? ns : 0; /* "0001-01-01T00:00:00Z" */
 }
 
+/* "8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "49153"}] */
+static void
+parse_ports(const json_t *inspect, struct engine_facts *f)
+{
+    json_t *ports = json_object_get(json_object_get(inspect, "NetworkSettings"), "Ports");
+    const char *key;
+    json_t *bindings;
+    json_object_foreach (ports, key, bindings) {
+        size_t i;
+        const json_t *b;
+        json_array_foreach (bindings, i, b) {
+            const char *ip = json_string_value(json_object_get(b, "HostIp"));
+            const char *host = json_string_value(json_object_get(b, "HostPort"));
+            unsigned long container = strtoul(key, NULL, 10);
+            unsigned long port = host != NULL ? strtoul(host, NULL, 10) : 0;
+            bool v4 = ip == NULL || strchr(ip, ':') == NULL;
+            if (str_ends(key, "/tcp") && v4 && container - 1 < 65535 &&
+                port - 1 < 65535 && f->n_ports < ENGINE_PORTS_MAX)
+                f->ports[f->n_ports++] =
+                    (struct engine_port){(uint16_t)container, (uint16_t)port};
+        }
+    }
+}
+
 int
 docker_facts_parse(const json_t *inspect, struct docker_facts *ret, struct error *e)
 {
@@ -166,6 +244,12 @@ docker_facts_parse(const json_t *inspect, struct docker_facts *ret, struct error
     f.oom = json_is_true(json_object_get(state, "OOMKilled"));
     f.exit_code = (int)json_integer_value(json_object_get(state, "ExitCode"));
     f.pid = (int64_t)json_integer_value(json_object_get(state, "Pid"));
+    const json_t *config = json_object_get(inspect, "Config");
+    copy_string(inspect, "Id", f.id, sizeof(f.id));
+    copy_string(config, "User", f.job.user, sizeof(f.job.user));
+    copy_string(config, "WorkingDir", f.job.working_dir, sizeof(f.job.working_dir));
+    f.job.pid = f.pid;
+    parse_ports(inspect, &f.job);
     f.started_ns = parse_time(state, "StartedAt");
     f.finished_ns = parse_time(state, "FinishedAt");
     f.started = f.running || f.started_ns > 0;

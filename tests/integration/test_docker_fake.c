@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The docker engine on a pretended daemon, for what a real one cannot be made to do here:
+ * API versions, refusals of device runtimes, pulls that end early, one pull for many
+ * jobs.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "integration/docker_fixture.h"
+#include "io/http_server.h"
+
+#define MAX_SEEN 64
+
+struct daemon {
+    struct http_server *server;
+    char socket[100];
+    /* what it is like */
+    const char *api, *min_api, *components;
+    const char *pull_lines;  /* reply of a pull; NULL: it never ends */
+    const char *start_error; /* of the first start */
+    bool has_image;
+    /* what came */
+    char seen[MAX_SEEN][300]; /* "POST /v1.41/containers/create?name=u" */
+    size_t n_seen;
+    unsigned n_pulls, n_pulls_open, n_creates, n_starts, n_deletes;
+    char created[2][4096]; /* bodies */
+    char auth[600];
+    struct str lines;
+    size_t sent;
+};
+
+static ssize_t
+fill(void *arg, char *buf, size_t max)
+{
+    struct daemon *d = arg;
+    size_t n = d->lines.len - d->sent;
+    if (n == 0)
+        return d->pull_lines != NULL ? -1 : 0;
+    n = n < max ? n : max;
+    memcpy(buf, d->lines.ptr + d->sent, n);
+    d->sent += n;
+    return (ssize_t)n;
+}
+
+static ssize_t
+silence(void *arg, char *buf, size_t max)
+{
+    UNUSED(arg);
+    UNUSED(buf);
+    UNUSED(max);
+    return 0;
+}
+
+static void
+pull_closed(void *arg)
+{
+    struct daemon *d = arg;
+    d->n_pulls_open--;
+}
+
+static void
+json(struct http_request *r, int status, const char *text)
+{
+    http_respond(r, status, "application/json", text, strlen(text));
+}
+
+static void
+on_pull(struct daemon *d, struct http_request *r)
+{
+    const char *auth = http_header(r, "X-Registry-Auth");
+    d->n_pulls++;
+    d->n_pulls_open++;
+    d->sent = 0;
+    snprintf(d->auth, sizeof(d->auth), "%s", auth != NULL ? auth : "");
+    str_reset(&d->lines);
+    str_adds(&d->lines, d->pull_lines != NULL
+                            ? d->pull_lines
+                            : "{\"status\":\"Pulling fs layer\",\"id\":\"a\"}\n");
+    d->has_image = d->pull_lines != NULL;
+    http_respond_stream(r, 200, "application/json", fill, pull_closed, d);
+}
+
+static void
+on_version(struct daemon *d, struct http_request *r)
+{
+    auto_str out = STR_INIT(2048);
+    str_addf(&out,
+             "{\"Version\":\"9.9\",\"ApiVersion\":\"%s\",\"MinAPIVersion\":\"%s\","
+             "\"Components\":[{\"Name\":\"%s\"}]}",
+             d->api, d->min_api, d->components);
+    json(r, 200, out.ptr);
+}
+
+static void
+on_create(struct daemon *d, struct http_request *r)
+{
+    struct span body = http_body(r);
+    if (!d->has_image) {
+        json(r, 404, "{\"message\":\"No such image\"}");
+        return;
+    }
+    if (d->n_creates < ARRAY_LEN(d->created))
+        snprintf(d->created[d->n_creates], sizeof(d->created[0]), "%.*s", SPAN_ARG(body));
+    d->n_creates++;
+    json(r, 201, "{\"Id\":\"c\"}");
+}
+
+static void
+on_start(struct daemon *d, struct http_request *r)
+{
+    d->n_starts++;
+    if (d->n_starts == 1 && d->start_error != NULL) {
+        auto_str out = STR_INIT(1024);
+        str_addf(&out, "{\"message\":\"%s\"}", d->start_error);
+        json(r, 500, out.ptr);
+        return;
+    }
+    http_respond(r, 204, "text/plain", "", 0);
+}
+
+static void
+on_inspect(struct http_request *r)
+{
+    auto_str out = STR_INIT(2048);
+    const char *uid = strstr(http_path(r), "/containers/") + strlen("/containers/");
+    str_addf(
+        &out,
+        "{\"Id\":\"c\",\"State\":{\"Status\":\"exited\",\"ExitCode\":0,\"StartedAt\":"
+        "\"2036-01-02T03:04:05Z\",\"FinishedAt\":\"2036-01-02T03:04:06Z\"},"
+        "\"Config\":{\"Labels\":{\"drover.dev/job-uid\":\"%.36s\"}}}",
+        uid);
+    json(r, 200, out.ptr);
+}
+
+static bool
+is(struct http_request *r, const char *method, const char *part)
+{
+    return streq(http_method(r), method) && strstr(http_path(r), part) != NULL;
+}
+
+static void
+handle(void *arg, struct http_request *r)
+{
+    struct daemon *d = arg;
+    if (d->n_seen < MAX_SEEN)
+        snprintf(d->seen[d->n_seen++], sizeof(d->seen[0]), "%s %s", http_method(r),
+                 http_raw_path(r));
+    if (is(r, "GET", "/version"))
+        on_version(d, r);
+    else if (is(r, "GET", "/events"))
+        http_respond_stream(r, 200, "application/json", silence, NULL, d);
+    else if (is(r, "GET", "/info"))
+        json(r, 200, "{\"LiveRestoreEnabled\":true}");
+    else if (is(r, "POST", "/images/create"))
+        on_pull(d, r);
+    else if (is(r, "POST", "/containers/create"))
+        on_create(d, r);
+    else if (is(r, "POST", "/start"))
+        on_start(d, r);
+    else if (is(r, "POST", "/wait"))
+        json(r, 200, "{\"StatusCode\":0}");
+    else if (is(r, "GET", "/logs"))
+        http_respond(r, 200, "application/octet-stream", "", 0);
+    else if (is(r, "GET", "/json") && strstr(http_path(r), "/containers/") != NULL)
+        on_inspect(r);
+    else if (is(r, "DELETE", "/containers/")) {
+        d->n_deletes++;
+        http_respond(r, 204, "text/plain", "", 0);
+    } else
+        json(r, 404, "{\"message\":\"no such thing\"}");
+}
+
+static struct fixture *
+up(struct daemon *d)
+{
+    struct fixture *f = fixture_new();
+    struct error e = ERROR_INIT;
+    struct http_server_opts o = {.name = "daemon", .handler = handle, .arg = d};
+    if (d->api == NULL) {
+        d->api = "1.41";
+        d->min_api = "1.12";
+    }
+    if (d->components == NULL)
+        d->components = "Engine";
+    str_init(&d->lines, 64 * 1024);
+    snprintf(d->socket, sizeof(d->socket), "%s/docker.sock", f->dir);
+    o.unix_path = d->socket;
+    assert_int_equal(http_server_start(f->loop, &o, &d->server, &e), 0);
+    engine_up_with(
+        f, &(struct engine_config){.docker_socket = d->socket, .pull_stall_ms = 300});
+    return f;
+}
+
+static void
+down(struct fixture *f, struct daemon *d)
+{
+    engine_docker.close(f->en);
+    f->en = NULL;
+    http_server_free(d->server);
+    str_done(&d->lines);
+    fixture_free(f);
+}
+
+static bool
+saw(const struct daemon *d, const char *text)
+{
+    for (size_t i = 0; i < d->n_seen; i++) {
+        if (strstr(d->seen[i], text) != NULL)
+            return true;
+    }
+    return false;
+}
+
+static void
+versions(void **state)
+{
+    static const struct {
+        const char *api, *min_api, *prefix; /* NULL: not a daemon */
+    } cases[] = {
+        {"1.41", "1.12", "/v1.41/"}, {"1.47", "1.24", "/v1.43/"},
+        {"1.52", "1.44", "/v1.44/"}, {"1.30", "1.12", "/v1.30/"},
+        {"2.0", "2.0", "/v2.0/"},    {"x", "1.12", NULL},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct daemon d = {
+            .api = cases[i].api, .min_api = cases[i].min_api, .has_image = true};
+        struct fixture *f = up(&d);
+        assert_int_equal(f->status.available, cases[i].prefix != NULL);
+        if (cases[i].prefix == NULL) {
+            assert_string_equal(f->status.reason, "NotDocker");
+        } else {
+            struct job *job = job_new(f, "true");
+            run(f, job);
+            assert_int_equal(job->result.exit_code, 0);
+            remove_job(f, job);
+            autofree char *want = xasprintf("POST %scontainers/create", cases[i].prefix);
+            assert_true(saw(&d, want));
+        }
+        down(f, &d);
+    }
+}
+
+/* A server without the display module: once more, without that capability; once only. */
+static void
+modeset_retry(void **state)
+{
+    static const struct engine_device gpu = {"nvidia", "GPU-1", NULL};
+    struct daemon d = {.has_image = true,
+                       .start_error = "nvidia-container-cli: stat failed: "
+                                      "/dev/nvidia-modeset: no such file or directory"};
+    UNUSED(state);
+    struct fixture *f = up(&d);
+    struct job *job = job_new(f, "true");
+    job->j.devices = &gpu;
+    job->j.n_devices = 1;
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_EXITED);
+    assert_int_equal(d.n_creates, 2);
+    assert_int_equal(d.n_starts, 2);
+    assert_int_equal(d.n_deletes, 1);
+    assert_non_null(strstr(d.created[0], "\"display\""));
+    assert_null(strstr(d.created[1], "\"display\""));
+    assert_non_null(strstr(d.created[1], "\"compat32\""));
+    remove_job(f, job);
+    down(f, &d);
+}
+
+static void
+start_failure_is_final(void **state)
+{
+    struct daemon d = {.has_image = true, .start_error = "OCI runtime create failed: x"};
+    UNUSED(state);
+    struct fixture *f = up(&d);
+    struct job *job = job_new(f, "true");
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_START_FAILED);
+    assert_string_equal(job->result.message, "OCI runtime create failed: x");
+    assert_int_equal(d.n_creates, 1);
+    remove_job(f, job);
+    down(f, &d);
+}
+
+static void
+ends_of_a_pull(void **state)
+{
+#define LAYER "{\"status\":\"Pull complete\",\"id\":\"a\"}\n"
+    static const struct {
+        const char *components, *lines;
+        const char *message; /* NULL: the job runs */
+    } cases[] = {
+        {"Engine", LAYER "{\"status\":\"Status: Downloaded newer image for x\"}\n", NULL},
+        {"Engine", LAYER "{\"status\":\"Status: Image is up to date\"}", NULL},
+        {"Engine", LAYER, "before the image was complete"},
+        {"Engine", "", "before the image was complete"},
+        {"Engine",
+         LAYER "{\"errorDetail\":{\"message\":\"toomanyrequests: slow down\"}}\n",
+         "toomanyrequests: slow down"},
+        {"Engine",
+         LAYER "{\"error\":\"no space left\"}\n{\"status\":\"Status: Downloaded\"}\n",
+         "no space left"},
+        {"Podman Engine", "{\"status\":\"Download complete\",\"id\":\"a\"}\n", NULL},
+        {"Podman Engine", "{\"error\":\"unauthorized\"}\n", "unauthorized"},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct daemon d = {.pull_lines = cases[i].lines,
+                           .components = cases[i].components};
+        struct fixture *f = up(&d);
+        struct job *job = job_new(f, "true");
+        run(f, job);
+        if (cases[i].message == NULL) {
+            assert_int_equal(job->result.reason, ENGINE_EXITED);
+        } else {
+            assert_int_equal(job->result.reason, ENGINE_IMAGE_PULL);
+            assert_non_null(strstr(job->result.message, cases[i].message));
+        }
+        assert_true(saw(&d, "/images/create?fromImage=docker.io%2Fdrover-test%2Fbusybox"
+                            "&tag=1"));
+        assert_string_equal(d.auth, "");
+        remove_job(f, job);
+        down(f, &d);
+    }
+}
+
+static void
+pulls_are_shared(void **state)
+{
+    static const struct engine_registry_auth me = {.username = "me", .password = "x"};
+    struct daemon d = {0};
+    struct job *jobs[4];
+    UNUSED(state);
+    struct fixture *f = up(&d);
+    for (size_t i = 0; i < ARRAY_LEN(jobs); i++) {
+        jobs[i] = job_new(f, "true");
+        if (i == 3)
+            jobs[i]->j.registry_auth = &me; /* may see what the others may not */
+        launch(f, jobs[i]);
+    }
+    wait_for(f, d.n_pulls == 2);
+    assert_true(d.auth[0] != '\0');
+    engine_docker.stop(f->en, &jobs[0]->j, 0);
+    engine_docker.stop(f->en, &jobs[3]->j, 0);
+    wait_for(f, jobs[0]->n_exits == 1 && jobs[3]->n_exits == 1);
+    wait_for(f, d.n_pulls_open == 1); /* nobody waits for the other: it was broken off */
+    assert_false(jobs[0]->result.started);
+    /* Nothing moves any more. */
+    wait_for(f, jobs[1]->n_exits == 1 && jobs[2]->n_exits == 1);
+    assert_non_null(strstr(jobs[1]->result.message, "no progress"));
+    assert_int_equal(d.n_pulls, 2);
+    for (size_t i = 0; i < ARRAY_LEN(jobs); i++)
+        remove_job(f, jobs[i]);
+    down(f, &d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(versions),
+        cmocka_unit_test(modeset_retry),
+        cmocka_unit_test(start_failure_is_final),
+        cmocka_unit_test(ends_of_a_pull),
+        cmocka_unit_test(pulls_are_shared),
+    };
+    cmocka_set_test_filter(getenv("TEST_FILTER"));
+    log_set_spec(getenv("TEST_LOG") != NULL ? getenv("TEST_LOG") : "error");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
