@@ -213,6 +213,7 @@ stall_and_stop(void **state)
     struct fixture *f = *state;
     char image[100];
     autoclose int fd = silent_listener(image, sizeof(image));
+    assert_true(fd >= 0); /* open to the end */
     engine_docker.close(f->en);
     engine_up_with(f, &(struct engine_config){.pull_stall_ms = 1500});
     struct job *job = job_new(f, "true");

@@ -97,6 +97,10 @@ struct engine {
 };
 /* A request got no reply: look whether the daemon is there. */
 void docker_engine_suspect(struct engine *en);
+/* Nobody accepts on the socket any more: a daemon that is told to stop closes it first,
+ * then ends its containers, and answers on old connections until it exits. (A socket that
+ * systemd holds for the daemon does not tell.) */
+bool docker_engine_closed(const struct engine *en);
 /* Creating and starting many at once only makes each slower. */
 void docker_slot_acquire(struct docker_job *dj);
 void docker_slot_release(struct docker_job *dj);

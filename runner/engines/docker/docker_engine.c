@@ -9,7 +9,9 @@
 
 #include <fcntl.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -309,6 +311,18 @@ docker_engine_suspect(struct engine *en)
     docker_call_cancel(&en->events_call);
     if (en->probe_call == NULL && !loop_timer_armed(en->retry))
         retry_later(en);
+}
+
+bool
+docker_engine_closed(const struct engine *en)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || strlen(en->socket) >= sizeof(a.sun_path))
+        return false;
+    memcpy(a.sun_path, en->socket, strlen(en->socket) + 1);
+    return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 &&
+           (errno == ECONNREFUSED || errno == ENOENT);
 }
 
 static void

@@ -116,6 +116,8 @@ docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
     docker_call_cancel(&dj->inspect_call);
     if (dj->step == DOCKER_RUNNING && dj->lost_ns == 0 && !dj->en->live_restore)
         dj->lost_ns = clock_wall_ns();
+    if (dj->step == DOCKER_ENDING && dj->lost_ns == 0 && !dj->en->live_restore)
+        dj->lost_ns = LOST_MARGIN_NS; /* it told of the end and went: any time of it fits */
     dj->step = DOCKER_AWAY;
     dj->back = back;
     if (patience_ms > 0)
@@ -494,16 +496,18 @@ job_running(struct docker_job *dj)
 /* --- the end -------------------------------------------------------------------------
  */
 
-/* It ended by what a daemon does to its containers, after the daemon had gone. 255 is
- * what the next daemon writes for one whose end nobody saw. */
+/* It ended by what a daemon does to its containers, when the daemon had gone or takes no
+ * more requests. 255 is what the next daemon writes for one whose end nobody saw. */
 static bool
 fell_with_daemon(const struct docker_job *dj)
 {
     const struct docker_facts *f = &dj->facts;
     int code = f->exit_code;
-    return dj->lost_ns > 0 && !dj->stop_wanted && !f->oom &&
-           f->finished_ns >= dj->lost_ns - LOST_MARGIN_NS &&
-           (code == 128 + SIGTERM || code == 128 + SIGKILL || code == 255);
+    if (dj->stop_wanted || f->oom || dj->en->live_restore ||
+        (code != 128 + SIGTERM && code != 128 + SIGKILL && code != 255))
+        return false;
+    return (dj->lost_ns > 0 && f->finished_ns >= dj->lost_ns - LOST_MARGIN_NS) ||
+           docker_engine_closed(dj->en);
 }
 
 static void
