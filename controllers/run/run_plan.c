@@ -82,7 +82,8 @@ event_of(const struct job_view *j)
     if (streq(j->reason, "SecurityDenied") || streq(j->reason, "JobDeleted"))
         return EVENT_NONE; /* the next attempt would end the same way, or is not wanted */
     if (streq(j->reason, "AgentLost") || streq(j->reason, "JournalLost") ||
-        streq(j->reason, "Rebooted") || streq(j->reason, "EngineRestarted") || streq(j->reason, "ProcessLost"))
+        streq(j->reason, "Rebooted") || streq(j->reason, "EngineRestarted") ||
+        streq(j->reason, "ProcessLost"))
         return EVENT_INTERRUPTION;
     return EVENT_ERROR;
 }

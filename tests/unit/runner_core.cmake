@@ -4,6 +4,9 @@ foreach(part plan journal view)
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_${part}.c
     DEPS runner_core LABELS unit)
 endforeach()
+drover_test(test_runner_docker_spec
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_docker_spec.c
+  DEPS runner_docker LABELS unit)
 drover_test(test_runner_docker
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_docker.c
   DEPS runner_docker LABELS unit)

@@ -117,7 +117,8 @@ docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
     if (dj->step == DOCKER_RUNNING && dj->lost_ns == 0 && !dj->en->live_restore)
         dj->lost_ns = clock_wall_ns();
     if (dj->step == DOCKER_ENDING && dj->lost_ns == 0 && !dj->en->live_restore)
-        dj->lost_ns = LOST_MARGIN_NS; /* it told of the end and went: any time of it fits */
+        dj->lost_ns =
+            LOST_MARGIN_NS; /* it told of the end and went: any time of it fits */
     dj->step = DOCKER_AWAY;
     dj->back = back;
     if (patience_ms > 0)
