@@ -11,6 +11,13 @@ foreach(part engine features registry)
     "WITH_DOCKERD=${CMAKE_SOURCE_DIR}/hack/with-dockerd"
     "WITH_REGISTRY=${CMAKE_SOURCE_DIR}/hack/with-registry")
 endforeach()
+drover_test(test_docker_podman
+  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_docker_podman.c
+    ${CMAKE_CURRENT_SOURCE_DIR}/docker_fixture.c
+  DEPS runner_docker LABELS integration TIMEOUT 200)
+set_property(TEST test_docker_podman PROPERTY SKIP_RETURN_CODE 77)
+set_property(TEST test_docker_podman APPEND PROPERTY ENVIRONMENT
+  "WITH_PODMAN=${CMAKE_SOURCE_DIR}/hack/with-podman")
 drover_test(test_docker_fake
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_docker_fake.c
     ${CMAKE_CURRENT_SOURCE_DIR}/docker_fixture.c

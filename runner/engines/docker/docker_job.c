@@ -527,7 +527,8 @@ ended(struct docker_job *dj)
     }
     const char *exec_error = docker_log_exec_error(dj->log);
     if (r.reason == ENGINE_EXITED && exec_error[0] != '\0' &&
-        (r.exit_code == 126 || r.exit_code == 127)) {
+        (r.exit_code == 126 || r.exit_code == 127 ||
+         (dj->en->podman && r.exit_code == 1))) {
         r.reason = ENGINE_START_FAILED;
         snprintf(r.message, sizeof(r.message), "%s", exec_error);
     }

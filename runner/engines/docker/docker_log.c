@@ -275,20 +275,28 @@ store_entry(struct docker_log *l, const struct docker_entry *en)
     } while (b.len > 0);
 }
 
-/* docker-init runs, but could not execute the job's program. */
+/* The container's init runs, but could not execute the job's program: "[FATAL tini (7)]
+ * exec /x failed: ..." of Docker's, "ERROR (catatonit:6): failed to exec pid1: ..." of
+ * Podman's. */
 static void
 note_exec_error(struct docker_log *l, const struct docker_entry *en)
 {
-    static const char prefix[] = "[FATAL tini (";
-    if (l->cursor.frames > 0 || en->stream != SEGMENT_STDERR ||
-        en->bytes.len < sizeof(prefix) ||
-        memcmp(en->bytes.ptr, prefix, sizeof(prefix) - 1) != 0)
+    static const struct {
+        const char *prefix;
+        char end; /* of the part before the words */
+    } inits[] = {{"[FATAL tini (", ']'}, {"ERROR (catatonit:", ')'}};
+    const char *text = NULL;
+    if (l->cursor.frames > 0 || en->stream != SEGMENT_STDERR)
         return;
-    const char *text = memchr(en->bytes.ptr, ']', en->bytes.len);
+    for (size_t i = 0; i < ARRAY_LEN(inits); i++) {
+        size_t len = strlen(inits[i].prefix);
+        if (en->bytes.len > len && memcmp(en->bytes.ptr, inits[i].prefix, len) == 0)
+            text = memchr(en->bytes.ptr, inits[i].end, en->bytes.len);
+    }
     if (text == NULL)
         return;
     size_t n = en->bytes.len - (size_t)(text - en->bytes.ptr);
-    while (n > 0 && (*text == ']' || *text == ' ')) {
+    while (n > 0 && strchr("]): ", *text) != NULL) {
         text++;
         n--;
     }
