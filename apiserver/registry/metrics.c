@@ -207,6 +207,10 @@ loop_write(const struct loop *l, struct str *out)
              "# TYPE drover_loop_lag_max_seconds gauge\ndrover_loop_lag_max_seconds %f\n",
              (double)s.lag_max_us / 1e6);
     gauge(out, "drover_loop_turns_total", "counter", s.turns);
+    gauge(out, "drover_loop_long_callbacks_total", "counter", s.n_long);
+    for (size_t i = 0; i < LOOP_LONG_NAMES && s.longs[i].name != NULL; i++)
+        str_addf(out, "drover_loop_long_callback_max_seconds{source=\"%s\"} %f\n",
+                 s.longs[i].name, s.longs[i].max_us / 1e6);
 }
 
 static void

@@ -183,12 +183,11 @@ static bool
 translate(struct watch_stream *w, const struct store_event *stored)
 {
     auto_object *obj = view_object(w->kind, stored->obj);
-    auto_object *prev = NULL;
+    auto_object *prev = stored->prev == NULL ? NULL : view_object(w->kind, stored->prev);
     struct store_event ev = *stored;
 
     ev.obj = obj;
-    if (stored->prev != NULL)
-        ev.prev = prev = view_object(w->kind, stored->prev);
+    ev.prev = prev;
     return translate_views(w, &ev);
 }
 

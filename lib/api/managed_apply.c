@@ -18,6 +18,7 @@ struct apply {
     json_t *live, *config; /* without managedFields and without what is ignored here */
     struct managed_entries owners;
     struct fieldset *set; /* what config sets */
+    bool differs;         /* the result is not what live was */
 };
 
 static int
@@ -129,6 +130,19 @@ seen_before(const struct managed_entries *m, size_t i)
             return true;
     }
     return false;
+}
+
+/* Whether all that was applied last time is applied now too: then nothing is pruned. Only
+ * decided where all owners' paths are of one version, as nearly always. */
+static bool
+keeps_all(const struct apply *a, const struct fieldset *last, const char *last_version)
+{
+    vec_foreach (m, &a->owners.list) {
+        if (!streq(m->api_version, last_version))
+            return false;
+    }
+    auto_fieldset *gone = fieldset_subtract(last, a->set);
+    return fieldset_is_empty(gone);
 }
 
 /*
@@ -244,11 +258,12 @@ work_out(struct apply *a, json_t **ret, struct managed_conflicts *conflicts,
 
     /* While pruning, the new set counts whole, system fields too. */
     managed_type_version(a->o, mine->api_version, &last_type);
+    bool keeps = keeps_all(a, last, a->o->kind->api_version);
     mine->set = a->set;
     free(mine->api_version);
     mine->api_version = xstrdup(a->o->kind->api_version);
     json_t *merged = managed_merge(a->type, a->live, a->config), *out = merged;
-    if (!fieldset_is_empty(last)) {
+    if (!keeps && !fieldset_is_empty(last)) {
         out = prune(a, merged, last, last_type);
         json_decref(merged);
     }
@@ -262,7 +277,8 @@ work_out(struct apply *a, json_t **ret, struct managed_conflicts *conflicts,
         managed_set_own(&a->owners, own, set, a->o->now);
         managed_take_from_others(&a->owners, own, &ds);
         const struct managed_diff *d = managed_diffs_of(&ds, a->o->kind->api_version);
-        *ret = managed_diff_is_empty(d) ? json_deep_copy(a->live) : json_incref(out);
+        a->differs = !managed_diff_is_empty(d);
+        *ret = a->differs ? json_incref(out) : json_deep_copy(a->live);
     }
     json_decref(out);
     return r;
@@ -319,7 +335,7 @@ run(struct apply *a, const json_t *live, json_t **ret, bool *ret_changed,
     sync_last_applied(a, out);
     managed_put_fields(out, managed_entries_write(&a->owners));
     *ret = out;
-    *ret_changed = live == NULL || !is_same(a, live, out);
+    *ret_changed = live == NULL || a->differs || !is_same(a, live, out);
     return 0;
 }
 

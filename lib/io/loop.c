@@ -23,6 +23,8 @@
 
 LOG_MODULE(loop);
 
+enum { CPU_STEP_US = 200 };
+
 static const uint32_t lag_bounds_us[LOOP_LAG_BUCKETS] = {
     20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 100000, UINT32_MAX,
 };
@@ -35,6 +37,48 @@ real_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static int64_t
+cpu_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+static void
+note_long(struct loop *l, const char *name, uint32_t us)
+{
+    size_t i = 0;
+
+    l->stats.n_long++;
+    while (i < LOOP_LONG_NAMES - 1 && l->stats.longs[i].name != NULL &&
+           strcmp(l->stats.longs[i].name, name) != 0)
+        i++;
+    struct loop_long *x = &l->stats.longs[i];
+    if (x->name == NULL)
+        x->name = i < LOOP_LONG_NAMES - 1 ? name : "others";
+    x->n++;
+    if (us > x->max_us)
+        x->max_us = us;
+}
+
+/* Processor time costs a system call to read, so it is read only after CPU_STEP_US of
+ * callbacks: a long one is charged at most that much for those before it. */
+static void
+measure_cpu(struct loop *l, const char *name, uint64_t us)
+{
+    l->since_cpu_us += us < UINT32_MAX / 2 ? (uint32_t)us : UINT32_MAX / 2;
+    if (l->since_cpu_us < CPU_STEP_US)
+        return;
+    int64_t now = cpu_ns();
+    uint64_t used = (uint64_t)(now - l->cpu_mark_ns) / 1000;
+    if (us > LOOP_RULE_US && used > LOOP_RULE_US)
+        note_long(l, name, (uint32_t)(used < us ? used : us));
+    l->cpu_mark_ns = now;
+    l->since_cpu_us = 0;
 }
 
 /* Charges the time since the last mark to the callback that has just returned. */
@@ -54,6 +98,7 @@ measured(struct loop *l, const char *name)
         l->stats.lag_max_us = us;
         l->stats.lag_max_name = name;
     }
+    measure_cpu(l, name, us);
 }
 
 /* --- life -----------------------------------------------------------------------------
@@ -564,6 +609,10 @@ loop_dump(const struct loop *l, struct str *out)
     str_addf(out, "longest callback %llu us (%s)\n",
              (unsigned long long)l->stats.lag_max_us,
              l->stats.lag_max_name == NULL ? "none" : l->stats.lag_max_name);
+    for (size_t i = 0; i < LOOP_LONG_NAMES && l->stats.longs[i].name != NULL; i++)
+        str_addf(out, "over %d us of processor time: %s, %llu times, longest %u us\n",
+                 LOOP_RULE_US, l->stats.longs[i].name,
+                 (unsigned long long)l->stats.longs[i].n, l->stats.longs[i].max_us);
     for (size_t i = 0; i < LOOP_LAG_BUCKETS; i++) {
         if (i + 1 < LOOP_LAG_BUCKETS)
             str_addf(out, "lag <= %6u us: %llu\n", lag_bounds_us[i],

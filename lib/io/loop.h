@@ -107,12 +107,22 @@ void loop_pool_free(struct loop_pool *p);
 /* Lag: how long callbacks ran. Buckets in microseconds (upper bounds), the last
  * unbounded. */
 #define LOOP_LAG_BUCKETS 12
+#define LOOP_LONG_NAMES 8
+#define LOOP_RULE_US 2000 /* no callback runs longer */
 struct loop_stats {
     uint64_t turns, callbacks;
     uint64_t lag[LOOP_LAG_BUCKETS];
     uint32_t lag_bound_us[LOOP_LAG_BUCKETS];
     uint64_t lag_max_us;
     const char *lag_max_name; /* source of the longest callback */
+    /* Callbacks that used more than LOOP_RULE_US of processor time, which neighbours on
+     * the machine do not change; to within 0.2 ms. By source, the first few. */
+    uint64_t n_long;
+    struct loop_long {
+        const char *name; /* NULL: end of the list */
+        uint64_t n;
+        uint32_t max_us;
+    } longs[LOOP_LONG_NAMES];
 };
 void loop_stats(const struct loop *l, struct loop_stats *ret);
 /* Human-readable list of sources and counters, for the control socket. */

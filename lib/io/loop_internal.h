@@ -68,7 +68,9 @@ struct loop {
     struct epoll_event events[LOOP_BATCH];
     int n_events, event_pos; /* collected and not yet dispatched: [event_pos, n_events) */
     struct loop_stats stats;
-    int64_t mark_ns; /* end of the last measured callback */
+    int64_t mark_ns;       /* end of the last measured callback */
+    int64_t cpu_mark_ns;   /* the thread's processor time when it was last read */
+    uint32_t since_cpu_us; /* real time that callbacks took since then */
 
     struct loop_io *wake_io;
     int wake_fd;

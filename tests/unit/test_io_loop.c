@@ -663,11 +663,16 @@ test_quit_from_another_thread(void **state)
 static void
 be_slow(void *arg)
 {
-    int64_t end = clock_now_ns() + 3000000;
+    struct timespec ts;
+    int64_t end = 0;
+    int64_t now = 0;
 
     UNUSED(arg);
-    while (clock_now_ns() < end)
-        ;
+    do { /* 3 ms of processor time, whatever else the machine does */
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+        now = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+        end = end == 0 ? now + 3000000 : end;
+    } while (now < end);
 }
 
 static void
@@ -687,7 +692,12 @@ test_lag_and_dump(void **state)
     for (int i = 0; i < LOOP_LAG_BUCKETS; i++)
         slow += i > 0 && st.lag_bound_us[i - 1] >= 2000 ? st.lag[i] : 0;
     assert_int_equal(slow, 1);
+    assert_int_equal(st.n_long, 1);
+    assert_string_equal(st.longs[0].name, "slow one");
+    assert_in_range(st.longs[0].max_us, 2990, UINT32_MAX);
+    assert_null(st.longs[1].name);
     loop_dump(l, &out);
+    assert_non_null(strstr(out.ptr, "slow one, 1 times"));
     assert_non_null(strstr(out.ptr, "timer slow one calls 1 not armed"));
     assert_non_null(strstr(out.ptr, "io wake"));
     loop_timer_free(t);
