@@ -232,7 +232,7 @@ check_string(struct decode *d, const struct schema *s, const struct decode_frame
     }
     if (s->pattern != NULL)
         check_pattern(d, s, f, text, start);
-    if (!format_check(s->format, text.ptr, text.len)) {
+    if (!(text.len == 0 && s->empty_ok) && !format_check(s->format, text.ptr, text.len)) {
         char value[VALUE_SHOWN];
         auto_str why = STR_INIT(VALUE_SHOWN + 40);
         str_addf(&why, "%s: %s", s->format_text, shown(d, start, value));

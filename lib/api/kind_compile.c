@@ -357,6 +357,8 @@ read_version(struct kind *k, const json_t *version, const char *path,
         return;
     }
     k->schema = schema_compile_root(schema, at, v);
+    if (k->builtin)
+        schema_allow_no_bytes(k->schema);
     if (k->schema == NULL)
         return;
     k->openapi = json_deep_copy(schema);

@@ -56,6 +56,7 @@ struct schema {
     enum schema_list_type list_type;
     bool nullable, preserve_unknown, map_atomic, additional_any;
     bool checked;                /* has a constraint beyond its type */
+    bool empty_ok;               /* an empty string passes the format */
     struct schema_field *fields; /* sorted by key */
     size_t n_fields;
     struct schema_field **needed; /* required or with a default; sorted by key */
@@ -102,6 +103,9 @@ struct schema *schema_compile_root(const json_t *doc, const char *path,
 void schema_free(struct schema *s);
 /* After a change of fields or defaults. */
 void schema_set_needed(struct schema *s);
+/* For built-in kinds: `format: byte` stands for a Go slice there, which may be empty.
+ * NULL ok. */
+void schema_allow_no_bytes(struct schema *s);
 const struct schema_field *schema_find(const struct schema *s, struct span key);
 /* --- decoding
  * ---------------------------------------------------------------------------- */

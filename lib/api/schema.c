@@ -88,6 +88,18 @@ free_strings(char **list)
 }
 
 void
+schema_allow_no_bytes(struct schema *s)
+{
+    if (s == NULL)
+        return;
+    s->empty_ok = s->format_text != NULL && streq(s->format_text, "byte");
+    for (size_t i = 0; i < s->n_fields; i++)
+        schema_allow_no_bytes(s->fields[i].schema);
+    schema_allow_no_bytes(s->additional);
+    schema_allow_no_bytes(s->items);
+}
+
+void
 schema_free(struct schema *s)
 {
     if (s == NULL)
