@@ -19,24 +19,23 @@ struct candidate {
     int distance;           /* smaller is nearer */
 };
 
-static bool
-is_waiting(const json_t *job)
+bool
+placement_waits(const json_t *job)
 {
     return js(job, "spec.instanceUID")[0] == '\0' &&
            !cli_final_phase(js(job, "status.phase"));
 }
 
-/* Whether a leaves the queue before b. */
-static bool
-before(const json_t *a, const json_t *b)
+int
+placement_order(const json_t *a, const json_t *b)
 {
     int64_t pa = js_int(a, "spec.priority", 0);
     int64_t pb = js_int(b, "spec.priority", 0);
     int c = strcmp(js(a, "spec.queuedAt"), js(b, "spec.queuedAt"));
 
     if (pa != pb)
-        return pa > pb;
-    return c != 0 ? c < 0 : strcmp(js(a, "metadata.name"), js(b, "metadata.name")) < 0;
+        return pa > pb ? -1 : 1;
+    return c != 0 ? c : strcmp(js(a, "metadata.name"), js(b, "metadata.name"));
 }
 
 /* The same reading as the scheduler's. */
@@ -177,7 +176,7 @@ placement_explain(const json_t *job, const json_t *jobs, const json_t *instances
         return;
     }
     json_array_foreach (json_object_get(jobs, "items"), i, j)
-        ahead += j != job && is_waiting(j) && before(j, job);
+        ahead += j != job && placement_waits(j) && placement_order(j, job) < 0;
     resources_text(&req, &need);
     fprintf(out, "Placement: %zu jobs ahead in the queue; needs %s\n", ahead, need.ptr);
     if (n == 0) {

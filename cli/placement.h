@@ -8,7 +8,12 @@
 #define CLI_PLACEMENT_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
+
+bool placement_waits(const json_t *job);
+/* Below 0: a leaves the queue before b. The scheduler's order. */
+int placement_order(const json_t *a, const json_t *b);
 
 /* job: the waiting Job; jobs, instances: the lists of its namespace. */
 void placement_explain(const json_t *job, const json_t *jobs, const json_t *instances,

@@ -199,6 +199,12 @@ def test_too_large_says_what_lacks(shared_server):
     assert phase(s, "huge")["reason"] == "InsufficientMemory"
     text = s.drover("describe", "run", "huge").stdout
     assert "900" in text and re.search(r"has .* free", text)
+    queue = s.drover("queue").stdout.splitlines()
+    assert queue[0].split()[:3] == ["POSITION", "RUN", "JOB"]
+    assert any("huge" in row and "InsufficientMemory" in row and "mem=900GB.." in row
+               for row in queue[1:]), queue
+    text = s.drover("explain", "run/huge").stdout
+    assert "InsufficientMemory" in text and re.search(r"needs 900 GB memory, has .* free", text)
     s.drover("delete", "run", "huge")
 
 

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * drover queue: jobs that wait for a place, in the order in which they leave.
+ * drover explain run/NAME: why one run waits: what is ahead of it, what it needs, and
+ * what each instance lacks. Both are computed here from the jobs and instances as they
+ * are.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/resources.h"
+#include "base/mem.h"
+#include "cli/placement.h"
+#include "cli/session.h"
+#include "cli/table.h"
+
+static int
+list(struct session *s, const struct resource *r, bool all, json_t **ret, struct error *e)
+{
+    auto_str path = STR_INIT(2048);
+
+    client_path(&path, r, all ? NULL : s->ns, NULL, NULL);
+    return session_get_json(s, path.ptr, NULL, ret, e);
+}
+
+/* The code of condition Scheduled=False; "" before the scheduler looked at the job. */
+static const char *
+waits_for(const json_t *job)
+{
+    size_t i;
+    const json_t *c;
+
+    json_array_foreach (js_get(job, "status.conditions"), i, c) {
+        if (streq(js(c, "type"), "Scheduled") && streq(js(c, "status"), "False"))
+            return js(c, "reason");
+    }
+    return "";
+}
+
+static int
+by_turn(const void *a, const void *b)
+{
+    return placement_order(*(json_t *const *)a, *(json_t *const *)b);
+}
+
+static void
+add_row(struct table *t, size_t position, const json_t *job, bool namespaces)
+{
+    char number[32];
+    char priority[32];
+    char age[32];
+    auto_str need = STR_INIT(4096);
+    auto_violations v = {0};
+    struct resource_req req;
+    struct error e = ERROR_INIT;
+
+    snprintf(number, sizeof(number), "%zu", position);
+    snprintf(priority, sizeof(priority), "%lld",
+             (long long)js_int(job, "spec.priority", 0));
+    cli_age(js(job, "spec.queuedAt"), age, sizeof(age));
+    if (resources_parse(js_get(job, "spec.resources"), "", &req, &v, &e) == 0)
+        resources_text(&req, &need);
+    table_cell(t, number);
+    if (namespaces)
+        table_cell(t, js(job, "metadata.namespace"));
+    table_cell(t, js(job, "spec.runName"));
+    table_cell(t, js(job, "metadata.name"));
+    table_cell(t, priority);
+    table_cell(t, age);
+    table_cell(t, waits_for(job));
+    table_cell(t, need.len > 0 ? need.ptr : e.msg);
+}
+
+static void
+print_queue(const json_t *jobs, bool namespaces)
+{
+    static const char *const header[] = {"POSITION", "NAMESPACE", "RUN", "JOB",
+                                         "PRIORITY", "AGE",       "WHY", "NEEDS"};
+    const json_t *items = json_object_get(jobs, "items");
+    json_t **waiting = xcalloc(json_array_size(items) + 1, sizeof(*waiting));
+    struct table t;
+    size_t n = 0, i;
+    json_t *j;
+
+    json_array_foreach (items, i, j)
+        if (placement_waits(j))
+            waiting[n++] = j;
+    if (n == 0) {
+        puts("no job waits for a place");
+        free(waiting);
+        return;
+    }
+    qsort(waiting, n, sizeof(*waiting), by_turn);
+    table_init(&t, ARRAY_LEN(header) - !namespaces);
+    for (i = 0; i < ARRAY_LEN(header); i++)
+        if (namespaces || i != 1)
+            table_cell(&t, header[i]);
+    for (i = 0; i < n; i++)
+        add_row(&t, i + 1, waiting[i], namespaces);
+    table_print(&t, stdout, true);
+    table_done(&t);
+    free(waiting);
+}
+
+static int
+queue(struct session *s, struct error *e)
+{
+    json_t *jobs = NULL;
+
+    if (list(s, &resource_jobs, s->all_namespaces, &jobs, e) < 0)
+        return -(int)e->code;
+    print_queue(jobs, s->all_namespaces);
+    json_decref(jobs);
+    return 0;
+}
+
+/* --- explain ----------------------------------------------------------------------- */
+
+static void
+explain_job(const json_t *job, const json_t *jobs, const json_t *instances)
+{
+    const char *why = waits_for(job);
+
+    printf("Job %s: %s%s\n", js(job, "metadata.name"),
+           placement_waits(job) ? "waits" : js(job, "status.phase"),
+           placement_waits(job) && why[0] == '\0' ? ", not looked at yet" : "");
+    if (!placement_waits(job)) {
+        if (js(job, "spec.instanceName")[0] != '\0')
+            printf("  on instance %s\n", js(job, "spec.instanceName"));
+        return;
+    }
+    if (why[0] != '\0')
+        printf("  %s: %s\n", why, js(job, "status.message"));
+    placement_explain(job, jobs, instances, stdout);
+}
+
+static int
+explain(struct session *s, const struct named_resource *r, const char *name,
+        struct error *e)
+{
+    auto_str path = STR_INIT(4096);
+    json_t *run = NULL, *jobs = NULL, *instances = NULL;
+    size_t i, n = 0;
+    const json_t *j;
+
+    client_path(&path, r->resource, s->ns, name, NULL);
+    int rc = session_get_json(s, path.ptr, NULL, &run, e);
+    if (rc == 0)
+        rc = list(s, &resource_jobs, false, &jobs, e);
+    if (rc == 0)
+        rc = list(s, &resource_instances, false, &instances, e);
+    const char *uid = js(run, "metadata.uid");
+    bool of_run = r->resource == &resource_runs;
+    json_array_foreach (json_object_get(jobs, "items"), i, j) {
+        if (rc < 0 || !streq(js(j, of_run ? "spec.runUID" : "metadata.uid"), uid))
+            continue;
+        explain_job(j, jobs, instances);
+        n++;
+    }
+    if (rc == 0 && n == 0)
+        printf("%s %s has no job: %s %s\n", r->singular, name, js(run, "status.phase"),
+               js(run, "status.reason"));
+    json_decref(run);
+    json_decref(jobs);
+    json_decref(instances);
+    return rc;
+}
+
+/* --- verbs ------------------------------------------------------------------------- */
+
+/* Common options. 0: go on; else the process' status plus 1. */
+static int
+options(struct session *s, int argc, char **argv)
+{
+    static const struct option longs[] = {SESSION_OPTIONS, {0}};
+    int c;
+
+    while ((c = getopt_long(argc, argv, SESSION_SHORT, longs, NULL)) != -1) {
+        if (session_option(s, c, optarg))
+            continue;
+        if (c != 'h')
+            return cli_misuse(s->verb, "see drover %s --help", s->verb->name) + 1;
+        cli_usage(s->verb);
+        return 1;
+    }
+    return 0;
+}
+
+static int
+run_queue(int argc, char **argv)
+{
+    struct session s = {.verb = &verb_queue};
+    struct error e = ERROR_INIT;
+    int rc = options(&s, argc, argv);
+
+    if (rc != 0)
+        return rc - 1;
+    if (optind != argc)
+        return cli_misuse(&verb_queue, "takes no arguments");
+    rc = session_open(&s, &e);
+    if (rc == 0)
+        rc = queue(&s, &e);
+    session_close(&s);
+    return rc < 0 ? cli_fail(&verb_queue, &e) : 0;
+}
+
+static int
+run_explain(int argc, char **argv)
+{
+    struct session s = {.verb = &verb_explain};
+    const struct named_resource *r = NULL;
+    const char *name = NULL;
+    struct error e = ERROR_INIT;
+    int rc = options(&s, argc, argv);
+
+    if (rc != 0)
+        return rc - 1;
+    if (optind == argc)
+        return cli_misuse(&verb_explain, "name a run or a job, e.g. run/hello");
+    rc = cli_target(argv[optind], &r, &name, &e);
+    if (rc == 0 && name == NULL && argc - optind == 2)
+        name = argv[optind + 1];
+    if (rc == 0 && (name == NULL ||
+                    (r->resource != &resource_runs && r->resource != &resource_jobs)))
+        return cli_misuse(&verb_explain, "name a run or a job, e.g. run/hello");
+    if (rc == 0)
+        rc = session_open(&s, &e);
+    if (rc == 0)
+        rc = explain(&s, r, name, &e);
+    session_close(&s);
+    return rc < 0 ? cli_fail(&verb_explain, &e) : 0;
+}
+
+const struct cli_verb verb_queue = {
+    "queue", "[-A]", "list the jobs that wait for a place, first one first",
+    SESSION_HELP "  -A, --all-namespaces\n", run_queue};
+
+const struct cli_verb verb_explain = {"explain", "run/NAME | job/NAME",
+                                      "say why a run waits and what each machine lacks",
+                                      SESSION_HELP, run_explain};
