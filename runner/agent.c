@@ -19,6 +19,9 @@
 
 LOG_MODULE(agent);
 
+/* How long a job that was bound here waits for an engine that is being restarted. */
+#define ENGINE_WAIT_MS 30000
+
 /* The one table of engines. */
 static const struct engine_ops *const engine_table[AGENT_ENGINES] = {&engine_docker,
                                                                      &engine_process};
@@ -52,6 +55,12 @@ agent_step_all(struct agent *a)
 }
 
 void
+agent_look_at_devices(struct agent *a)
+{
+    each_job(a, job_look_at_devices);
+}
+
+void
 agent_kick_all(struct agent *a)
 {
     each_job(a, job_kick);
@@ -63,10 +72,73 @@ on_engine_status(void *arg, const struct engine_status *s)
     struct agent_engine *en = arg;
     en->status = *s;
     en->probed = true;
+    if (s->available) {
+        en->down = en->missing = false;
+        loop_timer_cancel(en->wait);
+    } else if (!en->down) {
+        en->down = true;
+        loop_timer_in(en->wait, ENGINE_WAIT_MS);
+    }
     log_info("engine", "name=%s available=%d version=\"%s\" reason=%s message=\"%s\"",
              en->ops->name, s->available, s->version, s->reason, s->message);
     status_changed(en->a->status);
     agent_step_all(en->a);
+}
+
+/* Names this agent on this machine also after its journal was lost: by where it lives. */
+static void
+make_agent_id(struct agent *a)
+{
+    auto_str text = STR_INIT(8192);
+    struct error e = ERROR_INIT;
+    char host[256] = "";
+    char hash[65];
+    autofree char *real = realpath(a->opts->dir, NULL);
+    if (fs_read("/etc/machine-id", &text, &e) < 0)
+        str_reset(&text);
+    gethostname(host, sizeof(host) - 1);
+    str_addf(&text, "|%s|%s", host, real != NULL ? real : a->opts->dir);
+    id_hash_hex(text.ptr, text.len, hash);
+    snprintf(a->agent_id, sizeof(a->agent_id), "%.16s", hash);
+}
+
+static void
+collect_masks(struct agent *a)
+{
+    size_t n = 0;
+    a->masks[n++] = a->opts->dir;
+    for (size_t i = 0; i < a->opts->n_masks && n < AGENT_MASKS; i++)
+        a->masks[n++] = a->opts->masks[i];
+    a->masks[n] = NULL;
+}
+
+/* It had its time to come back. */
+static void
+on_engine_wait(void *arg)
+{
+    struct agent_engine *en = arg;
+    en->missing = true;
+    agent_step_all(en->a);
+}
+
+void
+agent_engines_close(struct agent *a)
+{
+    for (size_t i = 0; i < AGENT_ENGINES; i++) {
+        loop_timer_free(a->engines[i].wait);
+        if (a->engines[i].en != NULL)
+            a->engines[i].ops->close(a->engines[i].en);
+    }
+}
+
+static void open_engines(struct agent *a);
+
+void
+agent_engines_open(struct agent *a)
+{
+    make_agent_id(a);
+    collect_masks(a);
+    open_engines(a);
 }
 
 static void
@@ -81,10 +153,11 @@ open_engines(struct agent *a)
         struct agent_engine *en = &a->engines[i];
         struct error e = ERROR_INIT;
         en->a = a;
+        en->wait = loop_timer_new(a->loop, "engine wait", on_engine_wait, en);
         en->ops = a->opts->engines != NULL ? a->opts->engines[i] : engine_table[i];
         if (en->ops->open(a->loop, &c, &en->en, &e) < 0) {
             en->en = NULL;
-            en->probed = true;
+            en->probed = en->missing = true;
             snprintf(en->status.reason, sizeof(en->status.reason), "CannotOpen");
             snprintf(en->status.message, sizeof(en->status.message), "%.239s", e.msg);
             log_warn("engine not usable", "name=%s error=\"%s\"", en->ops->name, e.msg);
@@ -113,48 +186,6 @@ probe_and_sweep(struct agent *a)
 /* --- the machine ---------------------------------------------------------------------
  */
 
-struct probe {
-    struct agent *a;
-    struct inventory *inventory;
-    struct error error;
-};
-
-static void
-probe_work(void *arg)
-{
-    struct probe *p = arg;
-    struct gpu_config gpus = {.fake_file = p->a->opts->fake_gpus};
-    p->inventory = xnew(struct inventory);
-    if (inventory_probe(p->a->opts->dir, &gpus, p->inventory, &p->error) < 0) {
-        free(p->inventory);
-        p->inventory = NULL;
-    }
-}
-
-static void
-probe_done(void *arg)
-{
-    struct probe *p = arg;
-    struct agent *a = p->a;
-    if (p->inventory == NULL) {
-        log_err("cannot take stock of this machine", "error=\"%s\"", p->error.msg);
-        loop_quit(a->loop, 1);
-    } else {
-        a->inventory = p->inventory;
-        status_changed(a->status);
-        agent_step_all(a);
-    }
-    free(p);
-}
-
-static void
-probe_machine(struct agent *a)
-{
-    struct probe *p = xnew(struct probe);
-    p->a = a;
-    loop_pool_run(a->pool, probe_work, probe_done, p);
-}
-
 static void
 read_boot_id(struct agent *a)
 {
@@ -163,33 +194,6 @@ read_boot_id(struct agent *a)
     if (fs_read("/proc/sys/kernel/random/boot_id", &text, &e) < 0)
         str_reset(&text);
     snprintf(a->boot_id, sizeof(a->boot_id), "%.36s", text.ptr);
-}
-
-/* Names this agent on this machine also after its journal was lost: by where it lives. */
-static void
-make_agent_id(struct agent *a)
-{
-    auto_str text = STR_INIT(8192);
-    struct error e = ERROR_INIT;
-    char host[256] = "";
-    char hash[65];
-    autofree char *real = realpath(a->opts->dir, NULL);
-    if (fs_read("/etc/machine-id", &text, &e) < 0)
-        str_reset(&text);
-    gethostname(host, sizeof(host) - 1);
-    str_addf(&text, "|%s|%s", host, real != NULL ? real : a->opts->dir);
-    id_hash_hex(text.ptr, text.len, hash);
-    snprintf(a->agent_id, sizeof(a->agent_id), "%.16s", hash);
-}
-
-static void
-collect_masks(struct agent *a)
-{
-    size_t n = 0;
-    a->masks[n++] = a->opts->dir;
-    for (size_t i = 0; i < a->opts->n_masks && n < AGENT_MASKS; i++)
-        a->masks[n++] = a->opts->masks[i];
-    a->masks[n] = NULL;
 }
 
 /* --- start and stop ------------------------------------------------------------------
@@ -261,14 +265,12 @@ agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
     a->pool = loop_pool_new(l, "probe", 1);
     a->streams = streams_new(a);
     read_boot_id(a);
-    make_agent_id(a);
-    collect_masks(a);
-    open_engines(a);
+    agent_engines_open(a);
     for (size_t i = 0; i < journal_len(a->journal); i++)
         job_from_entry(a, journal_at(a->journal, i));
     log_info("started", "dir=%s journal=%s jobs=%zu", o->dir, journal_id(a->journal),
              journal_len(a->journal));
-    probe_machine(a);
+    a->machine = machine_start(a);
     probe_and_sweep(a);
     a->enrol = enrol_start(a, on_enrolled);
     *ret = a;
@@ -285,11 +287,10 @@ agent_stop(struct agent *a)
     status_free(a->status);
     a->status = NULL;
     enrol_free(a->enrol);
+    machine_stop(a->machine);
     loop_pool_free(a->pool);
-    for (size_t i = 0; i < AGENT_ENGINES; i++) {
-        if (a->engines[i].en != NULL)
-            a->engines[i].ops->close(a->engines[i].en);
-    }
+    machine_free(a->machine);
+    agent_engines_close(a);
     map_free(a->jobs);
     map_free(a->over);
     streams_free(a->streams);

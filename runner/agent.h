@@ -5,6 +5,7 @@
  *
  *   main.c      flags               agent.c    start and stop, engines, the set of jobs
  *   enrol.c     token, renewal      watch.c    list and watch of the Jobs bound here
+ *   machine.c   inventory, kept true
  *   lease.c     heartbeat, dead man status.c   Instance.status.agent
  *   job.c       one job: carries out job_plan.c   job_report.c  its status.agent
  *   job_place.c    files and repos, by a child (place/)
@@ -32,7 +33,7 @@ struct agent_opts { /* borrowed for the agent's life */
     const char *fake_gpus, *docker_socket;
     const char *masks[AGENT_MASKS]; /* directories no job may see, besides dir */
     size_t n_masks;
-    const char *program; /* path of this binary */
+    const char *program; /* path by which supervisors are started */
     /* AGENT_ENGINES tables instead of our own, for tests; NULL: our own. */
     const struct engine_ops *const *engines;
 };
@@ -44,9 +45,12 @@ struct agent_engine {
     struct engine *en; /* NULL: could not be opened; status says why */
     struct engine_status status;
     bool probed;
+    bool down, missing;      /* not available; for so long that no job waits for it */
+    struct loop_timer *wait; /* from down to missing */
 };
 
 struct enrol;
+struct machine;
 struct lease;
 struct watch;
 struct status;
@@ -64,7 +68,8 @@ struct agent {
     int lock_fd;
     struct agent_engine engines[AGENT_ENGINES];
     const char *masks[AGENT_MASKS + 2];
-    struct inventory *inventory; /* NULL until probed */
+    struct machine *machine;
+    struct inventory *inventory; /* NULL until probed; replaced when it changes */
     struct map *jobs;            /* uid -> struct job */
     struct map *over; /* uids of jobs that are done with, still at the server */
     bool listed;      /* all jobs bound here were seen once */
@@ -82,6 +87,11 @@ int agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
 /* Jobs go on running. */
 void agent_stop(struct agent *a);
 struct agent_engine *agent_engine_by_name(struct agent *a, const char *name);
+/* Also for taking an agent apart that never ran (uninstall.c): needs loop and opts. */
+void agent_engines_open(struct agent *a);
+void agent_engines_close(struct agent *a);
+/* The inventory is another one. */
+void agent_look_at_devices(struct agent *a);
 /* Something that all jobs look at has changed. */
 void agent_step_all(struct agent *a);
 /* The server answers again: what waits for it goes now. */
@@ -99,6 +109,12 @@ struct watch *watch_start(struct agent *a);
 /* Lists anew from now on, whatever is under way. NULL ok. */
 void watch_relist(struct watch *w);
 void watch_free(struct watch *w);
+
+/* --- machine.c -------------------------------------------------------------------------
+ */
+struct machine *machine_start(struct agent *a); /* fills a->inventory, keeps it true */
+void machine_stop(struct machine *m);           /* before a->pool is freed; NULL ok */
+void machine_free(struct machine *m);           /* after it; NULL ok */
 
 /* --- lease.c ---------------------------------------------------------------------------
  */

@@ -154,6 +154,7 @@ inventory_probe(const char *agent_dir, const struct gpu_config *gpus,
     ret->disk_mib = (int64_t)(fs.f_bavail * (fs.f_frsize / 512) / 2048);
     bool have_cgroups = cgroup_host_find(&host, &ignored) == 0;
     read_names(ret);
+    inventory_read_addresses(ret);
     ret->cpus = count_cpus(have_cgroups ? &host : NULL);
     ret->memory_mib = total_memory_mib(have_cgroups ? &host : NULL);
     return gpu_probe(gpus, &ret->gpus, e);
@@ -189,5 +190,9 @@ inventory_put_host(const struct inventory *i, json_t *agent)
     set_text(agent, "hostname", i->hostname);
     set_text(agent, "kernel", i->kernel);
     set_text(agent, "os", i->os);
+    json_t *list = json_array();
+    for (size_t k = 0; k < i->n_addresses; k++)
+        json_array_append_new(list, json_string(i->addresses[k]));
+    json_object_set_new(agent, "addresses", list);
     set_text(agent, "bootID", i->boot_id);
 }

@@ -50,6 +50,8 @@ release_run(struct job *j)
     j->ej.registry_auth = NULL;
     free(j->devices);
     j->devices = NULL;
+    free(j->gpus);
+    j->gpus = NULL;
     free(j->device_paths);
     j->device_paths = NULL;
 }
@@ -192,6 +194,24 @@ fits(struct job *j)
                         sizeof(j->misfit));
 }
 
+/* A device that went away under a running job is said while the job still hangs on it,
+ * and again with its end. */
+void
+job_look_at_devices(struct job *j)
+{
+    const struct journal_hold *h = &j->view.hold;
+    if (j->engine != JOB_ENGINE_BUSY || j->report.started_ns == 0)
+        return;
+    for (unsigned i = 0; i < h->n_gpus; i++) {
+        if (gpu_find(&j->a->inventory->gpus, h->gpus[i]) == NULL) {
+            log_err("device lost", "job=%s uid=%s device=%s", j->view.name, j->uid,
+                    h->gpus[i]);
+            report_device_lost(j, h->gpus[i]);
+            return;
+        }
+    }
+}
+
 static enum job_engine_use
 engine_use(struct job *j)
 {
@@ -240,6 +260,7 @@ gather(struct job *j, struct job_facts *f)
         .stop_sent = j->stop_sent,
         .over_quota = j->shipper != NULL && shipper_over_quota(j->shipper),
     };
+    f->engine_coming = j->on != NULL && !j->on->missing;
     f->fits = f->entry || f->engine_use == JOB_ENGINE_UNKNOWN || fits(j);
     f->needs_place = place_needed(j);
     f->placed = j->placed;
@@ -311,6 +332,8 @@ fill_engine_job(struct job *j)
     j->ej.name = j->view.name;
     j->ej.run_name = j->view.run;
     j->ej.dir = j->dir;
+    j->ej.interruptible = j->view.interruptible;
+    j->ej.stop_ms = j->view.stop_seconds * 1000;
     j->ej.arg = j;
     j->ej.events = &engine_events;
     for (size_t i = 0; i < ARRAY_LEN(j->ej.host_dir_mask); i++) {
@@ -339,12 +362,16 @@ fill_devices(struct job *j, struct error *e)
     const struct journal_hold *h = &j->view.hold;
     size_t at = 0;
     j->devices = xcalloc(h->n_gpus + 1, sizeof(*j->devices));
+    /* A copy: the inventory may be another one before the engine is done with these. */
+    j->gpus = xcalloc(h->n_gpus + 1, sizeof(*j->gpus));
     j->device_paths = xcalloc(h->n_gpus * (GPU_PATHS + 1) + 1, sizeof(char *));
     for (unsigned i = 0; i < h->n_gpus; i++) {
-        const struct gpu_device *g = gpu_find(&j->a->inventory->gpus, h->gpus[i]);
-        if (g == NULL)
+        const struct gpu_device *found = gpu_find(&j->a->inventory->gpus, h->gpus[i]);
+        if (found == NULL)
             return error_set(e, ERR_NOT_FOUND, "GPU %s is not on this machine",
                              h->gpus[i]);
+        struct gpu_device *g = &j->gpus[i];
+        *g = *found;
         /* No runtime hook of a vendor knows a pretended device: only its paths are given.
          */
         j->devices[i] = (struct engine_device){

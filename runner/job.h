@@ -23,6 +23,7 @@ struct job_report {    /* what status.agent shall be */
     const struct engine_facts *facts; /* of the running job, once it does; NULL: none */
     char oom_cgroup[200];
     int64_t memory_peak;
+    char lost_device[64]; /* "": none */
 
     uint64_t seq, sent, acked;   /* versions of the above */
     uint64_t end_seq, freed_seq; /* 0: not yet */
@@ -47,6 +48,7 @@ struct job {
     struct engine_job ej;
     struct job_run run;
     struct engine_device *devices;
+    struct gpu_device *gpus; /* what devices point into */
     const char **device_paths;
     struct loop_timer *remove_retry;
     struct backoff remove_backoff;
@@ -84,6 +86,7 @@ void job_gone(struct agent *a, const char *uid);
 void job_from_entry(struct agent *a, const struct journal_entry *en);
 void job_step(struct job *j);
 void job_kick(struct job *j);
+void job_look_at_devices(struct job *j);
 void job_free(void *job);
 
 /* job.c, for its other files */
@@ -103,6 +106,8 @@ void report_end(struct job *j, const char *state, const char *reason,
 void report_result(struct job *j, const struct engine_result *r);
 /* The engine has written the last frame: what must be acknowledged before the end. */
 void report_log_length(struct job *j);
+/* A device of the running job is gone from the machine. */
+void report_device_lost(struct job *j, const char *uuid);
 void report_freed(struct job *j);
 /* Before report_end: the same report says that nothing is held. */
 void report_nothing_held(struct job *j);

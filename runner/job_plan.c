@@ -29,7 +29,7 @@ plan_without_entry(const struct job_facts *f)
     if (f->engine_use == JOB_ENGINE_UNKNOWN)
         return JOB_WAIT;
     if (f->engine_use == JOB_ENGINE_MISSING)
-        return JOB_SAY_NO_ENGINE;
+        return f->engine_coming ? JOB_WAIT : JOB_SAY_NO_ENGINE;
     if (!f->fits)
         return JOB_SAY_MISFIT;
     return f->claim == JOB_CLAIM_OURS ? JOB_WRITE_ENTRY : JOB_CLAIM;
@@ -52,7 +52,7 @@ plan_clean(const struct job_facts *f)
     if (f->engine_use == JOB_ENGINE_UNKNOWN)
         return JOB_WAIT;
     if (f->engine_use == JOB_ENGINE_MISSING)
-        return JOB_SAY_NO_ENGINE;
+        return f->engine_coming ? JOB_WAIT : JOB_SAY_NO_ENGINE;
     if (!f->go || f->dead_man)
         return JOB_WAIT;
     if (f->secrets_failed)

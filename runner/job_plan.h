@@ -47,6 +47,7 @@ struct job_facts {
     /* journal and machine */
     bool entry, fits;
     enum job_engine_use engine_use;
+    bool engine_coming; /* it is missing, but perhaps only for a moment */
     /* this life */
     enum job_engine engine;
     bool claiming;               /* claim request in flight */

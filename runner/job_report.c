@@ -377,6 +377,18 @@ report_started(struct job *j, int64_t started_ns)
 }
 
 void
+report_device_lost(struct job *j, const char *uuid)
+{
+    struct job_report *r = &j->report;
+    if (over(j) || r->lost_device[0] != '\0')
+        return;
+    snprintf(r->lost_device, sizeof(r->lost_device), "%s", uuid);
+    snprintf(r->reason, sizeof(r->reason), "DeviceLost");
+    snprintf(r->message, sizeof(r->message), "device %s is gone from the machine", uuid);
+    changed(j);
+}
+
+void
 report_end(struct job *j, const char *state, const char *reason, const char *message)
 {
     struct job_report *r = &j->report;
@@ -472,7 +484,13 @@ report_result(struct job *j, const struct engine_result *er)
     }
     if (streq(state, "Cancelled") && j->view.stop_reason[0] != '\0')
         reason = j->view.stop_reason;
-    report_end(j, state, reason, er->message);
+    char message[sizeof(er->message) + 120];
+    snprintf(message, sizeof(message), "%s", er->message);
+    bool failed = !exited || er->exit_code != 0;
+    if (failed && r->lost_device[0] != '\0')
+        snprintf(message, sizeof(message), "device %s was lost while the job ran%s%s",
+                 r->lost_device, er->message[0] != '\0' ? "; " : "", er->message);
+    report_end(j, state, reason, message);
 }
 
 void

@@ -5,12 +5,9 @@
  * clock that also runs while the machine sleeps, the control plane may replace jobs that
  * allow it; so they are stopped here.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "api/values.h"
 #include "base/clock.h"
@@ -19,6 +16,7 @@
 #include "base/mem.h"
 #include "client/client.h"
 #include "runner/agent.h"
+#include "runner/supervisor/renewed.h"
 
 LOG_MODULE(lease);
 
@@ -27,9 +25,6 @@ LOG_MODULE(lease);
 #define CALL_TIMEOUT_MS 8000
 #define RETRY_MIN_MS 500
 #define RETRY_MAX_MS 5000
-#define LOST_AFTER_DEFAULT_MS 120000
-#define RENEWED_FILE "renewed"
-#define BOOT_ID_LEN 36
 
 struct lease {
     struct agent *a;
@@ -97,21 +92,19 @@ on_dead_man(void *arg)
 
 /*
  * The time of the last renewal outlives the agent: an agent that counted anew after its
- * restart would let a job live on that the control plane has replaced. Not synced: who
- * loses it in a power failure has another boot id, and no process to stop.
+ * restart would let a job live on that the control plane has replaced. The supervisors of
+ * the process engine read it too, for the time when there is no agent.
  */
 static void
 remember(const struct lease *l)
 {
     autofree char *path = fs_join(l->a->opts->dir, RENEWED_FILE);
-    autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    char text[96];
-    int n = snprintf(text, sizeof(text), "%-*s %020" PRId64 " %020" PRId64 "\n",
-                     BOOT_ID_LEN, l->a->boot_id, l->acked_boot_ms, l->lost_after_ms);
+    struct renewed r = {.sent_boot_ms = l->acked_boot_ms > 0 ? l->acked_boot_ms : 0,
+                        .lost_after_ms = l->lost_after_ms};
+    struct error e = ERROR_INIT;
 
-    if (fd < 0 || pwrite(fd, text, (size_t)n, 0) != n)
-        log_warn_rl("time of renewal not kept", "file=%s error=\"%s\"", path,
-                    strerrordesc_np(errno));
+    if (renewed_write(path, l->a->boot_id, &r, &e) != 0)
+        log_warn_rl("time of renewal not kept", "error=\"%s\"", e.msg);
 }
 
 /* When nothing is known and there are jobs, the time is over. */
@@ -119,22 +112,18 @@ static void
 recall(struct lease *l)
 {
     autofree char *path = fs_join(l->a->opts->dir, RENEWED_FILE);
-    auto_str text = STR_INIT(256);
     struct error e = ERROR_INIT;
     int64_t now = clock_boot_ms();
-    char *end;
+    struct renewed r;
 
     l->acked_boot_ms = now;
     if (journal_len(l->a->journal) == 0)
         return;
     l->acked_boot_ms = now - l->lost_after_ms;
-    if (fs_read(path, &text, &e) < 0 || text.len <= BOOT_ID_LEN + 1 ||
-        strlen(l->a->boot_id) != BOOT_ID_LEN ||
-        memcmp(text.ptr, l->a->boot_id, BOOT_ID_LEN) != 0)
+    if (renewed_read(path, l->a->boot_id, &r, &e) != 0)
         return;
-    int64_t at = strtoll(text.ptr + BOOT_ID_LEN + 1, &end, 10);
-    l->acked_boot_ms = at < now ? at : now;
-    l->lost_after_ms = strtoll(end, NULL, 10);
+    l->acked_boot_ms = r.sent_boot_ms < now ? r.sent_boot_ms : now;
+    l->lost_after_ms = r.lost_after_ms;
 }
 
 static void
@@ -290,7 +279,7 @@ lease_start(struct agent *a)
 {
     struct lease *l = xnew(struct lease);
     l->a = a;
-    l->lost_after_ms = LOST_AFTER_DEFAULT_MS;
+    l->lost_after_ms = RENEWED_LOST_AFTER_MS;
     recall(l);
     remember(l);
     l->timer = loop_timer_new(a->loop, "lease renewal", on_timer, l);

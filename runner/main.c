@@ -16,6 +16,8 @@
 #include "runner/agent.h"
 #include "runner/place/place.h"
 #include "runner/supervisor/supervisor.h"
+#include "runner/uninstall.h"
+#include "runner/upgrade.h"
 
 static const char usage[] =
     "usage: drover-runner --join URL (--token T | --token-file F)\n"
@@ -34,8 +36,13 @@ static const char usage[] =
     "  --mask-dir D          a directory that no job may see (repeatable)\n"
     "  --docker-socket S     default: $DOCKER_HOST or /var/run/docker.sock\n"
     "  --fake-gpus F         pretend to have the GPUs that this file lists\n"
+    "  --uninstall           remove everything of this agent from the machine, then end\n"
+    "  --force               with --uninstall: also end jobs that run here\n"
     "  --log-level SPEC      error, warn, info, debug; or module=level,...\n"
-    "  --version, --help\n";
+    "  --version, --help\n"
+    "\n"
+    "SIGTERM ends the agent and no job. SIGHUP executes the program file anew, under\n"
+    "running jobs: the way to upgrade.\n";
 
 enum {
     OPT_JOIN = 256,
@@ -48,6 +55,8 @@ enum {
     OPT_MASK_DIR,
     OPT_SOCKET,
     OPT_FAKE_GPUS,
+    OPT_UNINSTALL,
+    OPT_FORCE,
     OPT_LOG_LEVEL,
     OPT_VERSION,
     OPT_HELP,
@@ -64,6 +73,8 @@ static const struct option options[] = {
     {"mask-dir", required_argument, NULL, OPT_MASK_DIR},
     {"docker-socket", required_argument, NULL, OPT_SOCKET},
     {"fake-gpus", required_argument, NULL, OPT_FAKE_GPUS},
+    {"uninstall", no_argument, NULL, OPT_UNINSTALL},
+    {"force", no_argument, NULL, OPT_FORCE},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
     {"version", no_argument, NULL, OPT_VERSION},
     {"help", no_argument, NULL, OPT_HELP},
@@ -77,10 +88,17 @@ bad_usage(const char *why)
     return 2;
 }
 
+struct flags {
+    struct agent_opts opts;
+    bool uninstall, force;
+};
+
 /* -1: go on; else the exit status. */
 static int
-take_option(int c, struct agent_opts *o)
+take_option(int c, struct flags *f)
 {
+    struct agent_opts *o = &f->opts;
+
     switch (c) {
     case OPT_JOIN:
         o->url = optarg;
@@ -114,6 +132,12 @@ take_option(int c, struct agent_opts *o)
     case OPT_FAKE_GPUS:
         o->fake_gpus = optarg;
         break;
+    case OPT_UNINSTALL:
+        f->uninstall = true;
+        break;
+    case OPT_FORCE:
+        f->force = true;
+        break;
     case OPT_LOG_LEVEL:
         if (!log_set_spec(optarg))
             return bad_usage("--log-level is not understood");
@@ -137,18 +161,20 @@ on_signal(void *arg, int signo)
     loop_quit(arg, 0);
 }
 
-/* Returns only when the agent cannot start. */
+/* Returns only when the agent cannot start. program: to be executed by an upgrade. */
 static int
-run(struct loop *l, const struct agent_opts *o)
+run(struct loop *l, const struct agent_opts *o, const char *program, char **argv)
 {
     struct error e = ERROR_INIT;
     struct agent *a = NULL;
     struct loop_signal *term = NULL;
     struct loop_signal *intr = NULL;
+    struct upgrade *up = NULL;
     if (loop_signal_add(l, SIGTERM, on_signal, l, &term, &e) < 0 ||
         loop_signal_add(l, SIGINT, on_signal, l, &intr, &e) < 0 ||
-        agent_start(l, o, &a, &e) < 0) {
+        upgrade_new(l, program, argv, &up, &e) < 0 || agent_start(l, o, &a, &e) < 0) {
         fprintf(stderr, "drover-runner: %s\n", e.msg);
+        upgrade_free(up);
         loop_signal_free(term);
         loop_signal_free(intr);
         return error_exit_status(e.code);
@@ -160,6 +186,19 @@ run(struct loop *l, const struct agent_opts *o)
     _exit(code);
 }
 
+static int
+uninstall(struct loop *l, const struct flags *f)
+{
+    struct error e = ERROR_INIT;
+
+    if (uninstall_run(l, &f->opts, f->force, &e) < 0) {
+        fprintf(stderr, "drover-runner: %s\n", e.msg);
+        return error_exit_status(e.code);
+    }
+    puts("removed; the Instance of this machine goes with `drover delete instance`");
+    return 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -167,24 +206,24 @@ main(int argc, char **argv)
         return supervisor_main(argc, argv);
     if (argc > 1 && streq(argv[1], PLACE_FLAG))
         return place_main();
-    struct agent_opts o = {0};
+    /* Supervisors are of this very program, also when its file was replaced meanwhile. */
+    struct flags f = {.opts = {.program = "/proc/self/exe"}};
     struct error e = ERROR_INIT;
     char program[PATH_MAX];
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        int status = take_option(c, &o);
+        int status = take_option(c, &f);
         if (status >= 0)
             return status;
     }
     if (optind < argc)
         return bad_usage("unexpected argument");
-    if (o.dir == NULL)
+    if (f.opts.dir == NULL)
         return bad_usage("--dir is needed");
     ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
     if (n < 0)
         return bad_usage("/proc/self/exe cannot be read");
     program[n] = '\0';
-    o.program = program;
     signal(SIGPIPE, SIG_IGN);
     log_set_program("drover-runner");
     mallopt(M_ARENA_MAX, 1); /* one loop: arenas per thread would only cost memory */
@@ -194,7 +233,7 @@ main(int argc, char **argv)
         fprintf(stderr, "drover-runner: %s\n", e.msg);
         return 1;
     }
-    int status = run(l, &o);
+    int status = f.uninstall ? uninstall(l, &f) : run(l, &f.opts, program, argv);
     loop_free(l);
     return status;
 }

@@ -86,6 +86,10 @@ struct engine_job {
     int64_t memory_request_mib, memory_limit_mib, shm_mib;
     bool whole_instance; /* has the machine for itself: no limits */
     bool privileged, bridge;
+    /* The dead-man switch applies: an engine whose jobs outlive the agent stops this one
+     * itself, with stop_ms of grace, when <agent dir>/renewed is older than it allows. */
+    bool interruptible;
+    int64_t stop_ms;
     const struct engine_device *devices;
     size_t n_devices;
     /* Containers: "<host path>:<path in the job>", NULL-terminated, or NULL: files and

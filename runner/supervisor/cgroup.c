@@ -418,19 +418,46 @@ cgroup_wait(const struct cgroup *c, int max_ms)
     poll(NULL, 0, 1);
 }
 
-int64_t
-cgroup_oom_kills(const struct cgroup *c)
+/* The number after key in a file of the memory controller, or the first of the file when
+ * key is "". 0: absent. */
+static int64_t
+memory_number(const struct cgroup *c, const char *file, const char *key)
 {
     struct error ignored = ERROR_INIT;
     auto_str text = STR_INIT(64 * 1024);
-    bool v2 = c->v2[CGROUP_MEMORY];
-    autofree char *path = fs_join(c->dir[c->of[CGROUP_MEMORY]],
-                                  v2 ? "memory.events" : "memory.oom_control");
+    autofree char *path = fs_join(c->dir[c->of[CGROUP_MEMORY]], file);
 
     if (fs_read(path, &text, &ignored) != 0)
         return 0;
-    const char *p = strstr(text.ptr, "oom_kill ");
-    return p == NULL ? 0 : strtoll(p + strlen("oom_kill "), NULL, 10);
+    const char *p = strstr(text.ptr, key);
+    return p == NULL ? 0 : strtoll(p + strlen(key), NULL, 10);
+}
+
+int64_t
+cgroup_oom_kills(const struct cgroup *c)
+{
+    return memory_number(c, c->v2[CGROUP_MEMORY] ? "memory.events" : "memory.oom_control",
+                         "oom_kill ");
+}
+
+bool
+cgroup_hit_own_limit(const struct cgroup *c)
+{
+    if (c->v2[CGROUP_MEMORY])
+        return memory_number(c, "memory.events", "oom ") > 0;
+    /* Some kernels never count. With the same bound for memory and for memory and swap,
+     * either may come first. */
+    return memory_number(c, "memory.failcnt", "") > 0 ||
+           memory_number(c, "memory.memsw.failcnt", "") > 0 ||
+           memory_number(c, "memory.max_usage_in_bytes", "") + 4096 >=
+               memory_number(c, "memory.limit_in_bytes", "");
+}
+
+int64_t
+cgroup_memory_peak(const struct cgroup *c)
+{
+    return memory_number(
+        c, c->v2[CGROUP_MEMORY] ? "memory.peak" : "memory.max_usage_in_bytes", "");
 }
 
 int

@@ -72,6 +72,10 @@ void cgroup_signal(const struct cgroup *c, int signo);
 void cgroup_wait(const struct cgroup *c, int max_ms);
 /* Processes killed by the memory limit so far. */
 int64_t cgroup_oom_kills(const struct cgroup *c);
+/* True when the job reached its own memory limit, false when only one above it. */
+bool cgroup_hit_own_limit(const struct cgroup *c);
+/* Most bytes in use at once; 0 where the kernel does not keep it (version 2 < 5.19). */
+int64_t cgroup_memory_peak(const struct cgroup *c);
 /* Absent is success; ERR_BUSY while a process is left inside. */
 int cgroup_remove(const struct cgroup *c, struct error *e) WARN_UNUSED;
 /* Calls fn for each job uid that has a cgroup of this agent, possibly more than once. */

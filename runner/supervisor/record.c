@@ -187,11 +187,12 @@ int
 record_exit_write(const char *dir, const struct record_exit *x, struct error *e)
 {
     json_t *j = json_pack(
-        "{s:s, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:I}", "end", end_names[x->end],
+        "{s:s, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "end", end_names[x->end],
         "started", (int)x->started, "exitCode", x->exit_code, "signal", x->signal,
         "startedNs", (json_int_t)x->started_ns, "finishedNs", (json_int_t)x->finished_ns,
-        "oomKills", (json_int_t)x->oom_kills, "logLength", (json_int_t)x->log_length,
-        "droppedBytes", (json_int_t)x->dropped_bytes);
+        "oomKills", (json_int_t)x->oom_kills, "memoryPeak", (json_int_t)x->memory_peak,
+        "logLength", (json_int_t)x->log_length, "droppedBytes",
+        (json_int_t)x->dropped_bytes);
 
     /* Apart, because a job can put bytes that are not UTF-8 into a path. */
     json_t *msg = json_string(x->message);
@@ -219,6 +220,7 @@ record_exit_read(const char *dir, struct record_exit *ret, struct error *e)
         .started_ns = number(j, "startedNs"),
         .finished_ns = number(j, "finishedNs"),
         .oom_kills = number(j, "oomKills"),
+        .memory_peak = number(j, "memoryPeak"),
         .log_length = number(j, "logLength"),
         .dropped_bytes = number(j, "droppedBytes"),
     };

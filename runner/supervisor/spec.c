@@ -27,6 +27,7 @@ static const struct spec_tag {
     {TAG_TEXT, offsetof(struct spec, agent_id)},
     {TAG_TEXT, offsetof(struct spec, working_dir)},
     {TAG_TEXT, offsetof(struct spec, user)},
+    {TAG_TEXT, offsetof(struct spec, renewed)},
     {TAG_LIST, offsetof(struct spec, argv)},
     {TAG_LIST, offsetof(struct spec, env)},
     {TAG_LIST, offsetof(struct spec, masks)},
@@ -35,6 +36,7 @@ static const struct spec_tag {
     {TAG_NUMBER, offsetof(struct spec, cpu_limit_milli)},
     {TAG_NUMBER, offsetof(struct spec, memory_limit_mib)},
     {TAG_NUMBER, offsetof(struct spec, shm_mib)},
+    {TAG_NUMBER, offsetof(struct spec, stop_ms)},
     {TAG_NUMBER, offsetof(struct spec, spool_bytes)},
 };
 

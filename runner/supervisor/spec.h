@@ -27,9 +27,11 @@ struct spec {
     const char *uid;                /* of the job: a plain file name */
     const char *agent_id;           /* names the cgroups of this agent */
     const char *working_dir, *user; /* NULL: default */
+    const char *renewed;            /* renewed.h; NULL: not interruptible */
     struct spec_list argv, env, masks, devices;
     int64_t cpu_request_milli, cpu_limit_milli; /* 0: none */
     int64_t memory_limit_mib, shm_mib;
+    int64_t stop_ms;     /* grace when the dead-man switch stops the job */
     int64_t spool_bytes; /* output kept on disk before bytes are dropped; 0: default */
 
     void *map; /* spec_map() only */

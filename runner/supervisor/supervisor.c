@@ -67,11 +67,19 @@ static int
 run_job(struct spec *s, const struct record_state *self, int signal_fd)
 {
     struct error e = ERROR_INIT;
-    struct watch w = {.launch = LAUNCH_INIT, .state = *self, .signal_fd = signal_fd};
+    struct watch w = {.launch = LAUNCH_INIT,
+                      .state = *self,
+                      .signal_fd = signal_fd,
+                      .deadman = DEADMAN_INIT,
+                      .stop_ms = s->stop_ms,
+                      .memory_limit_mib = s->memory_limit_mib};
 
     autofree char *dir = xstrdup(s->dir);
+    autofree char *renewed = s->renewed != NULL ? xstrdup(s->renewed) : NULL;
     autofree char *log_dir = fs_join(dir, "log");
     int rc = output_open(log_dir, s->spool_bytes, &w.output, &e);
+    if (rc == 0)
+        rc = deadman_open(&w.deadman, renewed, self->boot_id, &e);
     if (rc == 0)
         rc = create_job(s, &w.cgroup, &w.launch, &e);
     if (rc != 0) {

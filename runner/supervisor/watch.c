@@ -16,7 +16,7 @@
 #include "base/str.h"
 #include "runner/supervisor/supervisor.h"
 
-enum { FD_SIGNAL, FD_INIT, FD_EXEC, FD_REPORT, FD_OUT, FD_ERR, FD_N };
+enum { FD_SIGNAL, FD_INIT, FD_EXEC, FD_REPORT, FD_OUT, FD_ERR, FD_DEADMAN, FD_N };
 
 static void
 fail_with(struct watch *w, enum launch_kind kind, const char *text)
@@ -145,6 +145,18 @@ read_signals(struct watch *w)
         fail_with(w, LAUNCH_START_FAILED, "stopped before the start");
 }
 
+/* Nobody renewed the machine's lease for L, with or without an agent alive: the control
+ * plane may put the job elsewhere from now on. */
+static void
+check_deadman(struct watch *w)
+{
+    if (!deadman_over(&w->deadman))
+        return;
+    deadman_close(&w->deadman);
+    w->silent = !w->stopping;
+    begin_stop(w, w->stop_ms);
+}
+
 static int
 poll_timeout(const struct watch *w)
 {
@@ -176,6 +188,7 @@ turn(struct watch *w)
         [FD_REPORT] = {.fd = w->launch.report_fd, .events = POLLIN},
         [FD_OUT] = {.fd = w->ended[0] ? -1 : w->launch.out_fd, .events = POLLIN},
         [FD_ERR] = {.fd = w->ended[1] ? -1 : w->launch.err_fd, .events = POLLIN},
+        [FD_DEADMAN] = {.fd = w->deadman.fd, .events = POLLIN},
     };
 
     int n = poll(p, FD_N, poll_timeout(w));
@@ -188,6 +201,8 @@ turn(struct watch *w)
     }
     if (p[FD_SIGNAL].revents != 0)
         read_signals(w);
+    if (p[FD_DEADMAN].revents != 0)
+        check_deadman(w);
     if (p[FD_EXEC].revents != 0)
         read_messages(w, &w->launch.exec_fd);
     if (p[FD_REPORT].revents != 0)
@@ -200,6 +215,35 @@ turn(struct watch *w)
     if (w->kill_at_ms != 0 && clock_now_ms() >= w->kill_at_ms)
         kill_job(w);
     return p[FD_INIT].revents == 0;
+}
+
+/* Whose memory ran out: the job's own limit, or somebody's above it. */
+static void
+describe_oom(const struct watch *w, struct record_exit *x)
+{
+    char by[160];
+    int64_t peak_mib = x->memory_peak / (1024 * 1024);
+
+    if (cgroup_hit_own_limit(&w->cgroup))
+        snprintf(by, sizeof(by),
+                 "by the memory limit of the job (limit %" PRId64 " MiB, peak %" PRId64
+                 " MiB)",
+                 w->memory_limit_mib, peak_mib);
+    else
+        snprintf(by, sizeof(by),
+                 "because the machine ran out of memory (the job's peak: %" PRId64
+                 " MiB)",
+                 peak_mib);
+    /* A shell gives 128 + 9 when what it ran was killed. */
+    if (x->signal == SIGKILL || x->exit_code == 128 + SIGKILL) {
+        x->end = RECORD_OOM;
+        x->signal = SIGKILL;
+        x->exit_code = -1;
+        snprintf(x->message, sizeof(x->message), "killed %s", by);
+    } else {
+        snprintf(x->message, sizeof(x->message),
+                 "%" PRId64 " process(es) of the job were killed %s", x->oom_kills, by);
+    }
 }
 
 static void
@@ -219,19 +263,12 @@ describe_end(const struct watch *w, struct record_exit *x)
         x->end = RECORD_EXITED;
         x->exit_code = WEXITSTATUS(status);
     }
-    if (x->oom_kills == 0 || w->killed)
-        return;
-    /* A shell gives 128 + 9 when what it ran was killed. */
-    if (x->signal == SIGKILL || x->exit_code == 128 + SIGKILL) {
-        x->end = RECORD_OOM;
-        x->signal = SIGKILL;
-        x->exit_code = -1;
-        snprintf(x->message, sizeof(x->message), "%s", "killed by the memory limit");
-    } else if (x->oom_kills > 0) {
+    if (w->silent)
         snprintf(x->message, sizeof(x->message),
-                 "%" PRId64 " process(es) of the job were killed by the memory limit",
-                 x->oom_kills);
-    }
+                 "stopped: the control plane had not been reached for %" PRId64 " s",
+                 w->deadman.last.lost_after_ms / 1000);
+    if (x->oom_kills > 0 && !w->killed)
+        describe_oom(w, x);
 }
 
 static int
@@ -252,6 +289,8 @@ finish(struct watch *w)
     x.finished_ns = clock_wall_ns();
     x.started = w->executed && !w->failed;
     x.oom_kills = cgroup_oom_kills(&w->cgroup);
+    x.memory_peak = cgroup_memory_peak(&w->cgroup);
+    deadman_close(&w->deadman);
     if (x.started) {
         x.started_ns = w->state.started_ns;
         describe_end(w, &x);

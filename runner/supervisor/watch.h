@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A prepared job from its release to its exit record: the supervisor's loop. Plain
- * poll(2) over six descriptors, so that the process stays small.
+ * poll(2) over seven descriptors, so that the process stays small.
  */
 #ifndef SUPERVISOR_WATCH_H
 #define SUPERVISOR_WATCH_H
@@ -13,6 +13,7 @@
 #include "runner/supervisor/launch.h"
 #include "runner/supervisor/output.h"
 #include "runner/supervisor/record.h"
+#include "runner/supervisor/renewed.h"
 
 struct watch { /* filled by the caller down to the blank line */
     const char *dir;
@@ -21,11 +22,15 @@ struct watch { /* filled by the caller down to the blank line */
     struct output *output;
     struct record_state state;
     int signal_fd;
+    struct deadman deadman;
+    int64_t stop_ms; /* grace of a stop by it */
+    int64_t memory_limit_mib;
 
     bool released;    /* the first process may execute */
     bool executed;    /* it has */
     bool failed;      /* failure holds why nothing runs */
     bool stopping;    /* SIGTERM was sent, or the job will not be released */
+    bool silent;      /* stopped by the dead-man switch */
     bool killed;      /* init was killed by us */
     bool have_status; /* main_status is valid */
     int main_status;

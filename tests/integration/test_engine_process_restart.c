@@ -23,6 +23,7 @@
 #include "io/proc.h"
 #include "io/segment.h"
 #include "runner/supervisor/record.h"
+#include "runner/supervisor/renewed.h"
 #include "runner/supervisor/supervisor.h"
 
 enum { ROUNDS = 20 };
@@ -195,6 +196,84 @@ test_supervisor_killed_without_an_agent(void **state)
     assert_int_equal(again.result.reason, ENGINE_LOST);
     assert_int_equal(count_starts(&again), 1);
     job_remove(&w, &again);
+    world_close(&w);
+}
+
+/* What the agent writes at each acknowledged renewal. */
+static void
+write_renewed(const struct world *w, int64_t ago_ms, int64_t lost_after_ms)
+{
+    struct error e = ERROR_INIT;
+    char boot_id[RECORD_BOOT_ID];
+    autofree char *path = fs_join(w->agent, RENEWED_FILE);
+    struct renewed r = {.sent_boot_ms = clock_boot_ms() - ago_ms,
+                        .lost_after_ms = lost_after_ms};
+
+    record_boot_id(boot_id);
+    assert_int_equal(renewed_write(path, boot_id, &r, &e), 0);
+}
+
+/* No agent lives, nobody renews: the supervisor ends the job that may be replaced, with
+ * the grace that it was promised, and no other. */
+static void
+test_dead_man_without_an_agent(void **state)
+{
+    struct world w;
+    struct job j[2];
+    struct job again[2];
+
+    UNUSED(state);
+    world_open(&w);
+    write_renewed(&w, 0, 2500);
+    for (size_t i = 0; i < ARRAY_LEN(j); i++) {
+        job_init(&w, &j[i],
+                 "trap 'echo end; exit 6' TERM; echo ready; while :; do sleep 60; done");
+        j[i].j.interruptible = i == 0;
+        j[i].j.stop_ms = 20000;
+        job_launch(&w, &j[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(j); i++) {
+        job_wait_started(&w, &j[i]);
+        job_wait_output(&w, &j[i], "ready");
+        job_again(&again[i], &j[i]);
+    }
+    world_engine_close(&w);
+    pid_wait_gone(job_supervisor_pid(&j[0]), 20000);
+    assert_true(pid_exists(job_supervisor_pid(&j[1])));
+    world_engine_open(&w);
+    for (size_t i = 0; i < ARRAY_LEN(j); i++)
+        job_adopt(&w, &again[i]);
+    job_wait_exit(&w, &again[0]);
+    job_assert_exit(&again[0], 6);
+    assert_non_null(strstr(again[0].result.message, "had not been reached for 2 s"));
+    job_wait_started(&w, &again[1]);
+    assert_int_equal(again[1].n_exited, 0);
+    job_stop(&w, &again[1], 20000);
+    job_wait_exit(&w, &again[1]);
+    assert_string_equal(again[1].result.message, "");
+    for (size_t i = 0; i < ARRAY_LEN(j); i++)
+        job_remove(&w, &again[i]);
+    world_close(&w);
+}
+
+/* Renewed in time, however short L is, it lives. */
+static void
+test_dead_man_renewed(void **state)
+{
+    struct world w;
+    struct job j;
+
+    UNUSED(state);
+    world_open(&w);
+    write_renewed(&w, 0, 1500);
+    job_init(&w, &j, "echo ready; sleep 2.5; echo alive; exit 3");
+    j.j.interruptible = true;
+    job_launch(&w, &j);
+    job_wait_output(&w, &j, "ready");
+    write_renewed(&w, 0, 60000);
+    job_wait_exit(&w, &j);
+    job_assert_exit(&j, 3);
+    job_remove(&w, &j);
     world_close(&w);
 }
 
@@ -467,6 +546,8 @@ main(int argc, char **argv)
         cmocka_unit_test(test_adopt_after_the_exit),
         cmocka_unit_test(test_supervisor_killed),
         cmocka_unit_test(test_supervisor_killed_without_an_agent),
+        cmocka_unit_test(test_dead_man_without_an_agent),
+        cmocka_unit_test(test_dead_man_renewed),
         cmocka_unit_test(test_reboot),
         cmocka_unit_test(test_records_cut_by_power_failure),
         cmocka_unit_test(test_sweep),

@@ -89,7 +89,8 @@ fake_probe(struct engine *en, void (*done)(void *arg, const struct engine_status
            void *arg)
 {
     struct engine_status s = {.available = machine.available};
-    UNUSED(en);
+    en->probed = done;
+    en->probed_arg = arg;
     snprintf(s.reason, sizeof(s.reason), "%s", machine.available ? "" : "SocketMissing");
     done(arg, &s);
 }
@@ -431,6 +432,26 @@ claims_in_doubt(void **state)
     assert_int_equal(thing_of("0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c003")->starts, 0);
 }
 
+/* An engine that is being restarted when a job arrives is waited for. */
+static void
+engine_comes_back(void **state)
+{
+    struct fixture *f = *state;
+    struct engine_status s = {.available = false};
+
+    the_engine->probed(the_engine->probed_arg, &s);
+    fake_api_bind(&f->api, "patient", U1, "{\"spec\":{\"engine\":\"process\"}}");
+    fake_api_bind(&f->api, "eng", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002",
+                  "{\"spec\":{\"engine\":\"oci\"}}");
+    wait_for(f, state_is(f, "eng", "Rejected")); /* both were looked at by now */
+    assert_string_equal(agent_field(f, "patient", "state"), "");
+    s.available = true;
+    the_engine->probed(the_engine->probed_arg, &s);
+    wait_for(f, state_is(f, "patient", "Running"));
+    thing_exit(thing_of(U1), 0, 0);
+    wait_for(f, state_is(f, "patient", "Exited") && journal_len(f->agent->journal) == 0);
+}
+
 static void
 refusals(void **state)
 {
@@ -725,6 +746,7 @@ main(void)
         T(refusals),
         T(what_containers_have),
         T(security),
+        T(engine_comes_back),
         T(waits_for_the_release),
         T(stop_abort_delete),
         T(gone_while_away),

@@ -25,6 +25,7 @@
 #include "base/vec.h"
 #include "io/proc.h"
 #include "runner/engines/process/process_internal.h"
+#include "runner/supervisor/renewed.h"
 #include "runner/supervisor/spec.h"
 #include "runner/supervisor/supervisor.h"
 
@@ -494,6 +495,7 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
     enum { ARGV, ENV, MASKS, DEVICES, N };
     const struct engine_job *j = p->job;
     text_vec lists[N] = {0};
+    autofree char *renewed = fs_join(p->en->agent_dir, RENEWED_FILE);
 
     add_texts(&lists[ARGV], j->argv);
     add_texts(&lists[ENV], j->env);
@@ -506,6 +508,8 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
         .agent_id = p->en->agent_id,
         .working_dir = j->working_dir,
         .user = j->user,
+        .renewed = j->interruptible ? renewed : NULL,
+        .stop_ms = j->stop_ms,
         .argv = list_of(&lists[ARGV]),
         .env = list_of(&lists[ENV]),
         .masks = list_of(&lists[MASKS]),
