@@ -93,6 +93,9 @@ load_entry(struct journal *j, const char *file, struct error *e)
     struct journal_entry *en = xnew(struct journal_entry);
     json_t *o = json_loadb(text.ptr, text.len, 0, NULL);
     bool good = parse_entry(o, en) == 0;
+    /* The uid names directories that are removed: it is the file's name, or a lie. */
+    size_t n = strlen(en->uid);
+    good = good && str_starts(file, en->uid) && streq(file + n, SUFFIX);
     json_decref(o);
     if (!good) {
         free(en);

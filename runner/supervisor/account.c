@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -107,6 +108,29 @@ add_supplementary(const char *name, struct account *a)
     }
 }
 
+static int
+by_number(const void *x, const void *y)
+{
+    gid_t a = *(const gid_t *)x;
+    gid_t b = *(const gid_t *)y;
+
+    return a < b ? -1 : a > b;
+}
+
+/* Sorted, each once. */
+static void
+tidy_groups(struct account *a)
+{
+    size_t n = 0;
+
+    qsort(a->groups, a->n_groups, sizeof(a->groups[0]), by_number);
+    for (size_t i = 0; i < a->n_groups; i++) {
+        if (n == 0 || a->groups[n - 1] != a->groups[i])
+            a->groups[n++] = a->groups[i];
+    }
+    a->n_groups = n;
+}
+
 int
 account_find(const char *text, struct account *ret, struct error *e)
 {
@@ -125,6 +149,7 @@ account_find(const char *text, struct account *ret, struct error *e)
     a.groups[a.n_groups++] = a.gid;
     if (group == NULL && name[0] != '\0')
         add_supplementary(name, &a);
+    tidy_groups(&a);
     *ret = a;
     return 0;
 }

@@ -171,14 +171,30 @@ take_stdio(const struct wires *w, struct error *e)
     return 0;
 }
 
-/* As the job's user: what it may not enter, drover does not enter for it. */
-static int
-enter_directory(const char *dir, struct error *e)
+/* "~" and "~/x" are below the job's home; "~user" is nobody's business. */
+static char *
+expand_home(const char *dir, const struct spec_list *env)
 {
-    struct error ignored = ERROR_INIT;
+    const char *home = ROOTFS_HOME;
 
     if (dir == NULL || dir[0] == '\0')
-        dir = ROOTFS_HOME;
+        return xstrdup(ROOTFS_HOME);
+    if (dir[0] != '~' || (dir[1] != '\0' && dir[1] != '/'))
+        return xstrdup(dir);
+    for (size_t i = 0; i < env->len; i++) {
+        if (str_starts(env->items[i], "HOME=/"))
+            home = env->items[i] + strlen("HOME=");
+    }
+    return xasprintf("%s%s", home, dir + 1);
+}
+
+/* As the job's user: what it may not enter, drover does not enter for it. */
+static int
+enter_directory(const struct spec *s, struct error *e)
+{
+    struct error ignored = ERROR_INIT;
+    autofree char *dir = expand_home(s->working_dir, &s->env);
+
     if (dir[0] != '/')
         return error_set(e, ERR_INVALID, "working directory %s is not absolute", dir);
     if (chdir(dir) == 0)
@@ -199,6 +215,16 @@ has_env(const struct spec_list *env, const char *prefix)
     return false;
 }
 
+/* A function that a bash exported: no program but that bash has a use for it. */
+static bool
+is_shell_function(const char *text)
+{
+    const char *eq = strchr(text, '=');
+
+    return eq != NULL && eq - text > 12 && str_starts(text, "BASH_FUNC_") &&
+           (memcmp(eq - 2, "%%", 2) == 0 || memcmp(eq - 2, "()", 2) == 0);
+}
+
 static char **
 job_environment(const struct spec_list *env)
 {
@@ -209,8 +235,10 @@ job_environment(const struct spec_list *env)
         out[n++] = xstrdup("PATH=" DEFAULT_PATH);
     if (!has_env(env, "HOME="))
         out[n++] = xstrdup("HOME=" ROOTFS_HOME);
-    for (size_t i = 0; i < env->len; i++)
-        out[n++] = xstrdup(env->items[i]);
+    for (size_t i = 0; i < env->len; i++) {
+        if (!is_shell_function(env->items[i]))
+            out[n++] = xstrdup(env->items[i]);
+    }
     return out;
 }
 
@@ -242,7 +270,7 @@ prepare_main(const struct launch_opts *o, const struct wires *w, struct error *e
     if (rc == 0)
         rc = confine_scope(e);
     if (rc == 0)
-        rc = enter_directory(o->spec->working_dir, e);
+        rc = enter_directory(o->spec, e);
     return rc;
 }
 

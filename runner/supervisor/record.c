@@ -16,7 +16,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { RECORD_MAX = 16 * 1024 };
+enum { RECORD_MAX = 16 * 1024, RESERVE_BYTES = 64 * 1024 };
 
 static const char *const end_names[RECORD_N_ENDS] = {
     [RECORD_EXITED] = "Exited",
@@ -48,6 +48,16 @@ record_prepare(const char *dir, struct error *e)
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return error_errno(e, errno, "create %s", path);
     return 0;
+}
+
+void
+record_reserve(const char *dir)
+{
+    autofree char *path = record_path(dir, RECORD_RESERVE);
+    autoclose int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+    if (fd < 0 || posix_fallocate(fd, 0, RESERVE_BYTES) != 0)
+        unlink(path); /* already full: then the record has what it has */
 }
 
 static int
@@ -186,6 +196,7 @@ record_state_read(const char *dir, struct record_state *ret, struct error *e)
 int
 record_exit_write(const char *dir, const struct record_exit *x, struct error *e)
 {
+    autofree char *reserve = record_path(dir, RECORD_RESERVE);
     json_t *j = json_pack(
         "{s:s, s:b, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "end", end_names[x->end],
         "started", (int)x->started, "exitCode", x->exit_code, "signal", x->signal,
@@ -200,6 +211,7 @@ record_exit_write(const char *dir, const struct record_exit *x, struct error *e)
         msg = json_string("(message is not UTF-8)");
     if (j != NULL)
         json_object_set_new(j, "message", msg);
+    unlink(reserve);
     return save(dir, RECORD_EXIT, j, true, e);
 }
 

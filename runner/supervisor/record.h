@@ -8,6 +8,8 @@
  *   state.json  the supervisor's progress and the pids to look after. `starting` is on
  *               disk before the job's program may be executed, `running` follows once it
  *               was.
+ *   reserve     room on the disk that the exit record may need: a job that fills the disk
+ *               cannot keep its own end from being told. Gone with the record.
  *   exit.json   how it ended; the last thing that a supervisor does.
  *
  * Every file appears whole or not at all. What a reader concludes:
@@ -32,6 +34,7 @@
 #define RECORD_CLAIM "claim"
 #define RECORD_STATE "state.json"
 #define RECORD_EXIT "exit.json"
+#define RECORD_RESERVE "reserve"
 #define RECORD_BOOT_ID 40
 
 /* A process, safe against reuse of its pid. */
@@ -83,6 +86,7 @@ struct record_exit {
 
 /* dir is the job's directory throughout. */
 int record_prepare(const char *dir, struct error *e) WARN_UNUSED; /* makes sup/ */
+void record_reserve(const char *dir);                             /* best effort */
 /* ERR_EXISTS when somebody has the claim already. */
 int record_claim_make(const char *dir, const struct record_claim *c,
                       struct error *e) WARN_UNUSED;

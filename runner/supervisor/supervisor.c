@@ -77,6 +77,7 @@ run_job(struct spec *s, const struct record_state *self, int signal_fd)
     autofree char *dir = xstrdup(s->dir);
     autofree char *renewed = s->renewed != NULL ? xstrdup(s->renewed) : NULL;
     autofree char *log_dir = fs_join(dir, "log");
+    record_reserve(dir);
     int rc = output_open(log_dir, s->spool_bytes, &w.output, &e);
     if (rc == 0)
         rc = deadman_open(&w.deadman, renewed, self->boot_id, &e);

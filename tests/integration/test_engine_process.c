@@ -276,6 +276,8 @@ test_users_and_directories(void **state)
         {"nobody", "/tmp", "65534:65534:/tmp\n"},
         {"1234:5678", NULL, "1234:5678:/job\n"},
         {"12", "/job/a/b", "12:"},
+        {NULL, "~", "0:0:/job\n"},
+        {"7", "~/x/y", "7:7:/job/x/y\n"},
     };
     struct world w;
 
