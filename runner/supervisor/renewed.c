@@ -124,7 +124,7 @@ deadman_over(struct deadman *d)
 {
     struct error ignored = ERROR_INIT;
     int64_t now = clock_boot_ms();
-    struct renewed r;
+    struct renewed r = d->last;
     uint64_t ticks;
 
     if (d->fd < 0)

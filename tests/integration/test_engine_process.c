@@ -136,8 +136,9 @@ test_stop_lets_finish(void **state)
 
     UNUSED(state);
     world_open(&w);
-    job_init(&w, &j,
-             "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 60; done");
+    job_init(
+        &w, &j,
+        "trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 60 & wait; done");
     job_launch(&w, &j);
     job_wait_output(&w, &j, "ready");
     int64_t before = clock_now_ms();
@@ -149,6 +150,13 @@ test_stop_lets_finish(void **state)
     assert_string_equal(out.ptr, "ready\nbye\n");
     job_remove(&w, &j);
     world_close(&w);
+}
+
+static bool
+four_sleep(void *arg)
+{
+    UNUSED(arg);
+    return count_sleepers() >= 4;
 }
 
 static void
@@ -164,7 +172,7 @@ test_stop_kills_what_ignores_it(void **state)
              "$MARK' &) ; sleep 0.2; echo ready; while :; do sleep $MARK; done");
     job_launch(&w, &j);
     job_wait_output(&w, &j, "ready");
-    assert_true(count_sleepers() >= 4);
+    world_until(&w, four_sleep, NULL, 20000);
     int64_t before = clock_now_ms();
     job_stop(&w, &j, 60000);
     job_stop(&w, &j, 400); /* only shortens */

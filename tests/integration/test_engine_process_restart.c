@@ -63,7 +63,7 @@ test_adopt_running(void **state)
     world_open(&w);
     job_init(&w, &j,
              SIDE_EFFECT "trap 'echo end; exit 4' TERM; echo ready; while :; do sleep "
-                         "60; done");
+                         "60 & wait; done");
     job_launch(&w, &j);
     job_wait_started(&w, &j);
     job_wait_output(&w, &j, "ready");
@@ -227,7 +227,8 @@ test_dead_man_without_an_agent(void **state)
     write_renewed(&w, 0, 2500);
     for (size_t i = 0; i < ARRAY_LEN(j); i++) {
         job_init(&w, &j[i],
-                 "trap 'echo end; exit 6' TERM; echo ready; while :; do sleep 60; done");
+                 "trap 'echo end; exit 6' TERM; echo ready; while :; do sleep 60 & wait; "
+                 "done");
         j[i].j.interruptible = i == 0;
         j[i].j.stop_ms = 20000;
         job_launch(&w, &j[i]);
