@@ -96,6 +96,7 @@ tell_record(struct process_job *p, const struct record_exit *x)
                               .started = x->started,
                               .exit_code = x->exit_code,
                               .signal = x->signal,
+                              .memory_peak_bytes = x->memory_peak,
                               .started_ns = x->started_ns,
                               .finished_ns = x->finished_ns};
 
