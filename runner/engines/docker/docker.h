@@ -190,7 +190,7 @@ struct docker_job {
     bool conflict;        /* the name is taken; by what is being looked at */
     unsigned n_conflicts; /* by something that is not there */
     int64_t kill_at_ms;
-    int64_t lost_ns; /* wall: the daemon, without live-restore, went while it ran */
+    bool lost; /* the daemon went while it ran */
     struct docker_facts facts;
 };
 void docker_job_launch(struct engine *en, struct engine_job *j);

@@ -30,7 +30,6 @@ LOG_MODULE(docker);
 #define PATIENCE_MS 30000
 #define START_TIMEOUT_MS 120000
 #define START_MARK "docker.start"
-#define LOST_MARGIN_NS (INT64_C(2) * 1000000000)
 
 static void job_start(struct docker_job *dj);
 static void job_inspect(struct docker_job *dj);
@@ -114,11 +113,9 @@ docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
     docker_slot_release(dj);
     docker_call_cancel(&dj->wait_call);
     docker_call_cancel(&dj->inspect_call);
-    if (dj->step == DOCKER_RUNNING && dj->lost_ns == 0 && !dj->en->live_restore)
-        dj->lost_ns = clock_wall_ns();
-    if (dj->step == DOCKER_ENDING && dj->lost_ns == 0 && !dj->en->live_restore)
-        dj->lost_ns =
-            LOST_MARGIN_NS; /* it told of the end and went: any time of it fits */
+    if (dj->step == DOCKER_STARTING || dj->step == DOCKER_RUNNING ||
+        dj->step == DOCKER_ENDING)
+        dj->lost = true;
     dj->step = DOCKER_AWAY;
     dj->back = back;
     if (patience_ms > 0)
@@ -270,6 +267,21 @@ docker_job_create(struct docker_job *dj)
     json_decref(body);
 }
 
+/* "task <id>: already exists", "id already in use": what a daemon that died had begun to
+ * start is there, and the next one does not know of it. */
+static bool
+half_started(const char *message)
+{
+    return strstr(message, "task ") != NULL &&
+           strstr(message, ": already exists") != NULL;
+}
+
+static void
+fail_half_started(struct docker_job *dj)
+{
+    docker_job_fail(dj, ENGINE_RESTARTED, "the daemon died while it started the job");
+}
+
 static void
 on_undone(void *arg, const struct docker_reply *r)
 {
@@ -311,6 +323,8 @@ on_started(void *arg, const struct docker_reply *r)
         docker_job_away(dj, job_inspect, 0);
     else if (r->status == 204 || r->status == 304)
         job_running(dj);
+    else if (half_started(r->message))
+        fail_half_started(dj);
     else if (!redo(dj, r->message))
         docker_job_fail(dj, ENGINE_START_FAILED, r->message);
 }
@@ -374,7 +388,9 @@ adopt_absent(struct docker_job *dj)
 static void
 adopt_created(struct docker_job *dj)
 {
-    if (dj->facts.error[0] != '\0') {
+    if (half_started(dj->facts.error)) {
+        fail_half_started(dj);
+    } else if (dj->facts.error[0] != '\0') {
         docker_job_fail(dj, ENGINE_START_FAILED, dj->facts.error);
     } else if (start_marked(dj) && dj->step != DOCKER_SETTLING) {
         dj->step = DOCKER_SETTLING;
@@ -486,7 +502,7 @@ job_running(struct docker_job *dj)
 {
     docker_slot_release(dj);
     dj->step = DOCKER_RUNNING;
-    dj->lost_ns = 0;
+    dj->lost = false;
     request(dj, &dj->wait_call, "POST", "/wait?condition=not-running", on_wait);
     if (dj->log == NULL)
         dj->log = docker_log_new(dj->en, dj->j);
@@ -497,18 +513,23 @@ job_running(struct docker_job *dj)
 /* --- the end -------------------------------------------------------------------------
  */
 
-/* It ended by what a daemon does to its containers, when the daemon had gone or takes no
- * more requests. 255 is what the next daemon writes for one whose end nobody saw. */
-static bool
+/* Its end is the daemon's doing, or nobody's knowledge: the next daemon writes 255 for
+ * one whose end it did not see, and one without live-restore stops its containers when it
+ * had gone or takes no more requests. NULL: the job's own end. */
+static const char *
 fell_with_daemon(const struct docker_job *dj)
 {
     const struct docker_facts *f = &dj->facts;
     int code = f->exit_code;
-    if (dj->stop_wanted || f->oom || dj->en->live_restore ||
-        (code != 128 + SIGTERM && code != 128 + SIGKILL && code != 255))
-        return false;
-    return (dj->lost_ns > 0 && f->finished_ns >= dj->lost_ns - LOST_MARGIN_NS) ||
-           docker_engine_closed(dj->en);
+    if (dj->stop_wanted || f->oom)
+        return NULL;
+    if (code == 255 && dj->lost)
+        return "it ended while the daemon was down, which does not know how";
+    if (!dj->en->live_restore && (code == 128 + SIGTERM || code == 128 + SIGKILL) &&
+        (dj->lost || docker_engine_closed(dj->en)))
+        return "the daemon was stopped, and its containers with it: it runs without "
+               "live-restore";
+    return NULL;
 }
 
 static void
@@ -519,11 +540,10 @@ ended(struct docker_job *dj)
     if (!dj->facts_known || !dj->log_complete)
         return;
     docker_facts_result(&dj->facts, boot_ns, &r);
-    if (fell_with_daemon(dj)) {
+    const char *fell = fell_with_daemon(dj);
+    if (fell != NULL) {
         r.reason = ENGINE_RESTARTED;
-        snprintf(r.message, sizeof(r.message),
-                 "the daemon was stopped, and its containers with it: it runs without "
-                 "live-restore");
+        snprintf(r.message, sizeof(r.message), "%s", fell);
     }
     const char *exec_error = docker_log_exec_error(dj->log);
     if (r.reason == ENGINE_EXITED && exec_error[0] != '\0' &&
