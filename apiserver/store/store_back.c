@@ -118,7 +118,7 @@ read_changes(struct back_job *j, struct log_back *log, struct error *e)
             continue;
         if (!is_wanted(j, &c))
             continue;
-        struct back_event ev;
+        struct back_event ev = {0};
         if ((rc = make_event(j, log, &c, &ev, e)) < 0)
             return rc;
         bytes += ev.obj->len;

@@ -150,7 +150,7 @@ take_option(struct tool *t, int id, struct error *e)
             *targets[i].text = optarg;
         else if (targets[i].flag != NULL)
             *targets[i].flag = true;
-        else
+        else if (targets[i].number != NULL)
             return take_number(targets[i].number, e);
     }
     return 0;

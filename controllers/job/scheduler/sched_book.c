@@ -223,6 +223,7 @@ choose_in(struct scheduler *s, const struct shape *sh, const struct pool *p,
 static struct score
 worst(const candidate_vec *nodes)
 {
+    bug_if(nodes->len == 0);
     struct score w = nodes->items[0].score;
 
     for (size_t i = 1; i < nodes->len; i++)

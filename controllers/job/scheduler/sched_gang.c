@@ -118,7 +118,7 @@ sched_gang_place(struct scheduler *s, struct ask *a, placed_vec *ret)
     if (!sched_gang_complete(a->shape))
         return false;
     sched_gang_members(a->shape, &jobs);
-    for (size_t i = 0; i < s->pool_order.len && !done; i++) {
+    for (size_t i = 0; i < s->pool_order.len && jobs.len > 0 && !done; i++) {
         a->pool = s->pool_order.items[i];
         if (g->holders.len > 0 && g->holders.items[0]->node->pool != a->pool)
             continue;

@@ -129,7 +129,7 @@ void scheduler_set_time(struct scheduler *s, int64_t now_ns);
 void scheduler_share_fleet(struct scheduler *s, const char *ns, const char *fleet,
                            const char *const *with, size_t n_with);
 /* Adds or changes. */
-void scheduler_set_quota(struct scheduler *s, const struct sched_quota *q);
+void scheduler_set_quota(struct scheduler *s, const struct sched_quota *from);
 void scheduler_remove_quota(struct scheduler *s, const char *uid);
 /* What the namespace uses of one limit; false: unknown. */
 bool scheduler_quota_used(struct scheduler *s, const char *uid, size_t limit,
