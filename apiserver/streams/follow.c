@@ -164,8 +164,12 @@ read_more(struct follower *f, bool *ret_failed)
         *ret_failed = true;
         return false;
     }
+    /* What is written but not yet synced is not for readers, and nobody would wake a
+     * reader that does not follow. */
     if (!f->follow && length > f->stop_at)
         length = f->stop_at;
+    else if (!f->follow)
+        f->stop_at = length;
     if (f->offset >= length)
         return false;
     size_t want =

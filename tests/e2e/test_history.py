@@ -271,7 +271,7 @@ def test_large_objects_have_history_too(quiet):
 def test_on_a_full_disk_things_can_be_deleted(small_disk):
     s = Server(small_disk / "state", args=["--no-runner"]).start()
     try:
-        with open(small_disk / "filler", "wb") as f:
+        with open(small_disk / "filler", "wb", buffering=0) as f:
             try:
                 while True:
                     f.write(b"\0" * 65536)
