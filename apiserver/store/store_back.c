@@ -121,6 +121,7 @@ read_changes(struct back_job *j, struct log_back *log, struct error *e)
         struct back_event ev = {0};
         if ((rc = make_event(j, log, &c, &ev, e)) < 0)
             return rc;
+        bug_if(ev.obj == NULL);
         bytes += ev.obj->len;
         vec_push(&j->events, ev);
     }

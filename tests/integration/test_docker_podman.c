@@ -65,7 +65,8 @@ adopt_and_stop(void **state)
     struct job *job = job_new(f, "trap 'echo bye; exit 7' TERM; echo up; "
                                  "while :; do sleep 0.1; done");
     launch(f, job);
-    wait_for(f, log_length(job) > 0);
+    /* Output may come before the start is told. */
+    wait_for(f, job->n_started == 1 && log_length(job) > 0);
     engine_docker.close(f->en);
     engine_up(f, NULL);
     engine_docker.adopt(f->en, &job->j);
