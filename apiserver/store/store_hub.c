@@ -563,7 +563,10 @@ store_watch_position(const struct store_watch *w)
 
     if (w->idle)
         return h->visible > w->from ? h->visible : w->from;
-    /* Not the event's own revision: it may have more events than this one. */
+    /* Not the event's own revision: it may have more events than this one. While the log
+     * is read, the place in the ring says nothing. */
+    if (w->back != NULL)
+        return w->at - 1 > w->from ? w->at - 1 : w->from;
     if (w->expired || w->cursor < h->head)
         return w->from;
     uint64_t before = event_at(h, w->cursor)->revision - 1;
