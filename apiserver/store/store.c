@@ -26,6 +26,22 @@ struct store_list {
 
 /* --- end of the turn --- */
 
+int
+store_check_expect(const struct store_key *k, enum store_op_type type, uint64_t expect,
+                   const struct object *have, struct error *e)
+{
+    if (have == NULL && (expect != 0 || type == STORE_DELETE))
+        return error_set(e, ERR_NOT_FOUND, "%s \"%s\" not found", k->resource, k->name);
+    if (have != NULL && expect == 0)
+        return error_set(e, ERR_EXISTS, "%s \"%s\" already exists", k->resource, k->name);
+    if (have != NULL && have->revision != expect)
+        return error_set(e, ERR_CONFLICT,
+                         "%s \"%s\": the object has been modified; it is at revision "
+                         "%" PRIu64 ", not %" PRIu64,
+                         k->resource, k->name, have->revision, expect);
+    return 0;
+}
+
 void
 store_kick(struct store *s)
 {

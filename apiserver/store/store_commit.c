@@ -130,24 +130,6 @@ last_state(const struct store *s, const struct store_op *op)
 
 /* --- checks --- */
 
-static int
-check_expectation(const struct store *s, const struct store_key *k, uint64_t expect,
-                  enum store_op_type type, struct error *e)
-{
-    const struct object *have = store_files_peek(s, k);
-
-    if (have == NULL && (expect != 0 || type == STORE_DELETE))
-        return error_set(e, ERR_NOT_FOUND, "%s \"%s\" not found", k->resource, k->name);
-    if (have != NULL && expect == 0)
-        return error_set(e, ERR_EXISTS, "%s \"%s\" already exists", k->resource, k->name);
-    if (have != NULL && have->revision != expect)
-        return error_set(e, ERR_CONFLICT,
-                         "%s \"%s\": the object has been modified; it is at revision "
-                         "%" PRIu64 ", not %" PRIu64,
-                         k->resource, k->name, have->revision, expect);
-    return 0;
-}
-
 static bool
 same_key(const struct store_key *a, const struct store_key *b)
 {
@@ -181,7 +163,7 @@ check_op(const struct store *s, const struct store_op *ops, size_t i, size_t *bo
                              k->resource, k->name);
     }
     *body += log_op_size(strlen(k->resource), strlen(k->ns), strlen(k->name), object);
-    return check_expectation(s, k, op->expect, op->type, e);
+    return store_check_expect(k, op->type, op->expect, store_files_peek(s, k), e);
 }
 
 static int
@@ -425,7 +407,8 @@ still_expected(const struct store *s, const struct store_pending *p)
     for (size_t i = 0; i < p->n; i++) {
         const struct store_change *ch = &p->changes[i];
         struct store_key k = {ch->resource->name, ch->obj->ns, ch->obj->name};
-        if (check_expectation(s, &k, ch->expect, ch->type, &ignored) < 0)
+        if (store_check_expect(&k, ch->type, ch->expect, store_files_peek(s, &k),
+                               &ignored) < 0)
             return false;
     }
     return true;

@@ -168,6 +168,11 @@ void store_set_visible(struct store *s, uint64_t revision);
 void store_reset(struct store *s, uint64_t revision);
 /* Keeps a replaced object (takes the reference) until nobody can look at it any more. */
 void store_bury(struct store *s, struct object *o);
+/* What a commit demands of what is there (have; NULL: nothing), with the same words in
+ * every driver: ERR_NOT_FOUND, ERR_EXISTS, ERR_CONFLICT. */
+int store_check_expect(const struct store_key *k, enum store_op_type type,
+                       uint64_t expect, const struct object *have,
+                       struct error *e) WARN_UNUSED;
 /* There is work for the end of the turn: makes sure that the turn ends soon. */
 void store_kick(struct store *s);
 void store_finish_later(struct store *s, store_done_fn *done, void *arg,

@@ -150,23 +150,6 @@ finish_failed(struct etcd_commit *c)
 
 /* --- checks --- */
 
-static int
-check_change(const struct store *s, const struct store_key *k, enum store_op_type type,
-             uint64_t expect, const struct object *have, struct error *e)
-{
-    UNUSED(s);
-    if (have == NULL && (expect != 0 || type == STORE_DELETE))
-        return error_set(e, ERR_NOT_FOUND, "%s \"%s\" not found", k->resource, k->name);
-    if (have != NULL && expect == 0)
-        return error_set(e, ERR_EXISTS, "%s \"%s\" already exists", k->resource, k->name);
-    if (have != NULL && have->revision != expect)
-        return error_set(e, ERR_CONFLICT,
-                         "%s \"%s\": the object has been modified; it is at revision "
-                         "%" PRIu64 ", not %" PRIu64,
-                         k->resource, k->name, have->revision, expect);
-    return 0;
-}
-
 static size_t
 value_size(const struct store *s, const struct store_op *op)
 {
@@ -201,7 +184,7 @@ check_ops(const struct store *s, const struct store_op *ops, size_t n, struct er
                 return error_set(e, ERR_BAD_REQUEST, "%s \"%s\" twice in one commit",
                                  k->resource, k->name);
         }
-        int rc = check_change(s, k, op->type, op->expect, store_get(s, k), e);
+        int rc = store_check_expect(k, op->type, op->expect, store_get(s, k), e);
         if (rc < 0)
             return rc;
     }
@@ -221,7 +204,7 @@ still_expected(const struct etcd_commit *c, struct error *e)
         const struct change *ch = &c->changes[i];
         struct store_key k = {ch->resource, ch->ns, ch->name};
         const struct object *have = store_get(c->x->s, &k);
-        if (check_change(c->x->s, &k, ch->type, ch->expect, have, e) < 0)
+        if (store_check_expect(&k, ch->type, ch->expect, have, e) < 0)
             return false;
     }
     return true;
