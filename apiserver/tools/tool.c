@@ -232,6 +232,27 @@ tool_main(int argc, char **argv)
 
 /* --- the store --- */
 
+void
+tool_done(void *arg, uint64_t revision, const struct error *e)
+{
+    struct tool_result *r = arg;
+
+    UNUSED(revision);
+    r->done = true;
+    if (e != NULL)
+        r->e = *e;
+}
+
+int
+tool_wait(struct tool *t, const struct tool_result *r, struct error *e)
+{
+    while (!r->done)
+        store_flush(t->store);
+    if (r->e.code != ERR_OK)
+        *e = r->e;
+    return -(int)r->e.code;
+}
+
 char *
 tool_path(const struct tool *t, const char *name)
 {

@@ -41,6 +41,14 @@ int tool_copy(const char *from, const char *to, struct error *e) WARN_UNUSED;
 int tool_copy_dir(const char *from, const char *to, struct error *e) WARN_UNUSED;
 int tool_sync_dir(const char *dir, struct error *e) WARN_UNUSED;
 
+/* A commit or compaction that was asked for with tool_done and &result, waited for. */
+struct tool_result {
+    bool done;
+    struct error e;
+};
+void tool_done(void *arg, uint64_t revision, const struct error *e);
+int tool_wait(struct tool *t, const struct tool_result *r, struct error *e) WARN_UNUSED;
+
 /* Verbs return 0 or -code. */
 int tool_check(struct tool *t, struct error *e) WARN_UNUSED;
 int tool_dump(struct tool *t, struct error *e) WARN_UNUSED;

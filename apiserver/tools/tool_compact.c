@@ -5,22 +5,6 @@
 
 #include "apiserver/tools/tool.h"
 
-struct result {
-    bool done;
-    struct error e;
-};
-
-static void
-on_done(void *arg, uint64_t revision, const struct error *e)
-{
-    struct result *r = arg;
-
-    UNUSED(revision);
-    r->done = true;
-    if (e != NULL)
-        r->e = *e;
-}
-
 static int
 compact_online(const struct tool *t, struct error *e)
 {
@@ -37,16 +21,12 @@ compact_online(const struct tool *t, struct error *e)
 int
 tool_compact_now(struct tool *t, uint64_t revision, struct error *e)
 {
-    struct result r = {.e = ERROR_INIT};
-    int rc = store_compact(t->store, revision, on_done, &r, e);
+    struct tool_result r = {.e = ERROR_INIT};
+    int rc = store_compact(t->store, revision, tool_done, &r, e);
 
     if (rc < 0)
         return rc;
-    while (!r.done)
-        store_flush(t->store);
-    if (r.e.code != ERR_OK)
-        *e = r.e;
-    return -(int)r.e.code;
+    return tool_wait(t, &r, e);
 }
 
 int

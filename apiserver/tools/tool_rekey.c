@@ -21,39 +21,19 @@ enum { FILE_MAX_BYTES = 8 << 20 };
 
 /* --- the history --- */
 
-struct result {
-    bool done;
-    struct error e;
-};
-
-static void
-on_done(void *arg, uint64_t revision, const struct error *e)
-{
-    struct result *r = arg;
-
-    UNUSED(revision);
-    r->done = true;
-    if (e != NULL)
-        r->e = *e;
-}
-
 static int
 replace(struct tool *t, const struct object *old, struct object *next, struct error *e)
 {
-    struct result r = {.e = ERROR_INIT};
+    struct tool_result r = {.e = ERROR_INIT};
     struct store_op op = {.type = STORE_PUT,
                           .key = {HISTORY_RESOURCE, old->ns, old->name},
                           .expect = old->revision,
                           .obj = next};
-    int rc = store_commit(t->store, &op, 1, STORE_DURABLE, on_done, &r, NULL, e);
+    int rc = store_commit(t->store, &op, 1, STORE_DURABLE, tool_done, &r, NULL, e);
 
     if (rc < 0)
         return rc;
-    while (!r.done)
-        store_flush(t->store);
-    if (r.e.code != ERR_OK)
-        *e = r.e;
-    return -(int)r.e.code;
+    return tool_wait(t, &r, e);
 }
 
 static int
