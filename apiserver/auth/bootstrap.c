@@ -230,19 +230,11 @@ put(struct boot *b, const char *resource, enum write_type type, const char *name
     const json_t *doc)
 {
     autofree char *json = json_dumps(doc, JSON_COMPACT);
-    struct write_req w = {.kind =
-                              kinds_by_resource(api_server_kinds(b->a->server), resource),
-                          .type = type,
-                          .ns = "",
-                          .name = name,
-                          .sub = "",
-                          .body = span_of(json),
-                          .internal = true};
 
-    snprintf(w.opt.manager, sizeof(w.opt.manager), "drover-apiserver");
-    w.opt.manager_given = true;
     b->open++;
-    registry_write(b->a->server, &w, on_written, b);
+    registry_write_own(b->a->server,
+                       kinds_by_resource(api_server_kinds(b->a->server), resource), type,
+                       name, json, on_written, b);
 }
 
 /* live with every item of `want` that it lacks; NULL when it lacks none. */

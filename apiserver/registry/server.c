@@ -156,9 +156,9 @@ on_step(void *arg, const struct write_result *r)
     step_done(b);
 }
 
-static void
-put(struct bootstrap *b, const struct kind *kind, enum write_type type, const char *name,
-    const char *json)
+void
+registry_write_own(struct api_server *s, const struct kind *kind, enum write_type type,
+                   const char *name, const char *json, write_done_fn *done, void *arg)
 {
     struct write_req w = {.kind = kind,
                           .type = type,
@@ -170,8 +170,15 @@ put(struct bootstrap *b, const struct kind *kind, enum write_type type, const ch
 
     snprintf(w.opt.manager, sizeof(w.opt.manager), "drover-apiserver");
     w.opt.manager_given = true;
+    registry_write(s, &w, done, arg);
+}
+
+static void
+put(struct bootstrap *b, const struct kind *kind, enum write_type type, const char *name,
+    const char *json)
+{
     b->open++;
-    registry_write(b->s, &w, on_step, b);
+    registry_write_own(b->s, kind, type, name, json, on_step, b);
 }
 
 static void

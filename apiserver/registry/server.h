@@ -126,6 +126,10 @@ typedef void write_done_fn(void *arg, const struct write_result *r);
 /* done is called exactly once, maybe before this returns. */
 void registry_write(struct api_server *s, const struct write_req *r, write_done_fn *done,
                     void *arg);
+/* A cluster-scoped object of the server's own, by the manager drover-apiserver. */
+void registry_write_own(struct api_server *s, const struct kind *kind,
+                        enum write_type type, const char *name, const char *json,
+                        write_done_fn *done, void *arg);
 struct delete_req {
     const struct kind *kind;
     const char *ns, *name;
