@@ -234,11 +234,15 @@ sweep_dir(const char *dir, const struct map *refs, int64_t before_s, size_t *rem
     closedir(d);
 }
 
-void
-blob_store_sweep(const char *dir, const struct map *refs, int64_t grace_s,
+typedef void sweep_fn(const char *dir, const struct map *refs, int64_t before_s,
+                      size_t *removed);
+
+/* One directory below dir for each namespace. */
+static void
+sweep_namespaces(const char *dir, const struct map *refs, int64_t age_s, sweep_fn *sweep,
                  size_t *ret_removed)
 {
-    int64_t before_s = clock_wall_ns() / 1000000000 - grace_s;
+    int64_t before_s = clock_wall_ns() / 1000000000 - age_s;
     DIR *d = opendir(dir);
     const struct dirent *de;
 
@@ -249,9 +253,16 @@ blob_store_sweep(const char *dir, const struct map *refs, int64_t grace_s,
         if (de->d_name[0] == '.')
             continue;
         autofree char *sub = fs_join(dir, de->d_name);
-        sweep_dir(sub, refs, before_s, ret_removed);
+        sweep(sub, refs, before_s, ret_removed);
     }
     closedir(d);
+}
+
+void
+blob_store_sweep(const char *dir, const struct map *refs, int64_t grace_s,
+                 size_t *ret_removed)
+{
+    sweep_namespaces(dir, refs, grace_s, sweep_dir, ret_removed);
 }
 
 /* When anything in it was last written. */
@@ -299,18 +310,5 @@ void
 blob_store_sweep_logs(const char *dir, const struct map *refs, int64_t ttl_s,
                       size_t *ret_removed)
 {
-    int64_t before_s = clock_wall_ns() / 1000000000 - ttl_s;
-    DIR *d = opendir(dir);
-    const struct dirent *de;
-
-    *ret_removed = 0;
-    if (d == NULL)
-        return;
-    while ((de = readdir(d)) != NULL) {
-        if (de->d_name[0] == '.')
-            continue;
-        autofree char *ns = fs_join(dir, de->d_name);
-        sweep_logs_of(ns, refs, before_s, ret_removed);
-    }
-    closedir(d);
+    sweep_namespaces(dir, refs, ttl_s, sweep_logs_of, ret_removed);
 }
