@@ -102,7 +102,8 @@ find_base(const char *top, const char *remote, struct checkout *c, struct error 
 static int
 copy_index(const char *top, char **ret, struct error *e)
 {
-    const char *tmp = getenv("TMPDIR");
+    autofree char *name = NULL;
+    autoclose int fd = -1;
     auto_str where = STR_INIT(WORD_MAX);
     auto_str bytes = STR_INIT(INDEX_MAX);
     struct error ignored = ERROR_INIT;
@@ -111,11 +112,8 @@ copy_index(const char *top, char **ret, struct error *e)
         return -(int)e->code;
     autofree char *from =
         where.ptr[0] == '/' ? xstrdup(where.ptr) : fs_join(top, where.ptr);
-    autofree char *name =
-        fs_join(tmp != NULL && *tmp == '/' ? tmp : "/tmp", "drover-index-XXXXXX");
-    autoclose int fd = mkostemp(name, O_CLOEXEC);
-    if (fd < 0)
-        return error_errno(e, errno, "create %s", name);
+    if (fs_temp("drover-index", &name, &fd, e) < 0)
+        return -(int)e->code;
     int rc = fs_read(from, &bytes, &ignored);
     if (rc == 0)
         rc = fs_write_all(fd, bytes.ptr, bytes.len, e);

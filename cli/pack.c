@@ -44,13 +44,10 @@ packed_done(struct packed *p)
 int
 packed_new(struct packed *p, struct error *e)
 {
-    const char *dir = getenv("TMPDIR");
-    autofree char *name =
-        fs_join(dir != NULL && *dir == '/' ? dir : "/tmp", "drover-pack-XXXXXX");
+    autofree char *name = NULL;
 
-    p->fd = mkostemp(name, O_CLOEXEC);
-    if (p->fd < 0)
-        return error_errno(e, errno, "create %s", name);
+    if (fs_temp("drover-pack", &name, &p->fd, e) < 0)
+        return -(int)e->code;
     unlink(name);
     return 0;
 }

@@ -36,6 +36,21 @@ fs_read(const char *path, struct str *out, struct error *e)
 }
 
 int
+fs_temp(const char *prefix, char **ret_path, int *ret_fd, struct error *e)
+{
+    const char *dir = getenv("TMPDIR");
+    autofree char *path =
+        xasprintf("%s/%s-XXXXXX", dir != NULL && *dir == '/' ? dir : "/tmp", prefix);
+    int fd = mkostemp(path, O_CLOEXEC);
+
+    if (fd < 0)
+        return error_errno(e, errno, "create %s", path);
+    *ret_path = move_ptr(path);
+    *ret_fd = fd;
+    return 0;
+}
+
+int
 fs_write_all(int fd, const void *bytes, size_t n, struct error *e)
 {
     const char *p = bytes;

@@ -17,6 +17,9 @@ int fs_write_atomic(const char *path, const void *bytes, size_t n, mode_t mode,
 int fs_mkdirs(const char *path, mode_t mode, struct error *e) WARN_UNUSED;
 /* Removes a tree without following links; absent is success. */
 int fs_remove_tree(const char *path, struct error *e) WARN_UNUSED;
+/* A new empty file (0600) in $TMPDIR, else /tmp; its name is malloc'd. */
+int fs_temp(const char *prefix, char **ret_path, int *ret_fd,
+            struct error *e) WARN_UNUSED;
 /* Writes all bytes, retrying short writes and EINTR. */
 int fs_write_all(int fd, const void *bytes, size_t n, struct error *e) WARN_UNUSED;
 /* Exclusive advisory lock on path (created 0600), held while the descriptor is open. The
