@@ -185,9 +185,9 @@ copy_limits(const struct run_view *run, const json_t *spec, json_t *to, struct e
 static int
 make_spec(const struct run_view *run, const json_t *spec, json_t *to, struct error *e)
 {
-    static const char *const copied[] = {"image",   "user",         "workingDir",
-                                         "envFrom", "resources",    "priority",
-                                         "fleets",  "logQuotaBytes"};
+    static const char *const copied[] = {
+        "image",    "user",   "workingDir",    "envFrom",     "resources",
+        "priority", "fleets", "logQuotaBytes", "preemptible", "preemptionPolicy"};
     json_t *argv = json_array();
 
     json_object_set_new(to, "argv", argv);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The decision table of a Run. Retry rules: an attempt that was refused by its machine
- * before anything started (Rejected) is repeated whatever `retry` says; a lost machine is
+ * before anything started (Rejected), or whose place the scheduler took back, is repeated
+ * whatever `retry` says; a lost machine is
  * an interruption; everything else that failed is an error. The window of
  * `retry.duration` counts from the end of the last attempt that had started, else from
  * the submission.
@@ -75,6 +76,8 @@ requeue(struct run_plan *p, int64_t ms)
 static enum event
 event_of(const struct job_view *j)
 {
+    if (streq(j->reason, "Preempted") || streq(j->reason, "PlacementRevoked"))
+        return EVENT_REFUSED; /* the scheduler took the place back */
     if (j->phase != PHASE_FAILED)
         return EVENT_NONE;
     if (streq(j->reason, "OutOfCapacity") || streq(j->reason, "EngineMissing"))
@@ -187,7 +190,7 @@ job_over(struct run_plan *p, const struct run_observed *o)
     enum event ev = event_of(j);
 
     set_reason(p, j->reason, j->message);
-    if (j->phase != PHASE_FAILED) {
+    if (j->phase != PHASE_FAILED && ev == EVENT_NONE) {
         finish(p, o, j->phase);
         return;
     }
