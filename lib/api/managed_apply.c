@@ -326,8 +326,10 @@ run(struct apply *a, const json_t *live, json_t **ret, bool *ret_changed,
 
     if (managed_entries_read(fields, &a->owners, &unread) < 0)
         a->owners = (struct managed_entries){0};
+    /* Owners in a version that is no longer served still say that it was tracked. */
+    bool tracked = a->owners.list.len > 0;
     managed_entries_reconcile(a->o, &a->owners);
-    if (live != NULL && a->owners.list.len == 0)
+    if (live != NULL && !tracked)
         own_from_before(a);
     int r = work_out(a, &out, conflicts, e);
     if (r < 0)

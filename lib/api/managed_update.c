@@ -82,9 +82,11 @@ managed_update(const struct managed_opts *o, const json_t *live, const json_t *n
     if (!json_is_object(next))
         return error_set(e, ERR_BAD_REQUEST, "an object must be a JSON object");
     read_owners(o, live, next, &m);
+    /* Before owners in versions that are no longer served are dropped. */
+    bool untracked = is_untracked(o, live, &m);
     managed_entries_reconcile(o, &m);
     out = managed_strip_object(next);
-    if (!is_untracked(o, live, &m)) {
+    if (!untracked) {
         json_t *old = live == NULL ? json_object() : managed_strip_object(live);
         managed_own_changes(o, &m, old, out);
         json_decref(old);

@@ -14,7 +14,8 @@ WORDS = ["a", "b", "c", "d"]
 NUMBERS = [0, 1, 2, 7]
 MANAGERS = ["ann", "bob", "cid"]
 
-# A type is a tuple: ("string",) ("integer",) ("boolean",) ("any",) ("struct", {name: type}, atomic)
+# A type is a tuple: ("string",) ("integer",) ("number",) ("boolean",) ("any",)
+# ("struct", {name: type}, atomic) ("open", {name: type}): the same with other members of any type
 # ("map", type, atomic) ("list", type) ("set", type) ("keyed", keys, {name: type}, defaults)
 
 
@@ -52,13 +53,16 @@ def random_type(rng, depth):
 def openapi(t):
     """The type as a CRD says it."""
     what = t[0]
-    if what in ("string", "integer", "boolean"):
+    if what in ("string", "integer", "number", "boolean"):
         return {"type": what}
     if what == "any":
         return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     if what == "struct":
         s = {"type": "object", "properties": {k: openapi(v) for k, v in t[1].items()}}
         return {**s, "x-kubernetes-map-type": "atomic"} if t[2] else s
+    if what == "open":
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True,
+                "properties": {k: openapi(v) for k, v in t[1].items()}}
     if what == "map":
         s = {"type": "object", "additionalProperties": openapi(t[1])}
         return {**s, "x-kubernetes-map-type": "atomic"} if t[2] else s
@@ -117,6 +121,7 @@ def smd(t):
 
 
 def crd(spec, version):
+    """The type as a CustomResourceDefinition with spec of that type."""
     return {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": {"name": "widgets.example.dev"},
             "spec": {"group": "example.dev", "scope": "Namespaced",
@@ -287,7 +292,7 @@ def plain(t, v):
     if v == {} or v == []:
         return None
     if isinstance(v, dict):
-        fields = t[1] if t[0] == "struct" else {}
+        fields = t[1] if t[0] in ("struct", "open") else {}
         rest = t[1] if t[0] == "map" else ("any",)
         return {k: plain(fields.get(k, rest), x) for k, x in v.items()}
     if not isinstance(v, list):
@@ -372,4 +377,5 @@ def main():
     sys.exit(failed > 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

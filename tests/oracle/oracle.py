@@ -14,8 +14,8 @@ DEBIAN = pathlib.Path("/usr/share/gocode")
 SKIPPED = 77
 
 
-def build(name, needs):
-    """The oracle's program, built in a temporary directory; skips without Debian's Go library."""
+def workspace(needs):
+    """A temporary directory and the environment for go; skips without Debian's Go library."""
     if shutil.which("go") is None or not (DEBIAN / "src" / needs).is_dir():
         print(f"skipped: go or Debian's {needs} is not installed (hack/install-deps all)")
         sys.exit(SKIPPED)
@@ -26,6 +26,12 @@ def build(name, needs):
     link.symlink_to(DEBIAN / "src/sigs.k8s.io/structured-merge-diff")
     env = {**os.environ, "GO111MODULE": "off", "GOFLAGS": "", "GOPATH": f"{tmp}:{DEBIAN}",
            "HOME": os.environ.get("HOME", str(tmp))}
+    return tmp, env
+
+
+def build(name, needs):
+    """The oracle's program, built in a temporary directory."""
+    tmp, env = workspace(needs)
     subprocess.run(["go", "build", "-o", tmp / name, "."], cwd=HERE / name, env=env, check=True)
     return tmp, tmp / name
 
