@@ -540,15 +540,17 @@ def test_informers_resume_without_a_list(server):
         stderr=open(server.dir / "controllers.log", "wb"), stdin=subprocess.DEVNULL)
 
     def of_controllers(events, verb):
-        return [e["objectRef"]["resource"] for e in events
+        return {e["objectRef"]["resource"] for e in events
                 if e["verb"] == verb and "controllers" in e.get("userAgent", "")
-                and "objectRef" in e]
+                and "objectRef" in e and e.get("responseStatus", {}).get("code") == 200}
     try:
         api.run("one")
         wait_until(lambda: api("GET", api.runs + "/one").json.get("status", {}).get("phase"),
                    "the first run to be seen")
-        assert of_controllers(server.audit(), "list")
+        wait_until(lambda: {"runs", "jobs", "instances"} <=
+                   of_controllers(server.audit(), "watch"), "the watches of the first server")
         assert server.stop() == 0
+        watched = of_controllers(server.audit(), "watch")
         mark = len(server.audit())
         server.start("--audit-policy-file", policy)
         api.run("two")
@@ -556,7 +558,9 @@ def test_informers_resume_without_a_list(server):
                    "the second run to be seen")
         after = server.audit()[mark:]
         assert "runs" in of_controllers(after, "watch")
-        assert of_controllers(after, "list") == []
+        # One that had not begun to watch may well list now, for the first time. Renewals of
+        # Leases are not in the log (docs/formats/store.md): their watch has to list again.
+        assert of_controllers(after, "list") & watched - {"leases"} == set()
     finally:
         controllers.send_signal(signal.SIGTERM)
         controllers.wait(30)
