@@ -47,4 +47,11 @@ int value_unix_user(const char *s, struct unix_user *ret, struct error *e) WARN_
 /* Kubernetes quantity ("500m", "1Gi") in milli-units. */
 int value_quantity(const char *s, int64_t *ret_milli, struct error *e) WARN_UNUSED;
 
+/* "first-last", "first-last%atOnce": elements of a job array. */
+enum { ARRAY_ELEMENTS_MAX = 1000, ARRAY_INDEX_MAX = 999999 };
+struct run_array {
+    int64_t first, last, at_once; /* at_once: 1..elements */
+};
+int value_array(const char *s, struct run_array *ret, struct error *e) WARN_UNUSED;
+
 #endif

@@ -270,3 +270,50 @@ value_memory_range_text(struct span s, struct range *ret_mib, struct error *e)
 {
     return range_text(&type_memory, s, ret_mib, e);
 }
+
+static bool
+array_number(const char **p, int64_t *ret)
+{
+    const char *s = *p;
+    int64_t value = 0;
+
+    for (; *s >= '0' && *s <= '9' && value <= ARRAY_INDEX_MAX; s++)
+        value = value * 10 + (*s - '0');
+    if (s == *p || value > ARRAY_INDEX_MAX)
+        return false;
+    *p = s;
+    *ret = value;
+    return true;
+}
+
+int
+value_array(const char *s, struct run_array *ret, struct error *e)
+{
+    struct run_array a = {0};
+    const char *p = s;
+    bool ok = array_number(&p, &a.first) && *p == '-';
+
+    p += ok;
+    ok = ok && array_number(&p, &a.last);
+    a.at_once = a.last - a.first + 1;
+    if (ok && *p == '%') {
+        p++;
+        ok = array_number(&p, &a.at_once);
+    }
+    if (!ok || *p != '\0')
+        return error_set(
+            e, ERR_INVALID,
+            "must be first-last or first-last%%atOnce with numbers up to %d, "
+            "e.g. 0-99%%10",
+            ARRAY_INDEX_MAX);
+    if (a.last < a.first)
+        return error_set(e, ERR_INVALID, "the last element comes before the first");
+    if (a.last - a.first >= ARRAY_ELEMENTS_MAX)
+        return error_set(e, ERR_INVALID, "more than %d elements", ARRAY_ELEMENTS_MAX);
+    if (a.at_once < 1)
+        return error_set(e, ERR_INVALID, "at least one element has to run at a time");
+    if (a.at_once > a.last - a.first + 1)
+        a.at_once = a.last - a.first + 1;
+    *ret = a;
+    return 0;
+}
