@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of the mirror share: the API without kubectl, files of objects, git."""
+import http.client
 import json
 import os
 import pathlib
@@ -35,8 +36,8 @@ class Api:
                 return r.status, json.loads(r.read())
         except urllib.error.HTTPError as e:
             return e.code, json.loads(e.read() or b"{}")
-        except OSError:
-            return 0, {}
+        except (OSError, http.client.HTTPException):
+            return 0, {}  # nobody there, or killed within the reply
 
     def get(self, path):
         status, reply = self.call("GET", path)

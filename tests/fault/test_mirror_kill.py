@@ -24,12 +24,19 @@ OBJECTS = 12
 
 class Writers:
     """One thread writes the key `api` of all objects by the API, one the key `file` by their
-    files; each remembers what it is sure of."""
+    files; each remembers what it is sure of.
+
+    An edit is made from what the file says and put in its place: a mirrored value that came
+    between would be edited away, which is no fault of the mirror. So an object is edited by
+    its file only when all that the API was asked to write is in it, and during the edit the
+    API leaves that one alone."""
 
     def __init__(self, m, seed):
         self.m, self.random = m, random.Random(seed)
         self.acked = {}
+        self.asked = {}
         self.files = {}
+        self.edited = {f"o{i}": threading.Lock() for i in range(OBJECTS)}
         self.stop = threading.Event()
         self.errors = []
         self.threads = [threading.Thread(target=self.guard, args=(f,))
@@ -46,7 +53,15 @@ class Writers:
         while not self.stop.is_set():
             n += 1
             name = f"o{n % OBJECTS}"
-            status, _ = self.m.api.patch(f"{CONFIGMAPS}/{name}", {"data": {"api": str(n)}})
+            if not self.edited[name].acquire(blocking=False):
+                time.sleep(0.002)
+                continue
+            try:
+                self.asked[name] = n
+                status, _ = self.m.api.patch(f"{CONFIGMAPS}/{name}",
+                                             {"data": {"api": str(n)}})
+            finally:
+                self.edited[name].release()
             if status == 200:
                 self.acked[name] = n
             elif status == 0:
@@ -57,17 +72,22 @@ class Writers:
         while not self.stop.is_set():
             n += 1
             name = f"o{self.random.randrange(OBJECTS)}"
-            file = self.m.configmaps / f"{name}.yaml"
-            before = file.read_bytes()
-            doc = yaml.safe_load(before)
-            doc["data"]["file"] = str(n)
-            temp = file.parent / f".{name}.tmp"
-            temp.write_text("# edited\n" + yaml.safe_dump(doc))
-            # An editor that looks whether the file is still the one that it has read.
-            if file.read_bytes() == before:
-                os.rename(temp, file)
-                self.files[name] = n
+            with self.edited[name]:
+                self.edit(name, n)
             self.stop.wait(0.25 + self.random.random() / 10)
+
+    def edit(self, name, n):
+        file = self.m.configmaps / f"{name}.yaml"
+        want = str(self.asked.get(name, 0))
+        until = time.monotonic() + 2
+        while (doc := yaml.safe_load(file.read_bytes()))["data"]["api"] != want:
+            if self.stop.wait(0.01) or time.monotonic() > until:
+                return  # the last request was cut off by a kill and never came to be
+        doc["data"]["file"] = str(n)
+        temp = file.parent / f".{name}.tmp"
+        temp.write_text("# edited\n" + yaml.safe_dump(doc))
+        os.rename(temp, file)
+        self.files[name] = n
 
 
 def at_least(o, key, want):
@@ -94,6 +114,7 @@ def test_kill_while_mirroring(workdir, seed):
     for t in w.threads:
         t.join()
     assert not w.errors, w.errors
+    assert w.acked and w.files, "both have written"
     m.settled()
     objects = {o["metadata"]["name"]: o for o in m.api.get(CONFIGMAPS)["items"]}
     assert {n: o["metadata"]["uid"] for n, o in objects.items()} == uids

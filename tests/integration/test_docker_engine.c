@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/mem.h"
 #include "integration/docker_fixture.h"
 #include "io/segment.h"
@@ -298,12 +299,66 @@ restart_while_launching(void **state)
     }
 }
 
+/* What Docker itself has of the output: the file of its log driver "local", entries of
+ * u32be size, protobuf (3: the line without its newline, 2: time, ...), size again. */
+static void
+docker_kept(const struct job *job, struct str *out)
+{
+    const char *argv[] = {"docker", "inspect", "-f", "{{.Id}}", job->uid, NULL};
+    auto_str id = STR_INIT(256);
+    auto_str raw = STR_INIT(1 << 20);
+    struct error e = ERROR_INIT;
+    assert_int_equal(run_program(argv, &id), 0);
+    autofree char *path = xasprintf("%s/data/containers/%.64s/local-logs/container.log",
+                                    getenv("WITH_DOCKERD_DIR"), id.ptr);
+    assert_int_equal(fs_read(path, &raw, &e), 0);
+    const unsigned char *p = (const unsigned char *)raw.ptr;
+    const unsigned char *end = p + raw.len;
+    while (end - p > 8) {
+        uint32_t n =
+            (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+        assert_true(n < 256 && (size_t)(end - p) >= n + 8);
+        const unsigned char *f = p + 4;
+        while (f < p + 4 + n) {
+            unsigned tag = *f++;
+            if ((tag & 7) == 2 && tag >> 3 == 3) {
+                str_add(out, (const char *)f + 1, *f);
+                str_addc(out, '\n');
+            }
+            if ((tag & 7) == 2)
+                f += *f;
+            else
+                while ((*f & 0x80) != 0)
+                    f++;
+            f++;
+        }
+        p += n + 8;
+    }
+    assert_ptr_equal(p, end);
+}
+
+static unsigned
+count_marks(const struct job *job, const char *text)
+{
+    auto_str marks = STR_INIT(1 << 20);
+    unsigned n = 0;
+    read_log(job, SEGMENT_MARK, &marks);
+    for (const char *p = marks.ptr; (p = strstr(p, text)) != NULL; p++)
+        n++;
+    return n;
+}
+
+/* A dockerd that is told to stop goes on reading the container's output for a while
+ * without keeping it, so lines may lack there; all that it has is in our copy, once, and
+ * the copy says so. What was there before is never lost, nor is what comes after. */
 static void
 daemon_restarts(void **state)
 {
     struct fixture *f = *state;
-    struct job *job = job_new(f, "i=0; while [ $i -lt 100 ]; do echo $i; i=$((i+1)); "
-                                 "sleep 0.1; done; exit 4");
+    struct job *job = job_new(f, "i=0; while [ ! -e /tmp/end ]; do echo $i; i=$((i+1)); "
+                                 "sleep 0.1; done; echo end; exit 4");
+    const char *end_it[] = {"docker", "exec", job->uid, "touch", "/tmp/end", NULL};
+    auto_str said = STR_INIT(4096);
     launch(f, job);
     wait_for(f, log_length(job) > 100);
     unsigned before = f->n_status;
@@ -312,10 +367,18 @@ daemon_restarts(void **state)
     assert_true(f->n_status > before);
     ctl(f, "start");
     wait_for(f, f->status.available);
+    uint64_t length = log_length(job);
+    wait_for(f, log_length(job) > length);
+    assert_int_equal(run_program(end_it, &said), 0);
     wait_for(f, job->n_exits == 1);
     assert_int_equal(job->result.reason, ENGINE_EXITED);
     assert_int_equal(job->result.exit_code, 4);
-    assert_counted(job, 100);
+    auto_str kept = STR_INIT(1 << 20);
+    docker_kept(job, &kept);
+    assert_log(job, SEGMENT_STDOUT, kept.ptr);
+    assert_true(str_starts(kept.ptr, "0\n1\n2\n"));
+    assert_true(str_ends(kept.ptr, "\nend\n"));
+    assert_int_equal(count_marks(job, "the Docker daemon was stopped"), 1);
     remove_job(f, job);
 }
 

@@ -112,6 +112,10 @@ struct docker_log *docker_log_new(struct engine *en, const struct engine_job *j)
 void docker_log_free(struct docker_log *l);
 /* Reads on from what is stored, live. Idempotent. */
 void docker_log_follow(struct docker_log *l);
+/* The daemon went while the container runs on. One that is told to stop goes on emptying
+ * the container's output for a while without keeping it; so the log says where lines may
+ * lack. */
+void docker_log_daemon_away(struct docker_log *l);
 /* The container has ended: reads what is left, then done(arg, reached); reached is false
  * when the daemon was not. */
 void docker_log_finish(struct docker_log *l, void (*done)(void *arg, bool reached),

@@ -116,6 +116,8 @@ docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
     if (dj->step == DOCKER_STARTING || dj->step == DOCKER_RUNNING ||
         dj->step == DOCKER_ENDING)
         dj->lost = true;
+    if (dj->step == DOCKER_RUNNING)
+        docker_log_daemon_away(dj->log);
     dj->step = DOCKER_AWAY;
     dj->back = back;
     if (patience_ms > 0)

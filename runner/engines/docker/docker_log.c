@@ -24,6 +24,9 @@ LOG_MODULE(docker);
 #define BATCH_MAX (8 * 1024 * 1024)
 #define REPLAY_CHUNK (1024 * 1024)
 #define RETRY_MS 1000
+/* Takes nothing out of the daemon's sequence, unlike the other marks. */
+#define AWAY_TEXT                                                                        \
+    "the Docker daemon was stopped: what was printed meanwhile may be missing\n"
 
 struct docker_log {
     struct engine *en;
@@ -37,6 +40,7 @@ struct docker_log {
     struct str batch;
 
     bool finishing;
+    bool may_lack;               /* the daemon was away; not yet said in the log */
     struct docker_resume resume; /* of the running call */
     uint64_t skipped;
     bool first_seen;
@@ -130,6 +134,13 @@ replay_start(const char *dir)
     return n < 2 ? last : before;
 }
 
+static bool
+is_away_mark(struct span text)
+{
+    return text.len == sizeof(AWAY_TEXT) - 1 &&
+           memcmp(text.ptr, AWAY_TEXT, text.len) == 0;
+}
+
 static int
 replay_frames(struct docker_log *l, const struct str *buf, uint64_t *offset,
               struct error *e)
@@ -143,7 +154,7 @@ replay_frames(struct docker_log *l, const struct str *buf, uint64_t *offset,
             return r;
         if (r == 0)
             break;
-        if (f.stream == SEGMENT_MARK)
+        if (f.stream == SEGMENT_MARK && !is_away_mark(f.bytes))
             docker_cursor_gap(&l->cursor);
         else
             docker_cursor_note(&l->cursor, f.stream, f.unix_ns, f.bytes);
@@ -249,6 +260,14 @@ store_mark(struct docker_log *l, int64_t unix_ns, struct span text)
 }
 
 static void
+tell_away(struct docker_log *l, int64_t unix_ns)
+{
+    if (l->may_lack)
+        store_mark(l, unix_ns, (struct span){AWAY_TEXT, sizeof(AWAY_TEXT) - 1});
+    l->may_lack = false;
+}
+
+static void
 store_frame(struct docker_log *l, enum segment_stream s, int64_t ns, struct span bytes)
 {
     if (l->batch.len > BATCH_MAX / 2)
@@ -337,6 +356,7 @@ on_entry(void *arg, const struct docker_entry *en)
         return;
     }
     note_exec_error(l, en);
+    tell_away(l, en->unix_ns);
     store_entry(l, en);
 }
 
@@ -392,6 +412,10 @@ on_reply(void *arg, const struct docker_reply *r)
         }
     }
     if (l->finishing) {
+        if (r->reached) {
+            tell_away(l, l->cursor.max_ns);
+            append_batch(l);
+        }
         finish(l, r->reached);
     } else if (r->reached && r->status != 200) {
         loop_timer_in(l->retry, RETRY_MS);
@@ -434,6 +458,12 @@ docker_log_follow(struct docker_log *l)
 {
     if (l->call == NULL && !l->finishing)
         start_call(l);
+}
+
+void
+docker_log_daemon_away(struct docker_log *l)
+{
+    l->may_lack = true;
 }
 
 void
