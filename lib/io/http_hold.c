@@ -77,7 +77,7 @@ http_hold_init(struct http_conn_state *c)
     if (info == NULL || info->tls_session == NULL)
         return;
     gnutls_session_t session = info->tls_session;
-    gnutls_transport_set_ptr2(session, (gnutls_transport_ptr_t)(intptr_t)c->fd, c);
+    gnutls_transport_set_ptr2(session, c, c);
     gnutls_transport_set_vec_push_function(session, push);
     c->may_hold = true;
 }

@@ -31,6 +31,8 @@ struct http_conn_state {
     bool gone;             /* the client has closed its side */
     bool asked;            /* it has made a request */
     bool may_hold, hold;   /* http_hold.c; hold: the next record waits for one more */
+    bool shaken;           /* the TLS handshake is over, or there is none */
+    int64_t step_run;      /* http_pace.c: run_ns of the run that last advanced it */
     struct str held;       /* it */
     struct loop_io *watch; /* EPOLLRDHUP */
     bool leaving;          /* on the server's list of that name */
@@ -101,6 +103,7 @@ struct http_shard {
     struct MHD_Daemon *daemon;
     struct loop_io *mhd_io;
     struct loop_timer *run_timer;
+    unsigned room;           /* connections that it takes */
     size_t n_conns, n_added; /* n_added: those that it will see in its next run */
     size_t n_fresh;          /* connections that have not made a request */
     size_t n_busy;           /* requests that are neither complete nor suspended */
@@ -108,6 +111,8 @@ struct http_shard {
     bool retired; /* an older certificate: no new connections */
     bool lean;    /* small pools, for watches */
     bool in_run;
+    int64_t run_ns;                   /* when the last run began */
+    size_t n_steps, n_paced, n_work;  /* http_pace.c, of the last run */
     bool resuming;                    /* on the server's list of that name */
     TAILQ_HEAD(, http_request) batch; /* to be resumed together */
     TAILQ_ENTRY(http_shard) link, resuming_link;
@@ -173,13 +178,14 @@ void http_shard_free(struct http_shard *sh);
 /* Hands an accepted descriptor to a shard with room; it is closed when that fails. */
 bool http_shard_add(struct http_server *s, bool lean, int fd, const struct sockaddr *sa,
                     socklen_t len);
-/* Lets the shards see what was added. */
+/* Lets the shards see what was added, each in a callback of its own. */
 void http_shards_run_added(struct http_server *s);
 void http_shards_run(struct http_server *s);
 void http_resume_later(struct http_request *r);
 /* It is over: it will not be resumed. */
 void http_resume_never(struct http_request *r);
-/* Resumes what was asked for, `most` at a time; what is left comes in the next turn. */
+/* Resumes what was asked for until `most` or a millisecond is over; what is left comes in
+ * the next turn. */
 void http_resume_some(struct http_server *s, size_t most);
 
 /* http_sort.c */
@@ -206,6 +212,17 @@ void http_guard_closed(struct http_conn_state *c);
 void http_hold_init(struct http_conn_state *c);
 /* The response that is being queued has a body of so many bytes in memory. */
 void http_hold_head(struct http_request *r, size_t body);
+
+/* http_pace.c */
+void http_pace_init(struct http_conn_state *c);
+/* Before and after MHD_run(). */
+void http_pace_begin(struct http_shard *sh);
+/* True: this run has taken long enough; the request is suspended and comes back soon. */
+bool http_pace_defer(struct http_request *r) WARN_UNUSED;
+/* A handshake could go on at once. */
+bool http_pace_waiting(const struct http_shard *sh);
+/* Real time, also when the clock is a fake one. */
+int64_t http_pace_ns(void);
 
 /* http_request.c */
 struct http_request *http_request_new(struct http_conn_state *c, const char *target);

@@ -24,7 +24,7 @@ LOG_MODULE(http);
 
 enum {
     BACKLOG = 4096,
-    ACCEPTS_A_TURN = 64,
+    ACCEPTS_A_TURN = 32, /* some 10 us each */
     TLS_ACCEPTS_A_TURN = 8,
     ACCEPT_RETRY_MS = 250, /* after running out of descriptors or memory */
     USER_TIMEOUT_MS = 60000,

@@ -188,6 +188,8 @@ http_request_advance(struct http_request *r, const char *method, const char *dat
         return begin(r, method);
     if (*size > 0)
         return receive(r, data, size);
+    if (!r->handled && http_pace_defer(r))
+        return MHD_YES;
     if (!r->handled)
         handle(r);
     if (r->response == NULL && r->conn->server->closing) {

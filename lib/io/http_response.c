@@ -117,6 +117,8 @@ read_known(void *cls, uint64_t pos, char *buf, size_t max)
     UNUSED(pos);
     if (r->aborted)
         return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (http_pace_defer(r))
+        return 0;
     ssize_t n = r->reader.read(r->reader.arg, buf, max);
     bug_if(n > (ssize_t)max);
     return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
@@ -142,6 +144,8 @@ read_stream(void *cls, uint64_t pos, char *buf, size_t max)
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (r->conn->server->closing)
         return MHD_CONTENT_READER_END_OF_STREAM;
+    if (http_pace_defer(r))
+        return 0;
     r->stream.woken = false;
     ssize_t n = r->stream.fill(r->stream.arg, buf, max);
     bug_if(n > (ssize_t)max);

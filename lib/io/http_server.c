@@ -159,6 +159,7 @@ conn_new(struct http_shard *sh, struct MHD_Connection *mhd)
     c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     c->is_unix = s->unix_path != NULL;
     http_hold_init(c);
+    http_pace_init(c);
     http_guard_started(c);
     LIST_INSERT_HEAD(&s->conns, c, link);
     s->n_conns++;

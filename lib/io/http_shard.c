@@ -5,7 +5,8 @@
  * by itself does not bound:
  *
  *  - MHD_run() serves every connection that is ready before it returns: 127 requests of
- *    some 12 us each are 1.5 ms, and the loop looks at everybody else in between;
+ *    some 12 us each are 1.5 ms, and the loop looks at everybody else in between (longer
+ *    ones, and TLS handshakes: http_pace.c);
  *  - a resume walks all suspended connections of its daemon, so that an event for ten
  *    thousand watchers was a walk of ten thousand for each handful of them;
  *  - its epoll code stalls when exactly 128·k connections are ready at once, which cannot
@@ -28,7 +29,10 @@ LOG_MODULE(http);
 
 enum {
     SHARD_CONNECTIONS = 127,
+    SHARD_CONNECTIONS_TLS = 63, /* each costs twice as much, and so does its end */
     HANDSHAKE_MS = 2,
+    RESUME_STEP = 32, /* between looks at the clock */
+    RESUME_NS = 500000,
     LEAN_MEMORY = 4 << 10, /* a watch's request and one block of what it sends */
 };
 
@@ -43,6 +47,7 @@ run(struct http_shard *sh)
     bug_if(sh->in_run);
     sh->in_run = true;
     sh->n_added = 0;
+    http_pace_begin(sh);
     MHD_run(sh->daemon);
     sh->in_run = false;
     if (MHD_get_timeout(sh->daemon, &ms) != MHD_YES) {
@@ -52,7 +57,8 @@ run(struct http_shard *sh)
     /* 0 means that MHD has more to do at once; the timer lets the other sources in first.
      * It also says so all the while that a TLS handshake waits for the client, whose next
      * bytes are an event of its epoll anyway. */
-    if (ms == 0 && sh->n_busy == 0 && sh->n_fresh > 0 && sh->pems->cert != NULL)
+    if (ms == 0 && sh->n_busy == 0 && sh->n_fresh > 0 && sh->pems->cert != NULL &&
+        !http_pace_waiting(sh))
         ms = HANDSHAKE_MS;
     loop_timer_in(sh->run_timer, ms > INT32_MAX ? INT32_MAX : (int64_t)ms);
 }
@@ -78,7 +84,7 @@ http_shards_run_added(struct http_server *s)
 
     TAILQ_FOREACH (sh, &s->shards, link) {
         if (sh->n_added > 0)
-            run(sh);
+            loop_timer_in(sh->run_timer, 0);
     }
 }
 
@@ -139,16 +145,19 @@ resume(struct http_shard *sh, size_t most)
 void
 http_resume_some(struct http_server *s, size_t most)
 {
+    int64_t until = http_pace_ns() + RESUME_NS;
     struct http_shard *sh;
 
     while (most > 0 && (sh = TAILQ_FIRST(&s->resuming)) != NULL) {
         TAILQ_REMOVE(&s->resuming, sh, resuming_link);
         sh->resuming = false;
-        most -= resume(sh, most);
+        most -= resume(sh, most < RESUME_STEP ? most : RESUME_STEP);
         if (!TAILQ_EMPTY(&sh->batch) && !sh->resuming) {
             sh->resuming = true;
             TAILQ_INSERT_TAIL(&s->resuming, sh, resuming_link);
         }
+        if (most < SIZE_MAX / 2 && http_pace_ns() > until)
+            break;
     }
     if (!TAILQ_EMPTY(&s->resuming))
         loop_timer_in(s->resume_timer, 0);
@@ -204,7 +213,7 @@ start_daemon(struct http_shard *sh)
         MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, sh, MHD_OPTION_URI_LOG_CALLBACK,
         http_on_target, sh, MHD_OPTION_UNESCAPE_CALLBACK, no_unescape, sh,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_LIMIT,
-        SHARD_CONNECTIONS + 1u, MHD_OPTION_CONNECTION_TIMEOUT, s->opts.idle_timeout_s,
+        sh->room + 1u, MHD_OPTION_CONNECTION_TIMEOUT, s->opts.idle_timeout_s,
         MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
@@ -232,6 +241,7 @@ http_shard_new(struct http_server *s, bool lean, struct error *e)
     sh->lean = lean;
     sh->pems = s->pems;
     sh->pems->refs++;
+    sh->room = sh->pems->cert != NULL ? SHARD_CONNECTIONS_TLS : SHARD_CONNECTIONS;
     TAILQ_INIT(&sh->batch);
     TAILQ_INSERT_TAIL(&s->shards, sh, link);
     sh->run_timer = loop_timer_new(s->loop, "http-run", on_run_timer, sh);
@@ -271,8 +281,7 @@ with_room(struct http_server *s, bool lean)
     struct http_shard *sh;
 
     TAILQ_FOREACH (sh, &s->shards, link) {
-        if (sh->lean == lean && !sh->retired &&
-            sh->n_conns + sh->n_added < SHARD_CONNECTIONS)
+        if (sh->lean == lean && !sh->retired && sh->n_conns + sh->n_added < sh->room)
             return sh;
     }
     return NULL;
