@@ -7,80 +7,58 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
+#include "cli/apply.h"
 #include "cli/code.h"
-#include "cli/manifest.h"
-#include "cli/session.h"
-
-struct apply {
-    struct session s;
-    struct manifests files;
-    bool force, dry_run;
-    const char *manager;
-};
-
-/* Names under which people keep secrets; a literal value there ends up readable in Git.
- */
-static bool
-looks_secret(const char *name)
-{
-    return str_ends(name, "TOKEN") || str_ends(name, "KEY") ||
-           str_ends(name, "PASSWORD") || str_ends(name, "SECRET");
-}
+#include "cli/name.h"
 
 static void
-warn_secrets(const struct manifest *m)
+items_done(struct apply *a)
 {
-    json_t *spec = json_object_get(m->object, "spec");
-    const char *key;
-    json_t *value;
-
-    json_object_foreach (json_object_get(spec, "env"), key, value) {
-        if (looks_secret(key) && json_is_string(value)) {
-            autofree char *path = xasprintf("spec.env.%s", key);
-            manifest_problem(m, path,
-                             "warning: a literal secret; put it into a Secret and "
-                             "name that in spec.envFrom");
-        }
+    vec_foreach (i, &a->items) {
+        run_secrets_done(&i->secrets);
+        free(i->ns);
     }
+    vec_done(&a->items);
 }
 
 /* The uid and resourceVersion that there is now, to tell created, configured, unchanged.
  */
 static char *
-version_of(struct apply *a, const struct manifest *m, const char *ns)
+version_of(struct apply *a, const struct apply_item *i)
 {
+    const struct manifest *m = i->m;
     struct object *o = NULL;
     struct error e = ERROR_INIT;
     char *version = NULL;
 
-    if (client_get(a->s.client, m->resource->resource, ns, m->name, &o, &e) == 0) {
+    if (client_get(a->s.client, m->resource->resource, i->ns, m->name, &o, &e) == 0) {
         version = xasprintf("%s/%llu", o->uid, (unsigned long long)o->revision);
         object_unref(o);
     }
     return version;
 }
 
-static int
-apply_one(struct apply *a, const struct manifest *m, bool dry, struct object **ret,
-          struct error *e)
+int
+apply_send(struct apply *a, const struct apply_item *i, bool dry, struct object **ret,
+           struct error *e)
 {
-    const char *ns = m->ns != NULL ? m->ns : a->s.ns;
     struct client_patch_opts o = {.type = CLIENT_PATCH_APPLY,
                                   .manager = a->manager,
                                   .force = a->force,
                                   .dry_run = dry,
                                   .strict = true};
 
-    return client_patch(a->s.client, m->resource->resource, ns, m->name, &o, m->object,
-                        ret, e);
+    return client_patch(a->s.client, i->m->resource->resource, i->ns, i->m->name, &o,
+                        i->m->object, ret, e);
 }
 
-/* Prints why; an unreachable server ends everything, wrong input goes on to the next. */
-static int
-report(struct apply *a, const struct manifest *m, const struct error *e)
+int
+apply_report(struct apply *a, const struct apply_item *i, const struct error *e)
 {
+    const struct manifest *m = i->m;
     const json_t *status = client_last_status(a->s.client);
     size_t n = status == NULL ? 0 : manifest_status_problems(m, status);
 
@@ -94,17 +72,17 @@ check_all(struct apply *a)
 {
     int worst = 0;
 
-    vec_foreach (m, &a->files.list) {
+    vec_foreach (i, &a->items) {
         struct object *o = NULL;
         struct error e = ERROR_INIT;
-        if (apply_one(a, m, true, &o, &e) == 0) {
+        if (apply_send(a, i, true, &o, &e) == 0) {
             object_unref(o);
             continue;
         }
         /* Something that an earlier document of the same apply will make is fine. */
-        if (e.code == ERR_NOT_FOUND && a->files.list.len > 1 && m->ns != NULL)
+        if (e.code == ERR_NOT_FOUND && a->items.len > 1 && i->m->ns != NULL)
             continue;
-        int code = report(a, m, &e);
+        int code = apply_report(a, i, &e);
         if (worst == 0 || code == 2)
             worst = code;
         if (e.code == ERR_UNAVAILABLE || e.code == ERR_UNAUTHORIZED)
@@ -113,17 +91,32 @@ check_all(struct apply *a)
     return worst;
 }
 
+/* Secrets come before the Run that names them and become its own after it. */
 static int
-write_one(struct apply *a, const struct manifest *m)
+send_with_secrets(struct apply *a, struct apply_item *i, struct object **ret,
+                  struct error *e)
 {
-    const char *ns = m->ns != NULL ? m->ns : a->s.ns;
-    autofree char *before = version_of(a, m, ns);
+    const char *name = i->m->name;
+    int rc = run_secrets_write(&a->s, i->ns, name, &i->secrets, NULL, a->dry_run, e);
+
+    if (rc == 0)
+        rc = apply_send(a, i, a->dry_run, ret, e);
+    if (rc == 0 && !a->dry_run)
+        rc = run_secrets_write(&a->s, i->ns, name, &i->secrets, (*ret)->uid, false, e);
+    return rc;
+}
+
+static int
+write_one(struct apply *a, struct apply_item *i)
+{
+    const struct manifest *m = i->m;
+    autofree char *before = version_of(a, i);
     struct error e = ERROR_INIT;
-    struct object *o = NULL;
+    auto_object *o = NULL;
     const char *what = "created";
 
-    if (apply_one(a, m, a->dry_run, &o, &e) < 0)
-        return report(a, m, &e);
+    if (send_with_secrets(a, i, &o, &e) < 0)
+        return apply_report(a, i, &e);
     if (before != NULL) {
         autofree char *after =
             xasprintf("%s/%llu", o->uid, (unsigned long long)o->revision);
@@ -131,22 +124,63 @@ write_one(struct apply *a, const struct manifest *m)
     }
     printf("%s/%s %s%s\n", m->resource->singular, m->name, what,
            a->dry_run ? " (dry run)" : "");
-    warn_secrets(m);
-    object_unref(o);
     return 0;
 }
 
-/* Files and code that are here go to the server first. */
+/* --- before anything is sent -------------------------------------------------------- */
+
 static int
-prepare_code(struct apply *a)
+give_name(struct apply *a, struct apply_item *i, struct error *e)
+{
+    struct manifest *m = i->m;
+    const struct resource *r = m->resource->resource;
+    json_t *meta = json_object_get(m->object, "metadata");
+    char *made = NULL;
+
+    if (a->name == NULL && m->name[0] != '\0')
+        return 0;
+    if (a->name == NULL &&
+        cli_new_name(&a->s, r, i->ns, r == &resource_runs, &made, e) < 0)
+        return -(int)e->code;
+    json_object_set_new(meta, "name", json_string(made != NULL ? made : a->name));
+    m->name = js(m->object, "metadata.name");
+    free(made);
+    return 0;
+}
+
+/* Names, values of the caller, files and code that are here. */
+static int
+prepare_one(struct apply *a, struct apply_item *i)
+{
+    struct error e = ERROR_INIT;
+    int rc = give_name(a, i, &e);
+
+    if (rc == 0 && run_values_fill(&a->s, i->m, &a->values, &i->secrets) > 0)
+        return 2;
+    if (rc == 0)
+        rc = code_prepare(&a->s, i->m, a->dry_run, &e);
+    if (rc == 0)
+        return 0;
+    manifest_problem(i->m, NULL, "%s/%s: %s", i->m->resource->singular, i->m->name,
+                     e.msg);
+    return error_exit_status(e.code);
+}
+
+static int
+prepare(struct apply *a)
 {
     vec_foreach (m, &a->files.list) {
-        struct error e = ERROR_INIT;
-        if (code_prepare(&a->s, m, a->dry_run, &e) < 0) {
-            manifest_problem(m, NULL, "%s/%s: %s", m->resource->singular, m->name, e.msg);
-            fprintf(stderr, "drover apply: nothing was changed\n");
-            return error_exit_status(e.code);
-        }
+        struct apply_item i = {.m = m};
+        i.ns = xstrdup(m->ns != NULL ? m->ns : a->s.ns);
+        vec_push(&a->items, i);
+    }
+    if (a->name != NULL && a->items.len != 1)
+        return cli_misuse(&verb_apply, "--name is for one object, there are %zu",
+                          a->items.len);
+    vec_foreach (i, &a->items) {
+        int code = prepare_one(a, i);
+        if (code != 0)
+            return code;
     }
     return 0;
 }
@@ -156,93 +190,164 @@ apply_all(struct apply *a)
 {
     struct error e = ERROR_INIT;
 
-    if (a->files.problems > 0) {
-        fprintf(stderr, "drover apply: nothing was changed\n");
-        return 2;
-    }
     if (session_open(&a->s, &e) < 0)
         return cli_fail(&verb_apply, &e);
-    int code_rc = prepare_code(a);
-    if (code_rc != 0)
-        return code_rc;
-    if (a->files.list.len > 1) {
-        int worst = check_all(a);
-        if (worst != 0) {
-            fprintf(stderr, "drover apply: nothing was changed\n");
-            return worst;
+    int code = prepare(a);
+    if (code == 0 && a->items.len > 1)
+        code = check_all(a);
+    bool changed = false;
+    for (size_t i = 0; code == 0 && i < a->items.len; i++) {
+        code = write_one(a, &a->items.items[i]);
+        changed = changed || code == 0;
+    }
+    if (code != 0 && !changed)
+        fprintf(stderr, "drover apply: nothing was changed\n");
+    return code;
+}
+
+/* --- the command line --------------------------------------------------------------- */
+
+enum {
+    OPT_NAME = 2000,
+    OPT_DRY_RUN,
+    OPT_FORCE,
+    OPT_MANAGER,
+    OPT_PROFILE,
+    OPT_NO_PROFILE,
+};
+
+static bool
+text_option(struct apply *a, int c, const char *value)
+{
+    if (c == OPT_NAME)
+        a->name = value;
+    else if (c == OPT_MANAGER)
+        a->manager = value;
+    else if (c == OPT_PROFILE)
+        a->files.profile = value;
+    else if (c == OPT_NO_PROFILE)
+        a->files.no_profile = true;
+    else if (c == OPT_FORCE)
+        a->force = true;
+    else if (c == OPT_DRY_RUN)
+        a->dry_run = true;
+    else
+        return false;
+    return true;
+}
+
+/* 0: go on; else the process' status plus 1. */
+static int
+options(struct apply *a, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        SESSION_OPTIONS,
+        {"filename", required_argument, NULL, 'f'},
+        {"env", required_argument, NULL, 'e'},
+        {"name", required_argument, NULL, OPT_NAME},
+        {"profile", required_argument, NULL, OPT_PROFILE},
+        {"no-profile", no_argument, NULL, OPT_NO_PROFILE},
+        {"force-conflicts", no_argument, NULL, OPT_FORCE},
+        {"dry-run", no_argument, NULL, OPT_DRY_RUN},
+        {"field-manager", required_argument, NULL, OPT_MANAGER},
+        {0},
+    };
+    struct error e = ERROR_INIT;
+    int c;
+
+    while ((c = getopt_long(argc, argv, SESSION_SHORT "f:e:", longs, NULL)) != -1) {
+        if (session_option(&a->s, c, optarg) || text_option(a, c, optarg))
+            continue;
+        if (c == 'f') {
+            vec_push(&a->paths, optarg);
+        } else if (c == 'e') {
+            if (run_values_env(&a->values, optarg, &e) < 0)
+                return cli_fail(&verb_apply, &e) + 1;
+        } else if (c == 'h') {
+            cli_usage(&verb_apply);
+            return 1;
+        } else {
+            return cli_misuse(&verb_apply, "see drover apply --help") + 1;
         }
     }
-    vec_foreach (m, &a->files.list) {
-        int code = write_one(a, m);
-        if (code != 0) {
-            if (a->files.list.len == 1)
-                fprintf(stderr, "drover apply: nothing was changed\n");
-            return code;
-        }
-    }
+    for (; optind < argc; optind++)
+        vec_push(&a->paths, argv[optind]);
     return 0;
+}
+
+/* What is behind -- is the run's. */
+static int
+cut_arguments(struct apply *a, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!streq(argv[i], "--"))
+            continue;
+        run_values_args(&a->values, argv + i + 1, argc - i - 1);
+        argv[i] = NULL;
+        return i;
+    }
+    return argc;
+}
+
+static int
+read_files(struct apply *a)
+{
+    static const char *const defaults[] = {".dstack.yml", ".dstack.yaml"};
+
+    for (size_t i = 0; a->paths.len == 0 && i < ARRAY_LEN(defaults); i++) {
+        if (access(defaults[i], F_OK) == 0)
+            vec_push(&a->paths, defaults[i]);
+    }
+    if (a->paths.len == 0)
+        return cli_misuse(&verb_apply,
+                          "say what to apply: -f FILE, -f DIRECTORY or -f - (there is no "
+                          ".dstack.yml here)");
+    vec_foreach (p, &a->paths)
+        manifests_read(&a->files, *p);
+    if (a->files.problems == 0)
+        return 0;
+    fprintf(stderr, "drover apply: nothing was changed\n");
+    return 2;
 }
 
 static int
 run(int argc, char **argv)
 {
-    static const struct option longs[] = {
-        SESSION_OPTIONS,
-        {"filename", required_argument, NULL, 'f'},
-        {"force-conflicts", no_argument, NULL, 'F'},
-        {"dry-run", no_argument, NULL, 'D'},
-        {"field-manager", required_argument, NULL, 'm'},
-        {0},
-    };
     struct apply a = {.s.verb = &verb_apply, .manager = "drover"};
-    bool given = false;
-    int c;
-    int code = 2;
+    int code = options(&a, cut_arguments(&a, argc, argv), argv);
 
-    while ((c = getopt_long(argc, argv, SESSION_SHORT "f:", longs, NULL)) != -1) {
-        if (session_option(&a.s, c, optarg))
-            continue;
-        if (c == 'f') {
-            manifests_read(&a.files, optarg);
-            given = true;
-        } else if (c == 'F') {
-            a.force = true;
-        } else if (c == 'D') {
-            a.dry_run = true;
-        } else if (c == 'm') {
-            a.manager = optarg;
-        } else if (c == 'h') {
-            cli_usage(&verb_apply);
-            manifests_done(&a.files);
-            return 0;
-        } else {
-            manifests_done(&a.files);
-            return cli_misuse(&verb_apply, "see drover apply --help");
-        }
+    if (code != 0) {
+        code--;
+    } else {
+        code = read_files(&a);
+        if (code == 0)
+            code = apply_all(&a);
     }
-    for (; optind < argc; optind++) {
-        manifests_read(&a.files, argv[optind]);
-        given = true;
-    }
-    if (!given)
-        code =
-            cli_misuse(&verb_apply, "say what to apply: -f FILE, -f DIRECTORY or -f -");
-    else
-        code = apply_all(&a);
+    items_done(&a);
+    vec_done(&a.paths);
     manifests_done(&a.files);
+    run_values_done(&a.values);
     session_close(&a.s);
     return code;
 }
 
 const struct cli_verb verb_apply = {
     .name = "apply",
-    .args = "-f FILE|DIRECTORY|- ...",
+    .args = "[-f FILE|DIRECTORY|-]... [-- ARGUMENTS]",
     .summary = "make the server's objects what the files say",
     .help =
         "  -f, --filename PATH       file, directory, or - for stdin; may be repeated\n"
+        "                            (default .dstack.yml of this directory)\n"
         "      --dry-run             check only\n"
+        "      --name NAME           of the one object, instead of the file's\n"
+        "  -e, --env NAME[=VALUE]    a variable of the run; without a value, yours\n"
+        "      --profile NAME        of .dstack/profiles.yml, here or at home, or of "
+        "the\n"
+        "                            server; --no-profile: none\n"
         "      --force-conflicts     take over fields that others manage\n"
         "      --field-manager NAME  (default drover)\n" SESSION_HELP
-        "\nWrong input changes nothing; every problem is printed with file and line.\n",
+        "\nFiles hold objects with apiVersion and kind, or one task or fleet in dstack's "
+        "format.\nWhat is behind -- stands for ${{ run.args }} in commands. Wrong input "
+        "changes nothing;\nevery problem is printed with file and line.\n",
     .run = run,
 };

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "api/dstack.h"
 #include "base/fs.h"
 #include "base/mem.h"
 
@@ -18,6 +19,7 @@ manifests_done(struct manifests *m)
     vec_foreach (x, &m->list) {
         free(x->file);
         json_decref(x->object);
+        json_decref(x->dstack);
     }
     vec_done(&m->list);
     vec_foreach (d, &m->docs)
@@ -28,8 +30,14 @@ manifests_done(struct manifests *m)
 void
 manifest_problem(const struct manifest *m, const char *path, const char *fmt, ...)
 {
-    unsigned line = yaml_line(&m->doc, path == NULL ? "" : path);
+    auto_str theirs = STR_INIT(4096);
     va_list ap;
+
+    if (m->dstack != NULL && path != NULL) {
+        manifest_dstack_path(m, path, &theirs);
+        path = theirs.ptr;
+    }
+    unsigned line = yaml_line(&m->doc, path == NULL ? "" : path);
 
     if (line == 0)
         line = m->doc.line;
@@ -86,7 +94,7 @@ manifest_status_problems(const struct manifest *m, const json_t *status)
 
 /* What must be right before the server can even be asked. */
 static void
-identify(struct manifests *ms, struct manifest *m)
+identify_ours(struct manifests *ms, struct manifest *m)
 {
     const char *kind = js(m->object, "kind");
     const char *api = js(m->object, "apiVersion");
@@ -133,6 +141,18 @@ identify(struct manifests *ms, struct manifest *m)
         manifest_problem(m, "metadata", "name is missing");
         ms->problems++;
     }
+}
+
+static void
+identify(struct manifests *ms, struct manifest *m)
+{
+    if (!dstack_is_document(m->object)) {
+        identify_ours(ms, m);
+        return;
+    }
+    manifest_from_dstack(ms, m);
+    m->resource = cli_resource_of_kind(js(m->object, "kind"));
+    m->name = js(m->object, "metadata.name");
 }
 
 static void

@@ -9,6 +9,7 @@ static const struct named_resource table[] = {
     {&resource_jobs, "job", {"dj"}},
     {&resource_fleets, "fleet", {NULL}},
     {&resource_instances, "instance", {"inst"}},
+    {&resource_profiles, "profile", {NULL}},
     {&resource_namespaces, "namespace", {"ns", "project", "projects"}},
     {&resource_secrets, "secret", {NULL}},
     {&resource_configmaps, "configmap", {"cm"}},

@@ -104,6 +104,7 @@ static const struct {
     void (*admit)(const struct admission *a);
 } rules[] = {
     {"runs.drover.dev", admit_run},
+    {"profiles.drover.dev", admit_profile},
     {"fleets.drover.dev", admit_fleet},
 };
 

@@ -33,6 +33,7 @@ void admit_refuse(const struct admission *a, const char *path, const char *why);
 void admit_resources(const struct admission *a, const json_t *value, const char *path);
 
 void admit_run(const struct admission *a);
+void admit_profile(const struct admission *a);
 void admit_nodes(const struct admission *a); /* nodes, groups, commands, array, order */
 
 #endif

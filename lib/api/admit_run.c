@@ -5,6 +5,7 @@
 #include "api/admit.h"
 #include "api/admit_internal.h"
 #include "api/cron.h"
+#include "api/profile.h"
 #include "api/values.h"
 #include "base/mem.h"
 
@@ -298,4 +299,17 @@ admit_run(const struct admission *a)
     check_container(a);
     check_places(a);
     json_decref(resources);
+}
+
+/* The values that a profile fills in are held to the rules of a run. */
+void
+admit_profile(const struct admission *a)
+{
+    struct span raw;
+
+    if (jscan_path(a->object, "metadata.name", &raw) && jscan_is(raw, PROFILE_NONE))
+        violations_add(a->v, VIOLATION_INVALID, "metadata.name", "\"" PROFILE_NONE "\"",
+                       "stands for no profile where a run names one");
+    check_times(a);
+    check_places(a);
 }

@@ -47,6 +47,48 @@ interpolate(const char *text, interpolate_fn *value, void *arg, struct str *out,
     return 0;
 }
 
+int
+interpolate_some(const char *text, interpolate_some_fn *value, void *arg, struct str *out,
+                 struct error *e)
+{
+    const char *at;
+
+    while ((at = strstr(text, "${{")) != NULL) {
+        bool escaped = at > text && at[-1] == '$';
+        const char *end = escaped ? at + 1 : strstr(at, "}}");
+        str_add(out, text, (size_t)(at - text));
+        if (end == NULL)
+            return error_set(e, ERR_INVALID,
+                             "\"%.40s\" is not closed by }} ($${{ stands for ${{)", at);
+        int rc = escaped ? 0 : value(arg, trimmed(at + 3, end), out, e);
+        if (rc < 0)
+            return rc;
+        text = escaped ? at + 3 : end + 2;
+        if (rc == 0)
+            str_add(out, at, (size_t)(text - at));
+    }
+    str_adds(out, text);
+    if (out->toobig)
+        return error_set(e, ERR_TOO_LARGE, "the text becomes too long");
+    return 0;
+}
+
+bool
+interpolate_member(struct span name, const char *ns, struct span *ret_member)
+{
+    size_t n = strlen(ns);
+
+    if (name.len < n + 2 || memcmp(name.ptr, ns, n) != 0 || name.ptr[n] != '.')
+        return false;
+    for (size_t i = n + 1; i < name.len; i++) {
+        char c = name.ptr[i];
+        if (!isalnum((unsigned char)c) && c != '_' && c != '-')
+            return false;
+    }
+    *ret_member = (struct span){name.ptr + n + 1, name.len - n - 1};
+    return true;
+}
+
 /* The number in "<word>[<n>]" at *p; *p behind it. */
 static bool
 indexed(const char **p, const char *end, const char *word, int64_t *ret)

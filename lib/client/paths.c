@@ -10,6 +10,8 @@
 const struct resource resource_runs = {DROVER_GROUP, "v1", "runs", "Run", true};
 const struct resource resource_jobs = {DROVER_GROUP, "v1", "jobs", "Job", true};
 const struct resource resource_fleets = {DROVER_GROUP, "v1", "fleets", "Fleet", true};
+const struct resource resource_profiles = {DROVER_GROUP, "v1", "profiles", "Profile",
+                                           true};
 const struct resource resource_instances = {DROVER_GROUP, "v1", "instances", "Instance",
                                             true};
 const struct resource resource_secrets = {"", "v1", "secrets", "Secret", true};
