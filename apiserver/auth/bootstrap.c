@@ -82,6 +82,8 @@ static const struct boot_rule {
     {"system:drover:controllers", "coordination.k8s.io", "leases", "*"},
     {"system:drover:controllers", "core", "events", "*"},
     {"system:drover:controllers", "core", "namespaces configmaps", READ},
+    /* key pairs of runs with several nodes */
+    {"system:drover:controllers", "core", "secrets", "get create"},
     {"system:drover:streams", "drover.dev", "jobs runs fleets instances", READ},
     {"system:drover:streams", "authentication.k8s.io", "tokenreviews", "create"},
     {"system:drover:streams", "authorization.k8s.io", "subjectaccessreviews", "create"},

@@ -77,6 +77,8 @@ static const struct reference {
     {"spec.repos", "patch"},
     {"spec.repos", "secretRef.name"},
 };
+static const char *const secrets[] = {"spec.registryAuth.secretRef.name",
+                                      "spec.sshSecretRef.name"};
 
 static void
 count_job(struct node_index *n, const struct object *job, int by)
@@ -85,9 +87,10 @@ count_job(struct node_index *n, const struct object *job, int by)
     char uid[64];
 
     reader_of(job, uid, sizeof(uid));
-    if (*uid != '\0' && object_path(job, "spec.registryAuth.secretRef.name", &name) &&
-        name.len > 2)
-        count(n, uid, job->ns, (struct span){name.ptr + 1, name.len - 2}, by);
+    for (size_t i = 0; *uid != '\0' && i < ARRAY_LEN(secrets); i++) {
+        if (object_path(job, secrets[i], &name) && name.len > 2)
+            count(n, uid, job->ns, (struct span){name.ptr + 1, name.len - 2}, by);
+    }
     for (size_t i = 0; *uid != '\0' && i < ARRAY_LEN(references); i++) {
         const char *cursor = NULL;
         if (!object_path(job, references[i].list, &list))

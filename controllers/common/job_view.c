@@ -93,7 +93,12 @@ read_spec(const struct object *o, struct job_view *v)
 {
     char text[32];
 
+    v->replica = object_get_int(o, "spec.replica", 0);
+    v->node = object_get_int(o, "spec.node", 0);
     v->attempt = object_get_int(o, "spec.attempt", 0);
+    v->priority = object_get_int(o, "spec.priority", 0);
+    v->created_ns = o->facts.created_s * INT64_C(1000000000);
+    v->go = object_get_bool(o, "spec.released");
     object_get_string(o, "spec.runUID", v->run_uid, sizeof(v->run_uid));
     object_get_string(o, "spec.desiredState", text, sizeof(text));
     v->desired = desired_parse(text);

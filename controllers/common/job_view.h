@@ -44,7 +44,8 @@ struct exit_facts {
 
 struct job_view {
     const struct object *o; /* borrowed */
-    int64_t attempt;
+    int64_t replica, node, attempt, priority, created_ns;
+    bool go; /* spec.released */
     char run_uid[UID_MAX];
     bool deleting, has_finalizer;
     enum desired desired;

@@ -59,6 +59,12 @@ status_set(struct status_edit *s, const char *key, const char *value)
 }
 
 void
+status_set_json(struct status_edit *s, const char *key, json_t *value)
+{
+    set_json(s, key, value);
+}
+
+void
 status_set_int(struct status_edit *s, const char *key, int64_t value)
 {
     set_json(s, key, json_integer(value));

@@ -32,6 +32,8 @@ status_edit_done_ptr(struct status_edit *s)
 void status_set(struct status_edit *s, const char *key, const char *value);
 void status_set_int(struct status_edit *s, const char *key, int64_t value);
 void status_unset(struct status_edit *s, const char *key);
+/* Takes value over. Objects merge: members that are to go must be null. */
+void status_set_json(struct status_edit *s, const char *key, json_t *value);
 /* 0: removed. */
 void status_set_time(struct status_edit *s, const char *key, int64_t wall_ns);
 

@@ -121,7 +121,9 @@ unbound(struct job_plan *p, const struct job_observed *o)
 static void
 lost(struct job_plan *p, const struct job_observed *o, const char *message)
 {
-    if (o->job.desired != DESIRED_RUNNING) {
+    /* Nodes that are stopped because one failed: the lost one was likely the cause. */
+    if (o->job.desired != DESIRED_RUNNING &&
+        !streq(o->job.stop_reason, "SiblingFailed")) {
         finish_stopped(p, o);
         return;
     }

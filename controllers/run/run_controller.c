@@ -3,44 +3,47 @@
 #include "base/mem.h"
 #include "control/controller.h"
 #include "controllers/run/run_act.h"
+#include "controllers/run/run_depends.h"
 #include "controllers/run/run_derive.h"
 #include "controllers/shared.h"
 
 struct job_views {
     vec(struct job_view) list;
+    vec(const char *) taken; /* names of jobs of older Runs of the name */
 };
 
 static int
-by_attempt(const void *a, const void *b)
+compare(int64_t x, int64_t y)
 {
-    const struct job_view *x = a, *y = b;
-
-    return (x->attempt > y->attempt) - (x->attempt < y->attempt);
+    return (x > y) - (x < y);
 }
 
-/* Jobs of this Run into views; true when the name of the next one is another Run's. */
-static bool
+static int
+by_place(const void *a, const void *b)
+{
+    const struct job_view *x = a, *y = b;
+    int c = compare(x->replica, y->replica);
+
+    if (c == 0)
+        c = compare(x->attempt, y->attempt);
+    return c != 0 ? c : compare(x->node, y->node);
+}
+
+/* Jobs of this Run into views. */
+static void
 observe_jobs(const struct object *run, const struct object_list *jobs,
              struct job_views *ret)
 {
-    int64_t next = 0;
-    bool taken = false;
-
     vec_foreach (o, &jobs->list) {
         struct job_view v;
         job_view_read(*o, &v);
-        if (!streq(v.run_uid, run->uid))
-            continue;
-        vec_push(&ret->list, v);
-        if (v.attempt >= next)
-            next = v.attempt + 1;
+        if (streq(v.run_uid, run->uid))
+            vec_push(&ret->list, v);
+        else
+            vec_push(&ret->taken, (*o)->name);
     }
     if (ret->list.len > 1)
-        qsort(ret->list.items, ret->list.len, sizeof(*ret->list.items), by_attempt);
-    autofree char *name = run_job_name(run->name, next);
-    vec_foreach (o, &jobs->list)
-        taken |= streq((*o)->name, name);
-    return taken;
+        qsort(ret->list.items, ret->list.len, sizeof(*ret->list.items), by_place);
 }
 
 /* The status names a Job that the cache does not have: only the server's answer proves
@@ -63,15 +66,11 @@ confirm_deleted(const struct reconcile_env *env, const struct run_view *r,
     return 0;
 }
 
-/* A Run is not over while an attempt may exist that the cache does not have: the answer
- * to its creation may have got lost. After success there is none. */
 static int
-confirm_no_next(const struct reconcile_env *env, const struct run_observed *seen,
-                struct error *e)
+confirm_absent(const struct reconcile_env *env, const struct object *run,
+               const struct job_new *n, struct error *e)
 {
-    const struct object *run = seen->run.o;
-    int64_t next = seen->n_jobs == 0 ? 0 : seen->jobs[seen->n_jobs - 1].attempt + 1;
-    autofree char *name = run_job_name(run->name, next);
+    autofree char *name = run_job_name(run->name, n);
     auto_object *job = NULL;
     char run_uid[UID_MAX];
 
@@ -86,6 +85,28 @@ confirm_no_next(const struct reconcile_env *env, const struct run_observed *seen
     return 0;
 }
 
+/* A Run is not over while an attempt may exist that the cache does not have: the answer
+ * to its creation may have got lost. After success there is none. Nodes are created in
+ * order, so the first tells. */
+static int
+confirm_no_next(const struct reconcile_env *env, const struct run_observed *seen,
+                struct error *e)
+{
+    const struct run_view *r = &seen->run;
+    int rc = 0;
+
+    if (seen->n_jobs == 0)
+        return confirm_absent(env, r->o, &(struct job_new){r->array.first, 0, 0}, e);
+    for (size_t i = 0; i < seen->n_jobs && rc == 0; i++) {
+        const struct job_view *j = &seen->jobs[i];
+        bool last = i + 1 == seen->n_jobs || seen->jobs[i + 1].replica != j->replica;
+        if (last && j->phase != PHASE_DONE)
+            rc = confirm_absent(env, r->o,
+                                &(struct job_new){j->replica, 0, j->attempt + 1}, e);
+    }
+    return rc;
+}
+
 /* Why the Run cannot be carried out, or "". A foreign API server has not checked it. */
 static void
 check_spec(const struct reconcile_env *env, const struct run_view *r,
@@ -95,9 +116,13 @@ check_spec(const struct reconcile_env *env, const struct run_view *r,
     json_t *job = NULL;
 
     why[0] = '\0';
-    if (run_derive_job(r, 0, env->wall_ns, &job, &e) < 0)
-        snprintf(why, MESSAGE_MAX_LEN, "%s", e.msg);
-    json_decref(job);
+    for (int64_t node = 0; node < r->nodes && why[0] == '\0'; node++) {
+        struct job_new n = {r->array.first, node, 0};
+        if (run_derive_job(r, &n, env->wall_ns, &job, &e) < 0)
+            snprintf(why, MESSAGE_MAX_LEN, "%s", e.msg);
+        else
+            json_decref(job);
+    }
 }
 
 static int
@@ -108,16 +133,18 @@ reconcile_run(const struct reconcile_env *env, const struct object_key *key,
     struct run_observed seen = {.wall_ns = env->wall_ns};
     autofree char *run_key = xasprintf("%s/%s", key->ns, key->name);
     auto_object_list jobs = {0};
-    char why[MESSAGE_MAX_LEN] = "";
+    char why[MESSAGE_MAX_LEN] = "", depends[MESSAGE_MAX_LEN] = "";
     struct error bad = ERROR_INIT;
-    struct run_plan plan;
+    auto_run_plan plan = {0};
 
     if (run_view_read(o, &seen.run, &bad) < 0)
         snprintf(why, sizeof(why), "%s", bad.msg);
     lister_index(env->lister, &resource_jobs, INDEX_JOBS_BY_RUN, run_key, &jobs);
-    seen.name_taken = observe_jobs(o, &jobs, views);
+    observe_jobs(o, &jobs, views);
     seen.jobs = views->list.items;
     seen.n_jobs = views->list.len;
+    seen.taken = views->taken.items;
+    seen.n_taken = views->taken.len;
     bool over = phase_is_final(seen.run.phase);
     if (seen.n_jobs == 0 && seen.run.job_uid[0] != '\0' && !over) {
         int rc = confirm_deleted(env, &seen.run, e);
@@ -126,10 +153,13 @@ reconcile_run(const struct reconcile_env *env, const struct object_key *key,
     }
     if (seen.n_jobs == 0 && why[0] == '\0' && !over)
         check_spec(env, &seen.run, why);
+    if (seen.n_jobs == 0 && !over)
+        seen.depends = run_depends(env->lister, o, depends);
+    seen.depends_message = depends;
     seen.invalid = why[0] == '\0' ? NULL : why;
     run_plan_make(&seen, &plan);
     bool ends = plan.drop_finalizer || (phase_is_final(plan.phase) && !over);
-    if (ends && (plan.job == NULL || plan.job->phase == PHASE_FAILED)) {
+    if (ends && plan.phase != PHASE_DONE) {
         int rc = confirm_no_next(env, &seen, e);
         if (rc < 0)
             return rc;
@@ -149,6 +179,7 @@ reconcile(const struct reconcile_env *env, const struct object_key *key,
         return 0;
     int rc = reconcile_run(env, key, o, &views, result, e);
     vec_done(&views.list);
+    vec_done(&views.taken);
     return rc;
 }
 
@@ -167,14 +198,24 @@ map_job(const struct lister *l, const struct object *before, const struct object
         keys->add(keys, o->ns, run);
 }
 
+static void
+map_run(const struct lister *l, const struct object *before, const struct object *now,
+        void *state, struct key_sink *keys)
+{
+    UNUSED(state);
+    run_depends_map(l, before, now, keys);
+}
+
 static const struct watch_spec watches[] = {
     {.resource = &resource_runs, .how = WATCH_SELF},
+    {.resource = &resource_runs, .how = WATCH_MAPPED, .map = map_run},
     {.resource = &resource_jobs, .how = WATCH_MAPPED, .map = map_job},
     {.resource = NULL},
 };
 
 static const struct informer_index_of indexes[] = {
     {&resource_jobs, {INDEX_JOBS_BY_RUN, job_run_key}},
+    {&resource_runs, {INDEX_RUNS_WAITING, run_waiting_key}},
     {NULL, {NULL, NULL}},
 };
 

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The decision table of a Run. Retry rules: an attempt that was refused by its machine
- * before anything started (Rejected), or whose place the scheduler took back, is repeated
- * whatever `retry` says; a lost machine is
- * an interruption; everything else that failed is an error. The window of
- * `retry.duration` counts from the end of the last attempt that had started, else from
- * the submission.
- */
+/* The decision table of a Run, above that of a replica. */
 #include "controllers/run/run_plan.h"
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "controllers/run/run_replica.h"
 
-enum { GOOD_RUN_S = 600 }; /* an attempt that ran so long starts the delays over */
-#define NS_PER_S INT64_C(1000000000)
-#define NS_PER_MS INT64_C(1000000)
+enum { FAILED_SHOWN = 10 };
 
-enum event { EVENT_NONE, EVENT_REFUSED, EVENT_INTERRUPTION, EVENT_ERROR };
+void
+run_plan_done(struct run_plan *p)
+{
+    vec_done(&p->create);
+    vec_done(&p->stop);
+    vec_done(&p->release.list);
+    vec_done(&p->requeue.list);
+    vec_done(&p->forget.list);
+}
 
 static void
 set_reason(struct run_plan *p, const char *reason, const char *message)
@@ -28,23 +28,18 @@ set_reason(struct run_plan *p, const char *reason, const char *message)
 static void
 waits(struct run_plan *p, const char *reason, const char *message)
 {
+    p->write = true;
+    p->phase = PHASE_SUBMITTED;
     p->wait_reason = reason;
     snprintf(p->wait_message, sizeof(p->wait_message), "%s", message);
 }
 
 static void
-finish(struct run_plan *p, const struct run_observed *o, enum phase phase)
+finish(struct run_plan *p, int64_t at_ns, enum phase phase)
 {
     p->write = true;
     p->phase = phase;
-    p->finished_ns =
-        p->job != NULL && p->job->finished_ns != 0 ? p->job->finished_ns : o->wall_ns;
-}
-
-static const char *
-user_reason(enum desired d)
-{
-    return d == DESIRED_ABORTED ? "AbortedByUser" : "StoppedByUser";
+    p->finished_ns = at_ns;
 }
 
 /* Ends a Run that has no live Job and is not wanted any more. */
@@ -52,299 +47,360 @@ static void
 finish_unwanted(struct run_plan *p, const struct run_observed *o)
 {
     set_reason(p, user_reason(o->run.desired), "");
-    finish(p, o, PHASE_TERMINATED);
+    finish(p, o->wall_ns, PHASE_TERMINATED);
 }
 
+/* --- replicas -------------------------------------------------------------------------
+ */
+
+/* Since when the replica runs; what an earlier start of the schedule did does not count.
+ */
 static int64_t
-max_duration_left_ms(const struct run_observed *o, int64_t started_ns)
+started_of(const struct run_observed *o, const struct job_view *jobs, size_t n)
 {
-    if (o->run.max_duration_s < 0 || started_ns == 0)
-        return INT64_MAX;
-    int64_t end = started_ns + o->run.max_duration_s * NS_PER_S;
-    return end <= o->wall_ns ? 0 : (end - o->wall_ns + NS_PER_MS - 1) / NS_PER_MS;
+    int64_t first = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct job_view *j = &jobs[i];
+        int64_t at = j->started_ns != 0 ? j->started_ns : j->agent_started_ns;
+        if (at != 0 && j->created_ns >= o->run.last_start_ns &&
+            (first == 0 || at < first))
+            first = at;
+    }
+    return first;
+}
+
+/* The jobs of the element, from *from on; *from behind them. */
+static struct replica
+replica_of(const struct run_observed *o, int64_t index, size_t *from)
+{
+    struct replica r = {.index = index};
+    size_t end;
+
+    while (*from < o->n_jobs && o->jobs[*from].replica < index)
+        (*from)++;
+    for (end = *from; end < o->n_jobs && o->jobs[end].replica == index; end++)
+        ;
+    r.jobs = o->jobs + *from;
+    r.n_jobs = end - *from;
+    r.last = r.jobs;
+    r.n_last = r.n_jobs;
+    while (r.n_last > 0 && r.last[0].attempt != r.last[r.n_last - 1].attempt) {
+        r.last++;
+        r.n_last--;
+    }
+    *from = end;
+    r.started_ns = o->run.has_array || o->run.started_ns == 0
+                       ? started_of(o, r.jobs, r.n_jobs)
+                       : o->run.started_ns;
+    return r;
 }
 
 static void
-requeue(struct run_plan *p, int64_t ms)
-{
-    if (ms != INT64_MAX && (p->requeue_ms == 0 || ms < p->requeue_ms))
-        p->requeue_ms = ms < 1 ? 1 : ms;
-}
-
-/* --- retry ------------------------------------------------------------------------- */
-
-static enum event
-event_of(const struct job_view *j)
-{
-    if (streq(j->reason, "Preempted") || streq(j->reason, "PlacementRevoked"))
-        return EVENT_REFUSED; /* the scheduler took the place back */
-    if (j->phase != PHASE_FAILED)
-        return EVENT_NONE;
-    if (streq(j->reason, "OutOfCapacity") || streq(j->reason, "EngineMissing"))
-        return EVENT_REFUSED;
-    if (streq(j->reason, "SecurityDenied") || streq(j->reason, "JobDeleted"))
-        return EVENT_NONE; /* the next attempt would end the same way, or is not wanted */
-    if (streq(j->reason, "AgentLost") || streq(j->reason, "JournalLost") ||
-        streq(j->reason, "Rebooted") || streq(j->reason, "EngineRestarted") ||
-        streq(j->reason, "ProcessLost"))
-        return EVENT_INTERRUPTION;
-    return EVENT_ERROR;
-}
-
-static bool
-covered(const struct run_observed *o, enum event ev)
-{
-    switch (ev) {
-    case EVENT_REFUSED:
-        return true;
-    case EVENT_INTERRUPTION:
-        return o->run.retry_interruption;
-    case EVENT_ERROR:
-        return o->run.retry_error;
-    case EVENT_NONE:
-        break;
-    }
-    return false;
-}
-
-static bool
-in_window(const struct run_observed *o)
-{
-    int64_t from = o->run.created_ns;
-
-    for (size_t i = 0; i < o->n_jobs; i++)
-        if (o->jobs[i].started_ns != 0 && o->jobs[i].finished_ns > from)
-            from = o->jobs[i].finished_ns;
-    return o->wall_ns - from <= o->run.retry_duration_s * NS_PER_S;
-}
-
-/* Delay before the next attempt: by the number of attempts that failed in a row without
- * having run for long. The first refusal costs nothing. */
-static int64_t
-delay_s(const struct run_observed *o, enum event ev)
-{
-    static const int64_t delays[] = {15, 30, 60, 120, 300, 600};
-    size_t row = 0;
-
-    for (size_t i = o->n_jobs; i > 0; i--) {
-        const struct job_view *j = &o->jobs[i - 1];
-        bool good =
-            j->started_ns != 0 && j->finished_ns - j->started_ns >= GOOD_RUN_S * NS_PER_S;
-        if (row > 0 && good)
-            break;
-        row++;
-    }
-    if (ev == EVENT_REFUSED) {
-        if (row == 1)
-            return 0;
-        row--;
-    }
-    if (row > ARRAY_LEN(delays))
-        row = ARRAY_LEN(delays);
-    return delays[row - 1];
-}
-
-static void
-start_attempt(struct run_plan *p, const struct run_observed *o, int64_t attempt)
+take_state(struct run_plan *p, const struct replica_state *s)
 {
     p->write = true;
-    p->phase = PHASE_SUBMITTED;
-    if (o->name_taken) {
-        set_reason(p, "NameInUse", "a job of an older run of this name is not gone yet");
-        waits(p, "NameInUse", p->message);
-        return; /* the event of its deletion wakes us */
-    }
-    p->create_job = true;
-    p->attempt = attempt;
-    waits(p, "Queued", "");
+    p->phase = s->phase;
+    p->job = s->job;
+    set_reason(p, s->reason, s->message);
+    p->wait_reason = s->wait_reason;
+    snprintf(p->wait_message, sizeof(p->wait_message), "%s", s->wait_message);
+    p->finished_ns = s->finished_ns;
+}
+
+/* --- arrays ---------------------------------------------------------------------------
+ */
+
+struct elements {
+    struct replica_state best; /* of those that are not over: the furthest */
+    int best_rank;
+    const struct job_view *failed; /* the first */
+    int64_t finished_ns;
+    struct str which; /* that failed */
+};
+
+static int
+rank_of(const struct replica_state *s)
+{
+    static const int ranks[] = {
+        [PHASE_RUNNING] = 6,   [PHASE_PULLING] = 5, [PHASE_PROVISIONING] = 4,
+        [PHASE_SUBMITTED] = 3, [PHASE_UNKNOWN] = 2, [PHASE_TERMINATING] = 1,
+    };
+
+    return s->phase < ARRAY_LEN(ranks) ? ranks[s->phase] : 0;
 }
 
 static void
-retry(struct run_plan *p, const struct run_observed *o, enum event ev)
+count(struct elements *all, struct run_plan *p, const struct replica_state *s,
+      int64_t index)
 {
-    const struct job_view *last = p->job;
-    char at[CLOCK_RFC3339_LEN];
-    int64_t due = last->finished_ns + delay_s(o, ev) * NS_PER_S;
-
-    if (o->wall_ns >= due) {
-        start_attempt(p, o, last->attempt + 1);
+    if (s->standing != REPLICA_OVER) {
+        p->counts.active++;
+        if (rank_of(s) > all->best_rank) {
+            all->best = *s;
+            all->best_rank = rank_of(s);
+        }
         return;
     }
-    clock_format(due, at);
-    set_reason(p, last->reason, last->message);
-    p->write = true;
-    p->phase = PHASE_SUBMITTED;
-    p->wait_reason = "RetryBackoff";
-    snprintf(p->wait_message, sizeof(p->wait_message),
-             "attempt %lld failed (%s); the next one starts at %s",
-             (long long)last->attempt, last->reason, at);
-    requeue(p, (due - o->wall_ns) / NS_PER_MS + 1);
+    if (s->finished_ns > all->finished_ns)
+        all->finished_ns = s->finished_ns;
+    if (s->phase == PHASE_DONE) {
+        p->counts.done++;
+        return;
+    }
+    if (p->counts.failed++ == 0)
+        all->failed = s->job;
+    if (p->counts.failed <= FAILED_SHOWN)
+        str_addf(&all->which, "%s%lld", p->counts.failed == 1 ? "" : ", ",
+                 (long long)index);
+    else if (p->counts.failed == FAILED_SHOWN + 1)
+        str_adds(&all->which, ", ...");
 }
 
-/* --- the states of the last attempt ------------------------------------------------ */
-
 static void
-job_over(struct run_plan *p, const struct run_observed *o)
+elements_over(struct run_plan *p, const struct run_observed *o,
+              const struct elements *all)
 {
-    const struct job_view *j = p->job;
-    enum event ev = event_of(j);
+    int64_t total = o->run.array.last - o->run.array.first + 1;
+    char message[MESSAGE_MAX_LEN];
 
-    set_reason(p, j->reason, j->message);
-    if (j->phase != PHASE_FAILED && ev == EVENT_NONE) {
-        finish(p, o, j->phase);
+    p->job = all->failed;
+    if (o->run.desired != DESIRED_RUNNING && p->counts.done < total) {
+        set_reason(p, user_reason(o->run.desired), "");
+        finish(p, all->finished_ns != 0 ? all->finished_ns : o->wall_ns,
+               PHASE_TERMINATED);
         return;
     }
-    if (o->run.desired != DESIRED_RUNNING || o->run.deleting) {
-        if (ev != EVENT_REFUSED && ev != EVENT_INTERRUPTION)
-            finish(p, o, PHASE_FAILED);
-        else
+    if (p->counts.failed == 0) {
+        set_reason(p, "Exited", "");
+        finish(p, all->finished_ns, PHASE_DONE);
+        return;
+    }
+    snprintf(message, sizeof(message), "%lld of %lld elements failed: %.200s",
+             (long long)p->counts.failed, (long long)total, all->which.ptr);
+    set_reason(p, "ElementsFailed", message);
+    finish(p, all->finished_ns, PHASE_FAILED);
+}
+
+/* What is over stays over: an element whose jobs are gone is not started again. */
+static void
+element_without_jobs(const struct run_observed *o, const struct replica *r,
+                     struct elements *all, struct run_plan *p)
+{
+    struct replica_state s = {0};
+    int64_t ordinal = r->index - o->run.array.first;
+
+    if (ordinal < o->run.elements_started) {
+        s = (struct replica_state){.standing = REPLICA_OVER, .phase = PHASE_FAILED};
+        count(all, p, &s, r->index);
+    } else if (o->run.desired != DESIRED_RUNNING || o->run.deleting ||
+               p->counts.active >= o->run.array.at_once) {
+        p->counts.waiting++;
+    } else {
+        replica_start(o, r, 0, &s, p);
+        if (s.standing == REPLICA_STARTS)
+            p->elements_started = ordinal + 1;
+        count(all, p, &s, r->index);
+    }
+}
+
+static void
+plan_array(struct run_plan *p, const struct run_observed *o)
+{
+    struct elements all = {.which = STR_INIT(MESSAGE_MAX_LEN)};
+    bool wanted = o->run.desired == DESIRED_RUNNING && !o->run.deleting;
+    size_t at = 0, first_new = 0;
+
+    p->elements_started = o->run.elements_started;
+    /* First those that have jobs: how many are active says how many may start. */
+    for (int64_t i = o->run.array.first; i <= o->run.array.last; i++) {
+        struct replica r = replica_of(o, i, &at);
+        struct replica_state s;
+        if (r.n_jobs == 0)
+            continue;
+        replica_decide(o, &r, &s, p);
+        count(&all, p, &s, i);
+        if (i - o->run.array.first >= p->elements_started)
+            p->elements_started = i - o->run.array.first + 1;
+    }
+    for (int64_t i = o->run.array.first; i <= o->run.array.last; i++) {
+        struct replica r = replica_of(o, i, &first_new);
+        if (r.n_jobs == 0)
+            element_without_jobs(o, &r, &all, p);
+    }
+    if (p->counts.active == 0 && (p->counts.waiting == 0 || !wanted)) {
+        elements_over(p, o, &all);
+    } else {
+        take_state(p, &all.best);
+        p->finished_ns = 0;
+        if (!wanted && p->phase != PHASE_UNKNOWN)
+            p->phase = PHASE_TERMINATING;
+    }
+    str_done(&all.which);
+}
+
+/* --- one replica ----------------------------------------------------------------------
+ */
+
+static int64_t
+next_by_schedule(const struct run_observed *o)
+{
+    int64_t next = -1;
+
+    for (size_t i = 0; i < o->run.n_crons; i++) {
+        int64_t at = cron_next(&o->run.crons[i], o->wall_ns / NS_PER_S);
+        if (at >= 0 && (next < 0 || at < next))
+            next = at;
+    }
+    return next < 0 ? 0 : next * NS_PER_S;
+}
+
+/* Waits for the next start of the schedule, or starts. */
+static void
+by_schedule(struct run_plan *p, const struct run_observed *o, const struct replica *r,
+            int64_t next)
+{
+    int64_t attempt = r->n_last == 0 ? 0 : r->last[0].attempt + 1;
+    struct replica_state s = {0};
+    char at[CLOCK_RFC3339_LEN], message[64];
+
+    if (next == 0)
+        next = next_by_schedule(o);
+    p->next_start_ns = next;
+    if (o->wall_ns < next) {
+        clock_format(next, at);
+        snprintf(message, sizeof(message), "the next start is at %s", at);
+        waits(p, "WaitingForSchedule", message);
+        plan_requeue(p, (next - o->wall_ns) / NS_PER_MS + 1);
+        return;
+    }
+    replica_start(o, r, attempt, &s, p);
+    take_state(p, &s);
+    if (s.standing == REPLICA_STARTS) {
+        p->began = true;
+        p->next_start_ns = 0;
+    }
+}
+
+/* The schedule's next start is ahead: the last Job is of an earlier one. */
+static bool
+armed(const struct run_observed *o, const struct replica *r)
+{
+    return o->run.next_start_ns != 0 &&
+           (r->n_last == 0 || r->last[0].created_ns < o->run.next_start_ns);
+}
+
+static void
+plan_one(struct run_plan *p, const struct run_observed *o, const struct replica *r)
+{
+    bool wanted = o->run.desired == DESIRED_RUNNING && !o->run.deleting;
+    bool scheduled = o->run.n_crons > 0;
+    struct replica_state s = {0};
+
+    if (scheduled && !replica_lives(r) && armed(o, r)) {
+        if (wanted)
+            by_schedule(p, o, r, o->run.next_start_ns);
+        else if (!o->run.deleting)
             finish_unwanted(p, o);
         return;
     }
-    if (!covered(o, ev)) {
-        finish(p, o, PHASE_FAILED);
+    if (r->n_jobs == 0) {
+        replica_start(o, r, 0, &s, p);
+        take_state(p, &s);
         return;
     }
-    if (ev != EVENT_REFUSED && !in_window(o)) {
-        char message[MESSAGE_MAX_LEN];
-        snprintf(message, sizeof(message), "retry.duration has passed; last: %.400s",
-                 j->message);
-        set_reason(p, j->reason, message);
-        finish(p, o, PHASE_FAILED);
+    replica_decide(o, r, &s, p);
+    take_state(p, &s);
+    if (s.standing != REPLICA_OVER || !scheduled || !wanted)
         return;
-    }
-    int64_t left = max_duration_left_ms(o, o->run.started_ns);
-    if (left == 0) {
-        set_reason(p, "MaxDurationExceeded", "");
-        finish(p, o, PHASE_TERMINATED);
-        return;
-    }
-    retry(p, o, ev);
-    requeue(p, left);
+    /* What came of it stays to be seen while the next start is awaited. */
+    p->finished_ns = 0;
+    by_schedule(p, o, r, 0);
 }
 
-static void
-stop_job(struct run_plan *p, enum desired to, const char *reason)
-{
-    if (p->job->desired >= to)
-        return;
-    p->stop = p->job;
-    p->stop_to = to;
-    p->stop_reason = reason;
-}
+/* --- before there are jobs, and after the end -----------------------------------------
+ */
 
-/* The phase as far as it can be told without waiting for the job controller's write. */
-static enum phase
-live_phase(const struct job_view *j)
-{
-    if (j->phase == PHASE_UNKNOWN || j->phase > PHASE_PROVISIONING)
-        return j->phase;
-    if (!j->bound)
-        return PHASE_SUBMITTED;
-    switch (j->agent) {
-    case AGENT_PULLING:
-        return PHASE_PULLING;
-    case AGENT_RUNNING:
-        return PHASE_RUNNING;
-    case AGENT_NONE:
-    case AGENT_CLAIMED:
-    case AGENT_PREPARING:
-    case AGENT_CREATING:
-    case AGENT_STOPPING:
-    case AGENT_EXITED:
-    case AGENT_FAILED:
-    case AGENT_REJECTED:
-    case AGENT_LOST:
-    case AGENT_CANCELLED:
-        break;
-    }
-    return PHASE_PROVISIONING;
-}
-
-static void
-job_live(struct run_plan *p, const struct run_observed *o)
-{
-    const struct job_view *j = p->job;
-
-    p->write = true;
-    p->phase = live_phase(j);
-    if (j->bound && j->phase <= PHASE_SUBMITTED) {
-        set_reason(p, "", ""); /* what it says is why it had waited */
-    } else if (j->bound) {
-        set_reason(p, j->reason, j->message);
-    } else {
-        const char *code = j->wait_reason[0] != '\0' ? j->wait_reason : "Queued";
-        set_reason(p, j->wait_reason, j->wait_message);
-        waits(p, code, j->wait_message);
-    }
-    if (o->run.deleting)
-        stop_job(p, DESIRED_STOPPED, "StoppedByUser");
-    else if (o->run.desired != DESIRED_RUNNING)
-        stop_job(p, o->run.desired, user_reason(o->run.desired));
-    if (p->stop == NULL && j->desired == DESIRED_RUNNING) {
-        int64_t started = o->run.started_ns != 0 ? o->run.started_ns : p->started_ns;
-        int64_t left = max_duration_left_ms(o, started);
-        if (left == 0)
-            stop_job(p, DESIRED_STOPPED, "MaxDurationExceeded");
-        else
-            requeue(p, left);
-    }
-    if (p->stop != NULL || j->desired != DESIRED_RUNNING) {
-        if (p->phase != PHASE_UNKNOWN)
-            p->phase = PHASE_TERMINATING;
-        set_reason(p, p->stop != NULL ? p->stop_reason : j->stop_reason, "");
-    }
-}
-
-static void
-no_job(struct run_plan *p, const struct run_observed *o)
+/* True: it is decided without a replica. */
+static bool
+before_start(struct run_plan *p, const struct run_observed *o)
 {
     const struct run_view *r = &o->run;
 
     if (r->deleting) {
         p->phase = r->phase;
-        return;
-    }
-    if (r->job_uid[0] != '\0') { /* there was one */
-        set_reason(p, "JobDeleted", "its job was deleted");
-        finish(p, o, PHASE_FAILED);
+    } else if (r->job_uid[0] != '\0' && !r->has_array && r->next_start_ns == 0) {
+        set_reason(p, "JobDeleted", "its job was deleted"); /* there was one */
+        finish(p, o->wall_ns, PHASE_FAILED);
     } else if (r->desired != DESIRED_RUNNING) {
         finish_unwanted(p, o);
     } else if (o->invalid != NULL) {
         p->accepted = false;
         set_reason(p, "InvalidSpec", o->invalid);
-        finish(p, o, PHASE_FAILED);
+        finish(p, o->wall_ns, PHASE_FAILED);
+    } else if (o->depends == DEPENDS_FAILED) {
+        set_reason(p, "DependencyFailed", o->depends_message);
+        finish(p, o->wall_ns, PHASE_FAILED);
+    } else if (o->depends == DEPENDS_WAITS) {
+        waits(p, "WaitingForDependency", o->depends_message);
+    } else if (r->n_crons > 0) {
+        struct replica none = {.index = r->array.first};
+        by_schedule(p, o, &none, r->next_start_ns);
     } else {
-        start_attempt(p, o, 0);
+        return false;
     }
+    return true;
+}
+
+/* For ever; Jobs that are left over are ended. */
+static void
+after_end(struct run_plan *p, const struct run_observed *o, bool live)
+{
+    const struct run_view *r = &o->run;
+
+    for (size_t i = 0; i < o->n_jobs; i++) {
+        const struct job_view *j = &o->jobs[i];
+        if (!phase_is_final(j->phase) && !agent_is_over(j->agent) &&
+            j->desired < DESIRED_STOPPED)
+            vec_push(&p->stop, ((struct job_stop){j, DESIRED_STOPPED, "RunFailed"}));
+    }
+    p->drop_finalizer = r->deleting && r->has_finalizer && !live;
+    if (r->deleting || r->ttl_s < 0 || r->finished_ns == 0)
+        return;
+    int64_t due = r->finished_ns + r->ttl_s * NS_PER_S;
+    p->delete_run = o->wall_ns >= due;
+    if (!p->delete_run)
+        plan_requeue(p, (due - o->wall_ns) / NS_PER_MS + 1);
 }
 
 void
 run_plan_make(const struct run_observed *o, struct run_plan *ret)
 {
     const struct run_view *r = &o->run;
+    bool live = false;
+    size_t at = 0;
 
     *ret = (struct run_plan){.accepted = true, .phase = PHASE_NONE};
-    ret->job = o->n_jobs == 0 ? NULL : &o->jobs[o->n_jobs - 1];
-    if (ret->job != NULL && r->started_ns == 0)
-        ret->started_ns =
-            ret->job->started_ns != 0 ? ret->job->started_ns : ret->job->agent_started_ns;
-    bool live = ret->job != NULL && !phase_is_final(ret->job->phase);
-    if (phase_is_final(r->phase)) { /* for ever; a Job that is left over is ended */
-        if (live && !agent_is_over(ret->job->agent))
-            stop_job(ret, DESIRED_STOPPED, "RunFailed");
-        ret->drop_finalizer = r->deleting && r->has_finalizer && !live;
+    ret->elements_started = r->elements_started;
+    for (size_t i = 0; i < o->n_jobs; i++)
+        live |= !phase_is_final(o->jobs[i].phase);
+    if (phase_is_final(r->phase)) {
+        after_end(ret, o, live);
         return;
     }
-    if (ret->job == NULL)
-        no_job(ret, o);
-    else if (live)
-        job_live(ret, o);
-    else
-        job_over(ret, o);
-    bool over = !live && !ret->create_job;
-    ret->drop_finalizer = r->deleting && r->has_finalizer && over;
-    ret->add_finalizer = !r->deleting && !r->has_finalizer && (live || ret->create_job);
+    if (o->n_jobs > 0 || !before_start(ret, o)) {
+        if (r->has_array) {
+            plan_array(ret, o);
+        } else {
+            struct replica one = replica_of(o, r->array.first, &at);
+            plan_one(ret, o, &one);
+        }
+    }
+    if (r->started_ns == 0 && !ret->began)
+        ret->started_ns = started_of(o, o->jobs, o->n_jobs);
+    bool creates = ret->create.len > 0;
+    ret->drop_finalizer = r->deleting && r->has_finalizer && !live && !creates;
+    ret->add_finalizer = !r->deleting && !r->has_finalizer && (live || creates);
     if (r->deleting && !live)
-        ret->create_job = false;
+        ret->create.len = 0;
 }

@@ -4,6 +4,8 @@ drover_test(test_plans SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_plans.c
             DEPS controllers_lib control client api io base LABELS unit)
 drover_test(test_run_derive SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_run_derive.c
             DEPS controllers_lib control client api io base LABELS unit)
+drover_test(test_run_peers SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_run_peers.c
+            DEPS controllers_lib control client api io base LABELS unit)
 drover_test(test_controllers SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_controllers.c
             ${CMAKE_CURRENT_SOURCE_DIR}/fake_api.c
             DEPS controllers_lib control client api io base LABELS unit TIMEOUT 120)

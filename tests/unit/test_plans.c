@@ -94,17 +94,121 @@ put_time(json_t *o, const char *key, int64_t ns)
 
 /* --- run --------------------------------------------------------------------------- */
 
+/* The only one of "r-0-0-<attempt>" as its attempt, else names. */
+static void
+put_created(json_t *out, const struct run_plan *p)
+{
+    json_t *list = json_array();
+
+    if (p->create.len == 1 && p->create.items[0].replica == 0 &&
+        p->create.items[0].node == 0) {
+        json_object_set_new(out, "createJob", json_integer(p->create.items[0].attempt));
+        json_decref(list);
+        return;
+    }
+    vec_foreach (n, &p->create) {
+        autofree char *name = xasprintf("%lld-%lld-%lld", (long long)n->replica,
+                                        (long long)n->node, (long long)n->attempt);
+        json_array_append_new(list, json_string(name));
+    }
+    if (json_array_size(list) > 0)
+        json_object_set(out, "createJobs", list);
+    json_decref(list);
+}
+
+static void
+put_stopped(json_t *out, const struct run_plan *p)
+{
+    json_t *list = json_array();
+
+    vec_foreach (s, &p->stop)
+        json_array_append_new(list, json_pack("[s, s, s]", s->job->o->name,
+                                              desired_name(s->to), s->reason));
+    if (p->stop.len == 1)
+        json_object_set(out, "stop", json_array_get(list, 0));
+    else if (p->stop.len > 1)
+        json_object_set(out, "stopAll", list);
+    json_decref(list);
+}
+
+static void
+put_jobs(json_t *out, const char *key, const struct job_list *jobs)
+{
+    json_t *list = json_array();
+
+    vec_foreach (j, &jobs->list)
+        json_array_append_new(list, json_string((*j)->o->name));
+    if (json_array_size(list) > 0)
+        json_object_set(out, key, list);
+    json_decref(list);
+}
+
+static void
+put_counts(json_t *out, const struct run_plan *p)
+{
+    const struct run_counts *c = &p->counts;
+
+    if (c->waiting + c->active + c->done + c->failed > 0)
+        json_object_set_new(out, "elements",
+                            json_pack("[I, I, I, I]", (json_int_t)c->waiting,
+                                      (json_int_t)c->active, (json_int_t)c->done,
+                                      (json_int_t)c->failed));
+}
+
+enum { JOBS_MAX = 16 };
+
+static json_t *
+run_outcome(struct run_plan *p)
+{
+    json_t *out = json_object();
+
+    put_created(out, p);
+    put_stopped(out, p);
+    put_jobs(out, "release", &p->release);
+    put_jobs(out, "requeue", &p->requeue);
+    put_jobs(out, "forget", &p->forget);
+    put_counts(out, p);
+    put_true(out, "addFinalizer", p->add_finalizer);
+    put_true(out, "dropFinalizer", p->drop_finalizer);
+    put_true(out, "deleteRun", p->delete_run);
+    put_true(out, "began", p->began);
+    if (p->write) {
+        put(out, "phase", phase_name(p->phase));
+        put(out, "reason", p->reason);
+        put(out, "message", p->message);
+        put(out, "waits", p->wait_reason);
+        put_true(out, "rejected", !p->accepted);
+        put_time(out, "startedAt", p->started_ns);
+        put_time(out, "finishedAt", p->finished_ns);
+        put_time(out, "nextStartAt", p->next_start_ns);
+    }
+    put_int(out, "requeueMs", p->requeue_ms);
+    run_plan_done(p);
+    return out;
+}
+
+static enum depends
+depends_of(const json_t *observed)
+{
+    const char *text = json_string_value(json_object_get(observed, "depends"));
+
+    if (text == NULL)
+        return DEPENDS_MET;
+    return streq(text, "waits") ? DEPENDS_WAITS : DEPENDS_FAILED;
+}
+
 static json_t *
 run_case(const json_t *c)
 {
     const json_t *observed = json_object_get(c, "observed");
     const json_t *jobs = json_object_get(observed, "jobs");
-    struct job_view views[8];
-    struct object *objects[8];
+    struct job_view views[JOBS_MAX];
+    struct object *objects[JOBS_MAX];
     struct run_observed o = {.jobs = views, .n_jobs = json_array_size(jobs)};
     struct run_plan p;
     struct error e = ERROR_INIT;
-    json_t *out = json_object();
+    char next[32];
+    const char *taken[] = {next};
 
     assert_true(o.n_jobs <= ARRAY_LEN(views));
     json_t *desired = json_deep_copy(json_object_get(c, "desired"));
@@ -115,34 +219,28 @@ run_case(const json_t *c)
     json_decref(desired);
     assert_int_equal(run_view_read(run, &o.run, &e), 0);
     for (size_t i = 0; i < o.n_jobs; i++) {
+        const json_t *j = json_array_get(jobs, i);
+        const char *given = json_string_value(json_object_get(j, "name"));
         char name[32];
         snprintf(name, sizeof(name), "r-0-0-%zu", i);
-        objects[i] = object_of(json_array_get(jobs, i), "Job", name);
+        json_t *object = json_deep_copy(j);
+        json_object_del(object, "name");
+        json_t *spec = json_object_get(object, "spec");
+        if (json_object_get(spec, "released") == NULL)
+            json_object_set_new(spec, "released", json_true());
+        objects[i] = object_of(object, "Job", given != NULL ? given : name);
+        json_decref(object);
         job_view_read(objects[i], &views[i]);
     }
-    o.name_taken = json_is_true(json_object_get(observed, "nameTaken"));
+    snprintf(next, sizeof(next), "r-0-0-%zu", o.n_jobs);
+    o.taken = taken;
+    o.n_taken = json_is_true(json_object_get(observed, "nameTaken"));
     o.invalid = json_string_value(json_object_get(observed, "invalid"));
+    o.depends = depends_of(observed);
+    o.depends_message = "run other";
     o.wall_ns = time_of(c, "now");
     run_plan_make(&o, &p);
-
-    if (p.create_job)
-        json_object_set_new(out, "createJob", json_integer(p.attempt));
-    if (p.stop != NULL)
-        json_object_set_new(out, "stop",
-                            json_pack("[s, s, s]", p.stop->o->name,
-                                      desired_name(p.stop_to), p.stop_reason));
-    put_true(out, "addFinalizer", p.add_finalizer);
-    put_true(out, "dropFinalizer", p.drop_finalizer);
-    if (p.write) {
-        put(out, "phase", phase_name(p.phase));
-        put(out, "reason", p.reason);
-        put(out, "message", p.message);
-        put(out, "waits", p.wait_reason);
-        put_true(out, "rejected", !p.accepted);
-        put_time(out, "startedAt", p.started_ns);
-        put_time(out, "finishedAt", p.finished_ns);
-    }
-    put_int(out, "requeueMs", p.requeue_ms);
+    json_t *out = run_outcome(&p);
     for (size_t i = 0; i < o.n_jobs; i++)
         object_unref(objects[i]);
     object_unref(run);

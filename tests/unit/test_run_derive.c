@@ -37,7 +37,8 @@ derive(const char *spec, int64_t attempt, int64_t age_s)
     json_t *job = NULL;
 
     if (run_view_read(o, &v, &e) < 0 ||
-        run_derive_job(&v, attempt, v.created_ns + age_s * 1000000000, &job, &e) < 0)
+        run_derive_job(&v, &(struct job_new){0, 0, attempt},
+                       v.created_ns + age_s * 1000000000, &job, &e) < 0)
         fail_msg("%s", e.msg);
     return job;
 }
@@ -86,7 +87,7 @@ refused(void **state)
         struct error e = ERROR_INIT;
         json_t *job = NULL;
         assert_int_equal(run_view_read(o, &v, &e), 0);
-        assert_true(run_derive_job(&v, 0, 0, &job, &e) < 0);
+        assert_true(run_derive_job(&v, &(struct job_new){0}, 0, &job, &e) < 0);
         assert_non_null(strstr(e.msg, cases[i].words));
     }
     auto_object *o = run_of("{\"maxDuration\":\"long\"}");

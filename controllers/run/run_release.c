@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The release of nodes: each is told all of them, in order of rank, with the address by
+ * which it is reached. The addresses of an attempt are chosen from the same Instances
+ * each time, so nodes that are released one after the other are told the same.
+ */
+#include "api/jtok.h"
+#include "base/mem.h"
+#include "controllers/run/run_act.h"
+#include "controllers/run/run_derive.h"
+
+enum { ADDRESSES_MAX = 64, ADDRESS_LEN = 64 };
+
+struct attempt {
+    const struct job_view *jobs; /* by node */
+    size_t n;
+    char **chosen;
+    struct peer *peers;
+};
+
+static char **
+addresses_of(const struct reconcile_env *env, const struct job_view *j)
+{
+    auto_object *inst =
+        lister_find_uid(env->lister, &resource_instances, j->instance_uid);
+    char **list = xcalloc(ADDRESSES_MAX + 1, sizeof(*list));
+    struct span array, item;
+    const char *cursor = NULL;
+    size_t n = 0;
+
+    if (inst == NULL || !object_path(inst, "status.agent.addresses", &array) ||
+        array.len == 0 || array.ptr[0] != '[')
+        return list;
+    while (n < ADDRESSES_MAX && jscan_next_item(array, &cursor, &item)) {
+        auto_str text = STR_INIT(ADDRESS_LEN);
+        if (jscan_string(item, &text) && !text.toobig)
+            list[n++] = str_detach(&text);
+    }
+    return list;
+}
+
+static void
+list_free(char **list)
+{
+    for (char **p = list; *p != NULL; p++)
+        free(*p);
+    free(list);
+}
+
+static int64_t
+gpus_of(const struct job_view *j)
+{
+    struct span array, item;
+    const char *cursor = NULL;
+    int64_t n = 0;
+
+    if (!object_path(j->o, "spec.reservation.gpus", &array) || array.len == 0 ||
+        array.ptr[0] != '[')
+        return 0;
+    while (jscan_next_item(array, &cursor, &item))
+        n++;
+    return n;
+}
+
+static void
+attempt_init(struct attempt *a, const struct reconcile_env *env,
+             const struct run_observed *o, const struct job_view *j)
+{
+    size_t first = (size_t)(j - o->jobs), end;
+
+    while (first > 0 && o->jobs[first - 1].replica == j->replica &&
+           o->jobs[first - 1].attempt == j->attempt)
+        first--;
+    for (end = first; end < o->n_jobs && o->jobs[end].replica == j->replica &&
+                      o->jobs[end].attempt == j->attempt;
+         end++)
+        ;
+    a->jobs = o->jobs + first;
+    a->n = end - first;
+    a->chosen = xcalloc(a->n, sizeof(*a->chosen));
+    a->peers = xcalloc(a->n, sizeof(*a->peers));
+    char ***lists = xcalloc(a->n, sizeof(*lists));
+    for (size_t i = 0; i < a->n; i++)
+        lists[i] = addresses_of(env, &a->jobs[i]);
+    run_choose_addresses((char *const *const *)lists, a->n, a->chosen);
+    for (size_t i = 0; i < a->n; i++) {
+        a->peers[i] =
+            (struct peer){a->jobs[i].o->name, a->chosen[i], gpus_of(&a->jobs[i])};
+        list_free(lists[i]);
+    }
+    free(lists);
+}
+
+static void
+attempt_done(struct attempt *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        free(a->chosen[i]);
+    free(a->chosen);
+    free(a->peers);
+    *a = (struct attempt){0};
+}
+
+static int
+release_one(const struct reconcile_env *env, const struct run_observed *o,
+            const struct attempt *a, const struct job_view *j, struct error *e)
+{
+    struct object_key key = {j->o->ns, j->o->name};
+    json_t *patch;
+    int rc = run_derive_release(&o->run, j, a->peers, a->n, &patch, e);
+
+    if (rc < 0)
+        return rc;
+    rc = reconcile_patch(env, &resource_jobs, &key, NULL, patch, e);
+    json_decref(patch);
+    return rc == -ERR_NOT_FOUND ? 0 : rc;
+}
+
+int
+run_release(const struct reconcile_env *env, const struct run_observed *o,
+            const struct run_plan *p, struct error *e)
+{
+    struct attempt a = {0};
+    int rc = 0;
+
+    vec_foreach (j, &p->release.list) {
+        if (a.n == 0 || (*j)->replica != a.jobs[0].replica) {
+            attempt_done(&a);
+            attempt_init(&a, env, o, *j);
+        }
+        rc = release_one(env, o, &a, *j, e);
+        if (rc < 0)
+            break;
+    }
+    attempt_done(&a);
+    return rc;
+}
