@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/vec.h"
 #include "controllers/common/job_view.h"
+#include "controllers/job/scheduler_placement.h"
 
 enum { WORD_MAX = 256, WORDS_MAX = 64 };
 #define NS_PER_S INT64_C(1000000000)
@@ -27,6 +28,35 @@ scheduler_standing(const struct object *job)
         return SCHED_OCCUPIES;
     /* It is over, but what it held is free only when its agent says so. */
     return j.claimed && !j.released ? SCHED_OCCUPIES : SCHED_OUT;
+}
+
+bool
+scheduler_gang_key(const struct object *job, struct str *key)
+{
+    char run[UID_MAX];
+
+    if (object_get_int(job, "spec.nodes", 1) < 2 ||
+        !object_get_string(job, "spec.runUID", run, sizeof(run)))
+        return false;
+    str_addf(key, "%s/%lld/%lld", run, (long long)object_get_int(job, "spec.replica", 0),
+             (long long)object_get_int(job, "spec.attempt", 0));
+    return true;
+}
+
+/* NULL: alone. The text lives in key. */
+static const char *
+gang_of(const struct object *job, struct str *key)
+{
+    return scheduler_gang_key(job, key) ? key->ptr : NULL;
+}
+
+static bool
+preempts(const struct object *job)
+{
+    struct span raw;
+
+    return object_path(job, "spec.preemptionPolicy", &raw) &&
+           jscan_is(raw, "PreemptLowerPriority");
 }
 
 struct words {
@@ -91,7 +121,8 @@ scheduler_tell_waiting(struct scheduler *s, const struct object *job, struct err
 {
     struct resource_req req;
     struct violations violations = {0};
-    struct words fleets = {0};
+    struct words fleets = {0}, instances = {0};
+    auto_str key = STR_INIT(GANG_KEY_MAX);
     struct job_view j;
     struct span raw;
     json_t *resources = NULL;
@@ -107,6 +138,7 @@ scheduler_tell_waiting(struct scheduler *s, const struct object *job, struct err
     }
     job_view_read(job, &j);
     read_words(job, "spec.fleets", NULL, &fleets);
+    read_words(job, "spec.instances", NULL, &instances);
     autofree char *image = object_dup_string(job, "spec.image");
     int64_t queued = object_get_time(job, "spec.queuedAt");
     struct sched_job w = {
@@ -119,11 +151,18 @@ scheduler_tell_waiting(struct scheduler *s, const struct object *job, struct err
         .has_image = image != NULL && image[0] != '\0',
         .fleets = (const char *const *)fleets.list.items,
         .n_fleets = fleets.list.len,
+        .instances = (const char *const *)instances.list.items,
+        .n_instances = instances.list.len,
         .reason = j.wait_reason,
         .max_duration_ns = longest(job),
+        .preempts = preempts(job),
+        .preemptible = object_get_bool(job, "spec.preemptible"),
+        .gang = gang_of(job, &key),
+        .gang_size = (size_t)object_get_int(job, "spec.nodes", 1),
     };
     scheduler_queue(s, &w);
     words_done(&fleets);
+    words_done(&instances);
     return 0;
 }
 
@@ -131,9 +170,11 @@ void
 scheduler_tell_holding(struct scheduler *s, const struct object *job)
 {
     struct words gpus = {0};
-    char instance[UID_MAX];
+    auto_str key = STR_INIT(GANG_KEY_MAX);
+    char instance[UID_MAX], desired[32];
 
     object_get_string(job, "spec.instanceUID", instance, sizeof(instance));
+    object_get_string(job, "spec.desiredState", desired, sizeof(desired));
     read_words(job, "spec.reservation.gpus", NULL, &gpus);
     struct sched_hold h = {
         .uid = job->uid,
@@ -147,9 +188,35 @@ scheduler_tell_holding(struct scheduler *s, const struct object *job)
         .name = job->name,
         .priority = object_get_int(job, "spec.priority", 0),
         .ends_ns = ends_at(job),
+        .preemptible = object_get_bool(job, "spec.preemptible"),
+        .leaving = desired_parse(desired) != DESIRED_RUNNING,
+        .gang = gang_of(job, &key),
     };
     scheduler_hold(s, &h);
     words_done(&gpus);
+}
+
+void
+scheduler_tell_assumed(struct scheduler *s, const struct object *job,
+                       const struct member *m)
+{
+    auto_str key = STR_INIT(GANG_KEY_MAX);
+    struct sched_hold h = {
+        .uid = job->uid,
+        .instance_uid = m->instance_uid,
+        .cpu_milli = m->reserve.cpu_milli,
+        .memory_mib = m->reserve.memory_mib,
+        .disk_mib = m->reserve.disk_mib,
+        .gpu_uuids = (const char *const *)m->gpus,
+        .n_gpus = m->n_gpus,
+        .ns = job->ns,
+        .name = job->name,
+        .priority = object_get_int(job, "spec.priority", 0),
+        .preemptible = object_get_bool(job, "spec.preemptible"),
+        .gang = gang_of(job, &key),
+    };
+
+    scheduler_hold(s, &h);
 }
 
 /* --- instances --------------------------------------------------------------------- */

@@ -13,11 +13,20 @@ enum sched_standing {
 };
 enum sched_standing scheduler_standing(const struct object *job);
 
+/* Jobs of one attempt of a replica of several nodes are a gang; appends its key,
+ * "<run uid>/<replica>/<attempt>". False: the job is alone. */
+enum { GANG_KEY_MAX = 256 };
+bool scheduler_gang_key(const struct object *job, struct str *key);
+
 /* Tells the scheduler; ERR_INVALID when spec.resources cannot be read (then it is told
  * that the job is out). */
 int scheduler_tell_waiting(struct scheduler *s, const struct object *job,
                            struct error *e) WARN_UNUSED;
 void scheduler_tell_holding(struct scheduler *s, const struct object *job);
+/* A waiting job that is placed, and not bound yet. */
+struct member;
+void scheduler_tell_assumed(struct scheduler *s, const struct object *job,
+                            const struct member *m);
 void scheduler_tell_instance(struct scheduler *s, const struct object *o);
 
 #endif

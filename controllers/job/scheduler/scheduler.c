@@ -402,6 +402,18 @@ same_hold(const struct job *j, const struct sched_hold *h)
     return true;
 }
 
+/* As a victim that was told: nobody chooses it, or another one in its place. */
+static void
+leaves(struct scheduler *s, struct job *j)
+{
+    if (j->evicting)
+        return;
+    j->evicting = true;
+    if (j->ends_ns > s->now_ns)
+        j->ends_ns = s->now_ns;
+    sched_quota_evicting(s, j, 1);
+}
+
 void
 scheduler_hold(struct scheduler *s, const struct sched_hold *h)
 {
@@ -411,6 +423,8 @@ scheduler_hold(struct scheduler *s, const struct sched_hold *h)
     if (same_hold(j, h)) {
         if (!j->evicting) /* that one ends as soon as it can */
             j->ends_ns = h->ends_ns > 0 ? h->ends_ns : INT64_MAX;
+        if (h->leaving)
+            leaves(s, j);
         return;
     }
     lift(s, j);
@@ -418,6 +432,8 @@ scheduler_hold(struct scheduler *s, const struct sched_hold *h)
         sched_gang_join(s, j, h->gang, 0);
     set_amounts(j, h);
     attach(s, j, node_of(s, h->instance_uid));
+    if (h->leaving)
+        leaves(s, j);
 }
 
 void

@@ -74,6 +74,7 @@ struct sched_hold {
     int64_t priority;
     int64_t ends_ns; /* at the latest, by maxDuration; 0: unknown */
     bool preemptible;
+    bool leaving;     /* told to stop: its place is going to be free */
     const char *gang; /* NULL: none */
 };
 

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The scheduler's loop over a server in memory: gangs are placed and undone whole, by
+ * whoever leads; victims are told, quotas are kept and reported, the queue explains
+ * itself, and at rest nothing is written. Jobs are made by the tests: no run controller.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "controllers/controllers.h"
+#include "tests/unit/fake_api.h"
+
+#define NS "/apis/drover.dev/v1/namespaces/default/"
+#define START_NS INT64_C(1767225600000000000) /* 2026-01-01 */
+
+static int64_t fake_ms;
+
+static int64_t
+now_ms(void)
+{
+    return fake_ms;
+}
+
+static int64_t
+wall_ns(void)
+{
+    return START_NS + fake_ms * 1000000;
+}
+
+struct world {
+    struct fake_api *api;
+    struct client *client;
+    struct async_client *async;
+    struct manager *m;
+    struct controller_set *set;
+};
+
+static void
+start(struct world *w)
+{
+    struct error e = ERROR_INIT;
+
+    w->async = async_local_new(w->client);
+    struct manager_opts o = {.client = w->client,
+                             .async = w->async,
+                             .source = fake_api_source(w->api),
+                             .now_ms = now_ms,
+                             .wall_ns = wall_ns,
+                             .component = "test",
+                             .instance = "host",
+                             .seed = 1};
+    manager_new(&o, &w->m);
+    assert_int_equal(controllers_add(w->m, "job", &w->set, &e), 0);
+    manager_start(w->m);
+}
+
+static void
+stop(struct world *w)
+{
+    manager_stop(w->m);
+    async_free(w->async);
+    manager_free(w->m);
+    controllers_free(w->set);
+}
+
+static void
+world_init(struct world *w)
+{
+    w->api = fake_api_new();
+    w->client = fake_api_client(w->api);
+    fake_ms = 1000;
+    start(w);
+}
+
+static void
+world_done(struct world *w)
+{
+    stop(w);
+    client_free(w->client);
+    fake_api_free(w->api);
+}
+
+static void
+settle(struct world *w)
+{
+    do {
+        while (manager_step(w->m))
+            ;
+    } while (fake_api_deliver(w->api));
+}
+
+static void
+advance(struct world *w, int64_t ms)
+{
+    int64_t until = fake_ms + ms;
+
+    settle(w);
+    for (;;) {
+        int64_t due = manager_next_due(w->m);
+        if (due < 0 || due > until)
+            break;
+        if (due > fake_ms)
+            fake_ms = due;
+        settle(w);
+    }
+    fake_ms = until;
+    settle(w);
+}
+
+static void
+create_in(struct world *w, const char *ns, const struct resource *r, json_t *o)
+{
+    struct error e = ERROR_INIT;
+    json_t *meta = json_object_get(o, "metadata");
+    char now[CLOCK_RFC3339_LEN];
+
+    clock_format(wall_ns(), now);
+    json_object_set_new(meta, "creationTimestamp", json_string(now));
+    json_object_set_new(meta, "namespace", json_string(ns));
+    if (client_create(w->client, r, ns, o, NULL, &e) < 0)
+        fail_msg("%s", e.msg);
+    json_decref(o);
+}
+
+static void
+patch_in(struct world *w, const char *ns, const struct resource *r, const char *name,
+         json_t *body)
+{
+    struct client_patch_opts o = {.type = CLIENT_PATCH_MERGE};
+    struct error e = ERROR_INIT;
+
+    if (client_patch(w->client, r, ns, name, &o, body, NULL, &e) < 0)
+        fail_msg("%s", e.msg);
+    json_decref(body);
+}
+
+static void
+add_machine(struct world *w, const char *name, int cpus)
+{
+    create_in(
+        w, "default", &resource_instances,
+        json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:s, s:{s:[{s:s, s:b}], s:{s:i, s:i, "
+                  "s:i}}}}",
+                  "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata", "name",
+                  name, "spec", "fleetName", "local", "status", "phase", "Ready", "agent",
+                  "engines", "name", "process", "available", 1, "inventory", "cpus", cpus,
+                  "memoryMiB", 65536, "diskMiB", 100000));
+}
+
+static char *
+add_run(struct world *w, const char *name)
+{
+    autofree char *path = xasprintf(NS "runs/%s", name);
+
+    create_in(w, "default", &resource_runs,
+              json_pack("{s:s, s:s, s:{s:s}, s:{s:s}}", "apiVersion", "drover.dev/v1",
+                        "kind", "Run", "metadata", "name", name, "spec", "type", "task"));
+    json_t *o = fake_api_get(w->api, path);
+    char *uid = xstrdup(
+        json_string_value(json_object_get(json_object_get(o, "metadata"), "uid")));
+    json_decref(o);
+    return uid;
+}
+
+static void
+add_job_in(struct world *w, const char *ns, const char *name, json_t *more)
+{
+    json_t *spec = json_pack("{s:s, s:s, s:s, s:{s:i}}", "runName", "r", "runUID", "none",
+                             "desiredState", "Running", "resources", "cpu", 1);
+
+    json_object_update(spec, more);
+    json_decref(more);
+    create_in(w, ns, &resource_jobs,
+              json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
+                        "Job", "metadata", "name", name, "spec", spec));
+}
+
+static void
+add_job(struct world *w, const char *name, json_t *more)
+{
+    add_job_in(w, "default", name, more);
+}
+
+static void
+add_gang(struct world *w, const char *run_uid, int n)
+{
+    for (int i = 0; i < n; i++) {
+        autofree char *name = xasprintf("r-0-%d-0", i);
+        add_job(w, name,
+                json_pack("{s:s, s:i, s:i, s:i, s:i}", "runUID", run_uid, "nodes", n,
+                          "node", i, "replica", 0, "attempt", 0));
+    }
+}
+
+/* "" when absent; numbers as text. */
+static char *
+text_of(struct world *w, const char *object, const char *path)
+{
+    autofree char *whole = xasprintf(NS "%s", object);
+    autofree char *words = xstrdup(path);
+    json_t *o = fake_api_get(w->api, whole);
+    const json_t *at = o;
+    char *save = NULL;
+
+    for (char *p = strtok_r(words, ".", &save); p != NULL; p = strtok_r(NULL, ".", &save))
+        at = json_is_array(at) ? json_array_get(at, (size_t)(p[0] - '0'))
+                               : json_object_get(at, p);
+    char *copy = json_is_integer(at)  ? xasprintf("%lld", json_integer_value(at))
+                 : json_is_string(at) ? xstrdup(json_string_value(at))
+                                      : xstrdup("");
+    json_decref(o);
+    return copy;
+}
+
+static void
+is(struct world *w, const char *object, const char *path, const char *want)
+{
+    autofree char *got = text_of(w, object, path);
+
+    if (strcmp(got, want) != 0)
+        fail_msg("%s %s is \"%s\", not \"%s\"", object, path, got, want);
+}
+
+static int
+bound(struct world *w, int n)
+{
+    int count = 0;
+
+    for (int i = 0; i < n; i++) {
+        autofree char *name = xasprintf("jobs/r-0-%d-0", i);
+        autofree char *on = text_of(w, name, "spec.instanceUID");
+        count += on[0] != '\0';
+    }
+    return count;
+}
+
+static void
+rests(struct world *w)
+{
+    advance(w, 5000); /* agents do not claim here: the job controller says so */
+    uint64_t revision = fake_api_revision(w->api);
+    advance(w, 120000);
+    assert_int_equal(fake_api_revision(w->api), revision);
+}
+
+/* --- gangs ------------------------------------------------------------------------- */
+
+static void
+gang_is_placed_by_one_write(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, "m0", 2);
+    add_machine(&w, "m1", 2);
+    autofree char *run = add_run(&w, "r");
+    add_gang(&w, run, 3);
+    settle(&w);
+    assert_int_equal(bound(&w, 3), 0);
+    is(&w, "jobs/r-0-0-0", "status.reason", "InsufficientInstances");
+    is(&w, "runs/r", "status.placement.attempt", "");
+    add_machine(&w, "m2", 2);
+    settle(&w);
+    assert_int_equal(bound(&w, 3), 3);
+    is(&w, "runs/r", "status.placement.attempt", "0");
+    is(&w, "runs/r", "status.placement.members.1.job", "r-0-1-0");
+    is(&w, "runs/r", "status.placement.members.1.engine", "process");
+    autofree char *placed =
+        text_of(&w, "runs/r", "status.placement.members.1.instanceUID");
+    is(&w, "jobs/r-0-1-0", "spec.instanceUID", placed);
+    is(&w, "jobs/r-0-1-0", "spec.reservation.cpuMilli", "1000");
+    assert_int_equal(fake_api_count(w.api, "PATCH", NS "runs/r/status"), 1);
+    rests(&w);
+    world_done(&w);
+}
+
+/* Somebody else changes the Run at the same time, or the answer is lost. */
+static void
+gang_survives_conflicts(void **state)
+{
+    static const int statuses[] = {409, 504, 503};
+    struct world w;
+
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
+        for (int lost = 0; lost < 2; lost++) {
+            world_init(&w);
+            autofree char *run = add_run(&w, "r");
+            add_gang(&w, run, 2);
+            settle(&w);
+            if (lost)
+                fake_api_lose(w.api, "PATCH", NS "runs/r", 1);
+            else
+                fake_api_fail(w.api, "PATCH", NS "runs/r", statuses[i], 1);
+            add_machine(&w, "m0", 1);
+            add_machine(&w, "m1", 1);
+            settle(&w);
+            patch_in(&w, "default", &resource_runs, "r",
+                     json_pack("{s:{s:s}}", "status", "message", "touched"));
+            advance(&w, 5000);
+            assert_int_equal(bound(&w, 2), 2);
+            rests(&w);
+            world_done(&w);
+        }
+}
+
+/* The placement is stored, the leader dies before the binds: the next one completes it
+ * with the same instances. */
+static void
+next_leader_completes(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    for (int i = 0; i < 4; i++) {
+        autofree char *name = xasprintf("m%d", i);
+        add_machine(&w, name, 1);
+    }
+    autofree char *run = add_run(&w, "r");
+    fake_api_fail(w.api, "PATCH", NS "jobs/r-0-2-0", 503, 100000);
+    add_gang(&w, run, 3);
+    settle(&w);
+    assert_int_equal(bound(&w, 3), 2);
+    stop(&w);
+    autofree char *on = text_of(&w, "runs/r", "status.placement.members.2.instanceName");
+    fake_api_fail(w.api, "", "", 0, 0);
+    /* One that comes first in the queue wants the same place. */
+    add_job(&w, "z", json_pack("{s:i}", "priority", 9));
+    start(&w);
+    advance(&w, 2000);
+    is(&w, "jobs/r-0-2-0", "spec.instanceName", on);
+    assert_int_equal(bound(&w, 3), 3);
+    is(&w, "jobs/z", "spec.engine", "process");
+    assert_int_equal(fake_api_count(w.api, "PATCH", NS "runs/r/status"), 1);
+    world_done(&w);
+}
+
+/* One bind is refused until the deadline has passed: all end, those that wait too. */
+static void
+deadline_undoes_it_whole(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    for (int restart = 0; restart < 2; restart++) {
+        world_init(&w);
+        add_machine(&w, "m0", 1);
+        add_machine(&w, "m1", 1);
+        autofree char *run = add_run(&w, "r");
+        fake_api_fail(w.api, "PATCH", NS "jobs/r-0-1-0", 403, 100000);
+        add_gang(&w, run, 2);
+        advance(&w, 25000);
+        assert_int_equal(bound(&w, 2), 1);
+        is(&w, "runs/r", "status.placement.revoked", "");
+        if (restart) {
+            stop(&w);
+            start(&w);
+        }
+        advance(&w, 30000);
+        is(&w, "runs/r", "status.placement.revoked", "DeadlinePassed");
+        fake_api_fail(w.api, "", "", 0, 0);
+        if (restart) {
+            stop(&w);
+            start(&w);
+        }
+        advance(&w, 60000);
+        assert_int_equal(bound(&w, 2), 1);
+        for (int i = 0; i < 2; i++) {
+            autofree char *name = xasprintf("jobs/r-0-%d-0", i);
+            is(&w, name, "spec.desiredState", "Aborted");
+            is(&w, name, "spec.stopReason", "PlacementRevoked");
+        }
+        world_done(&w);
+    }
+}
+
+/* None is bound yet: the same jobs are placed again. */
+static void
+unbound_gang_is_placed_again(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, "m0", 1);
+    add_machine(&w, "m1", 1);
+    autofree char *run = add_run(&w, "r");
+    fake_api_fail(w.api, "PATCH", NS "jobs", 429, 100000);
+    add_gang(&w, run, 2);
+    advance(&w, 31500);
+    assert_int_equal(fake_api_count(w.api, "PATCH", NS "runs/r/status"), 3);
+    assert_int_equal(bound(&w, 2), 0);
+    fake_api_fail(w.api, "", "", 0, 0);
+    advance(&w, 60000);
+    assert_int_equal(bound(&w, 2), 2);
+    is(&w, "runs/r", "status.placement.revoked", "");
+    is(&w, "jobs/r-0-0-0", "spec.desiredState", "Running");
+    rests(&w);
+    world_done(&w);
+}
+
+static void
+gang_ends_with_a_member(void **state)
+{
+    struct world w;
+    struct error e = ERROR_INIT;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, "m0", 1);
+    add_machine(&w, "m1", 1);
+    autofree char *run = add_run(&w, "r");
+    fake_api_fail(w.api, "PATCH", NS "jobs/r-0-1-0", 403, 100000);
+    add_gang(&w, run, 2);
+    advance(&w, 100);
+    assert_int_equal(bound(&w, 2), 1);
+    assert_int_equal(
+        client_delete(w.client, &resource_jobs, "default", "r-0-1-0", NULL, NULL, &e), 0);
+    settle(&w);
+    is(&w, "runs/r", "status.placement.revoked", "MemberEnded");
+    is(&w, "jobs/r-0-0-0", "spec.desiredState", "Aborted");
+    world_done(&w);
+}
+
+/* --- preemption -------------------------------------------------------------------- */
+
+static void
+release(struct world *w, const char *job)
+{
+    patch_in(w, "default", &resource_jobs, job,
+             json_pack("{s:{s:{s:s, s:i, s:b, s:{s:s}}}}", "status", "agent", "state",
+                       "Exited", "exitCode", 143, "released", 1, "claim", "journalID",
+                       "j"));
+}
+
+static void
+victims_are_told(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, "m0", 2);
+    add_job(&w, "kept", json_pack("{s:i}", "priority", 1));
+    add_job(&w, "low", json_pack("{s:i, s:b}", "priority", 2, "preemptible", 1));
+    settle(&w);
+    add_job(&w, "waits", json_pack("{s:i}", "priority", 9));
+    settle(&w);
+    is(&w, "jobs/low", "spec.desiredState", "Running");
+    /* Meanwhile its agent writes: the first write of the scheduler may conflict. */
+    fake_api_fail(w.api, "PATCH", NS "jobs/low", 409, 1);
+    add_job(&w, "high",
+            json_pack("{s:i, s:s}", "priority", 10, "preemptionPolicy",
+                      "PreemptLowerPriority"));
+    settle(&w);
+    patch_in(&w, "default", &resource_jobs, "low",
+             json_pack("{s:{s:{s:s}}}", "status", "agent", "state", "Running"));
+    settle(&w);
+    is(&w, "jobs/low", "spec.desiredState", "Stopped");
+    is(&w, "jobs/low", "spec.stopReason", "Preempted");
+    is(&w, "jobs/kept", "spec.desiredState", "Running");
+    is(&w, "jobs/high", "spec.instanceUID", "");
+    /* A new leader does not choose another victim. */
+    stop(&w);
+    start(&w);
+    advance(&w, 10000);
+    is(&w, "jobs/kept", "spec.desiredState", "Running");
+    release(&w, "low");
+    settle(&w);
+    is(&w, "jobs/high", "spec.engine", "process");
+    is(&w, "jobs/waits", "spec.engine", "");
+    rests(&w);
+    world_done(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gang_is_placed_by_one_write),
+        cmocka_unit_test(gang_survives_conflicts),
+        cmocka_unit_test(next_leader_completes),
+        cmocka_unit_test(deadline_undoes_it_whole),
+        cmocka_unit_test(unbound_gang_is_placed_again),
+        cmocka_unit_test(gang_ends_with_a_member),
+        cmocka_unit_test(victims_are_told),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
