@@ -4,7 +4,7 @@ import json
 import re
 import time
 
-from conftest import run_object
+from conftest import run_object, wait_until
 
 
 def phase(server, name):
@@ -166,6 +166,7 @@ def test_retry_on_error(shared_server):
     s = shared_server
     s.apply(run_object("again", ["exit 3"], retry={"onEvents": ["error"], "duration": "10m"},
                        resources={"cpu": "0.."}))
+    wait_until(lambda: s.drover("get", "job/again-0-0-0", check=False).returncode == 0)
     s.drover("wait", "job/again-0-0-0", "--for=phase=Failed", "--timeout", "30s")
     st = phase(s, "again")
     assert st["phase"] not in ("Failed", "Done"), st
