@@ -283,7 +283,8 @@ is_complete(struct logs *l)
     int64_t length = js_int(job, "status.agent.logLength", -1);
     const char *state = js(job, "status.agent.state");
     bool over = cli_final_phase(js(job, "status.phase"));
-    bool whole = length < 0 || l->offset >= (uint64_t)length || !streq(state, "Exited");
+    bool open = length < 0 && !json_is_true(js_get(job, "status.agent.released"));
+    bool whole = !streq(state, "Exited") || (!open && l->offset >= (uint64_t)length);
     json_decref(job);
     return over && whole;
 }

@@ -227,6 +227,8 @@ engine_use(struct job *j)
 static bool
 logs_acked(const struct job *j)
 {
+    if (j->log_open)
+        return false;
     return j->shipper == NULL || shipper_gone(j->shipper) ||
            j->report.log_length <= (int64_t)shipper_acked(j->shipper);
 }
@@ -255,6 +257,7 @@ gather(struct job *j, struct job_facts *f)
         .verdict = j->report.end_seq != 0,
         .end_acked = report_end_acked(j),
         .freed_acked = report_freed_acked(j),
+        .log_open = j->log_open,
         .logs_acked = logs_acked(j),
         .dead_man = j->a->dead_man && v->interruptible,
         .stop_sent = j->stop_sent,
@@ -651,9 +654,20 @@ on_exit_(struct engine_job *ej, const struct engine_result *r)
     log_info("ended", "job=%s uid=%s reason=%s exit=%d signal=%d", j->view.name, j->uid,
              engine_reason_name(r->reason), r->exit_code, r->signal);
     j->engine = JOB_ENGINE_ENDED;
-    report_log_length(j);
+    j->log_open = r->log_follows;
+    if (!j->log_open)
+        report_log_length(j);
     if (!j->view.agent_terminal)
         report_result(j, r);
+    job_step(j);
+}
+
+static void
+on_log_end(struct engine_job *ej)
+{
+    struct job *j = ej->arg;
+    j->log_open = false;
+    report_log_end(j);
     job_step(j);
 }
 
@@ -691,4 +705,5 @@ on_acked(void *arg)
 static const struct engine_events engine_events = {.on_progress = on_progress,
                                                    .on_started = on_started,
                                                    .on_exit = on_exit_,
-                                                   .on_removed = on_removed};
+                                                   .on_removed = on_removed,
+                                                   .on_log_end = on_log_end};

@@ -15,6 +15,7 @@ struct job_report {    /* what status.agent shall be */
     char reason[48], message[512];
     int64_t since_ns;
     bool has_pull, oom, released, has_exit;
+    bool failed; /* the last words are told with it */
     struct engine_progress pull;
     int exit_code; /* -1: none */
     int signal;
@@ -41,6 +42,7 @@ struct job {
     struct job_view view;
     char *dir;
     bool stepping, again, dead, absent;
+    bool log_open; /* it has ended, its log is not whole yet */
 
     enum job_engine engine;
     struct agent_engine *on;
@@ -106,6 +108,8 @@ void report_end(struct job *j, const char *state, const char *reason,
 void report_result(struct job *j, const struct engine_result *r);
 /* The engine has written the last frame: what must be acknowledged before the end. */
 void report_log_length(struct job *j);
+/* The same, after the end was reported without it. */
+void report_log_end(struct job *j);
 /* A device of the running job is gone from the machine. */
 void report_device_lost(struct job *j, const char *uuid);
 void report_freed(struct job *j);

@@ -98,7 +98,11 @@ job_plan(const struct job_facts *f)
     case JOB_ENGINE_BUSY:
         return plan_busy(f);
     case JOB_ENGINE_ENDED:
-        return f->end_acked || f->absent || f->server_terminal ? JOB_REMOVE : JOB_WAIT;
+        if (f->absent)
+            return JOB_REMOVE;
+        /* The engine still reads its log. */
+        return (f->end_acked || f->server_terminal) && !f->log_open ? JOB_REMOVE
+                                                                    : JOB_WAIT;
     case JOB_ENGINE_REMOVING:
         return JOB_WAIT;
     case JOB_ENGINE_REMOVED:

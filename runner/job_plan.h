@@ -58,6 +58,7 @@ struct job_facts {
     bool verdict;     /* a terminal state is decided and being reported */
     bool end_acked;   /* ... and acknowledged */
     bool freed_acked; /* released: true was acknowledged */
+    bool log_open;    /* it has ended, and its log is still being read */
     bool logs_acked;  /* everything the job wrote is at the server, or cannot get there */
     bool over_quota;  /* it has written more than it may */
     bool dead_man;    /* the server has been silent for too long for this job */

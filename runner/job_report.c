@@ -85,8 +85,11 @@ report_json(const struct job_report *r)
 {
     json_t *o = json_object();
     if (r->state == NULL) {
-        /* It ended in an earlier life, which reported everything else. */
+        /* It ended in an earlier life, which reported everything else; maybe it had not
+         * got to the end of the log. */
         json_object_set_new(o, "released", json_true());
+        if (r->log_length >= 0)
+            json_object_set_new(o, "logLength", json_integer(r->log_length));
         return o;
     }
     const char *sig = r->signal != 0 ? sigabbrev_np(r->signal) : NULL;
@@ -401,7 +404,7 @@ report_end(struct job *j, const char *state, const char *reason, const char *mes
     r->has_pull = false;
     if (r->finished_ns == 0)
         r->finished_ns = r->since_ns;
-    if (r->log_length < 0)
+    if (r->log_length < 0 && !j->log_open)
         r->log_length = 0;
     r->end_seq = r->seq + 1;
     loop_timer_cancel(r->retry); /* news: try at once */
@@ -446,7 +449,7 @@ static void
 read_last_output(struct job *j)
 {
     struct job_report *r = &j->report;
-    if (j->shipper == NULL)
+    if (j->shipper == NULL || r->log_length < 0)
         return;
     auto_str tail = STR_INIT(sizeof(r->last_output) - 1);
     shipper_tail(j->shipper, (uint64_t)r->log_length, 1024, &tail);
@@ -461,7 +464,8 @@ report_result(struct job *j, const struct engine_result *er)
     if (r->end_seq != 0)
         return;
     bool exited = streq(state, "Exited");
-    if (exited ? er->exit_code != 0 || er->signal != 0 : er->started)
+    r->failed = exited ? er->exit_code != 0 || er->signal != 0 : er->started;
+    if (r->failed)
         read_last_output(j);
     r->has_exit = exited;
     r->exit_code = er->exit_code;
@@ -491,6 +495,16 @@ report_result(struct job *j, const struct engine_result *er)
         snprintf(message, sizeof(message), "device %s was lost while the job ran%s%s",
                  r->lost_device, er->message[0] != '\0' ? "; " : "", er->message);
     report_end(j, state, reason, message);
+}
+
+void
+report_log_end(struct job *j)
+{
+    report_log_length(j);
+    if (j->report.failed)
+        read_last_output(j);
+    if (j->report.state != NULL) /* else: with the word that nothing is held */
+        changed(j);
 }
 
 void

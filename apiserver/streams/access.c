@@ -123,6 +123,8 @@ job_facts_read(struct span json, struct job_facts *ret)
     if (jscan_path(json, "status.agent.logLength", &raw) &&
         !jscan_int64(raw, &ret->log_length))
         ret->log_length = -1;
+    bool released = jscan_path(json, "status.agent.released", &raw) && jscan_bool(raw);
+    ret->log_open = ret->finished && ended && ret->log_length < 0 && !released;
     return ret->uid[0] != '\0';
 }
 

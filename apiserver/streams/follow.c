@@ -15,6 +15,8 @@
 #include "io/segment.h"
 
 enum { READ_BLOCK = 256 * 1024, EVENT_MAX = 4 << 20, TAIL_MAX = 1000000 };
+/* Without a byte more. */
+#define REST_PATIENCE_MS 10000
 #define LOST_MARK "\n[drover: truncated: node lost]\n"
 
 struct follower {
@@ -35,7 +37,8 @@ struct follower {
     struct http_stream *stream;
     struct log_waiter waiter;
     struct http_transfer *watch;
-    struct str line; /* of the watch */
+    struct loop_timer *patience; /* of a reader who does not follow; NULL: none */
+    struct str line;             /* of the watch */
 };
 
 static void
@@ -45,6 +48,7 @@ follower_free(void *arg)
 
     append_unwait(&f->waiter);
     http_transfer_cancel(f->watch);
+    loop_timer_free(f->patience);
     access_cancel(f->access);
     str_done(&f->out);
     str_done(&f->line);
@@ -73,6 +77,7 @@ on_event_line(struct follower *f)
     f->job = facts;
     if (jscan_is(type, "DELETED")) {
         f->job.finished = true;
+        f->job.log_open = false;
         if (f->job.log_length < 0)
             f->job.lost = true;
     }
@@ -99,6 +104,13 @@ on_watch_data(void *arg, const char *bytes, size_t n)
     return true;
 }
 
+/* The Job has nothing more to tell about its log. */
+static bool
+settled(const struct follower *f)
+{
+    return f->job.finished && !f->job.log_open;
+}
+
 static void watch_job(struct follower *f);
 
 static void
@@ -109,11 +121,11 @@ on_watch_done(void *arg, const struct http_reply *r, const struct error *e)
     f->watch = NULL;
     /* A watch ends by itself after some time; a failed one ends the follower, whose
      * client asks again with its offset or time. */
-    if (e->code == ERR_OK && r->status == 200 && !f->job.finished) {
+    if (e->code == ERR_OK && r->status == 200 && !settled(f)) {
         watch_job(f);
         return;
     }
-    if (!f->job.finished) {
+    if (!settled(f)) {
         f->follow = false;
         f->stop_at = f->offset;
         http_stream_wake(f->stream);
@@ -146,7 +158,7 @@ complete(const struct follower *f)
 {
     if (!f->follow)
         return f->offset >= f->stop_at;
-    if (!f->job.finished)
+    if (!settled(f))
         return false;
     return f->job.lost || f->job.log_length < 0 ||
            f->offset >= (uint64_t)f->job.log_length;
@@ -172,6 +184,8 @@ read_more(struct follower *f, bool *ret_failed)
         f->stop_at = length;
     if (f->offset >= length)
         return false;
+    if (f->patience != NULL && f->follow)
+        loop_timer_in(f->patience, REST_PATIENCE_MS);
     size_t want =
         length - f->offset < READ_BLOCK ? (size_t)(length - f->offset) : READ_BLOCK;
     if (segment_read(f->dir, f->offset, &buf, want, &e) < 0 || buf.len == 0) {
@@ -351,6 +365,31 @@ answer_position(struct follower *f)
 }
 
 static void
+on_patience(void *arg)
+{
+    struct follower *f = arg;
+
+    f->follow = false;
+    f->stop_at = f->offset;
+    http_stream_wake(f->stream);
+}
+
+/* The Job was over before all of its output was here. A reader who asks for what there is
+ * gets the rest too, if it comes soon. */
+static void
+await_rest(struct follower *f)
+{
+    const struct job_facts *j = &f->job;
+
+    if (!j->finished || j->lost ||
+        (!j->log_open && (j->log_length < 0 || f->stop_at >= (uint64_t)j->log_length)))
+        return;
+    f->follow = true;
+    f->patience = loop_timer_new(f->s->loop, "rest of a log", on_patience, f);
+    loop_timer_in(f->patience, REST_PATIENCE_MS);
+}
+
+static void
 on_access(void *arg, const struct job_facts *facts, const struct error *why)
 {
     struct follower *f = arg;
@@ -377,9 +416,11 @@ on_access(void *arg, const struct job_facts *facts, const struct error *why)
                                                      : "text/plain; charset=utf-8",
                                     fill, follower_free, f);
     f->waiter.stream = f->stream;
+    if (!f->follow)
+        await_rest(f);
     if (f->follow) {
         append_wait(f->s, f->route.ns, f->job.uid, &f->waiter);
-        if (!f->job.finished)
+        if (!settled(f))
             watch_job(f);
     }
 }

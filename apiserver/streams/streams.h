@@ -47,6 +47,7 @@ struct streams {
 struct job_facts {
     char uid[64], instance_uid[64];
     bool finished;      /* phase is final */
+    bool log_open;      /* it is, but its agent is still to tell the log's length */
     bool lost;          /* its machine is gone; the rest of the log will not come */
     int64_t log_length; /* -1: not known yet */
 };

@@ -148,6 +148,7 @@ struct engine_result {
     /* Of an OOM: the cgroup whose limit it was, or "". */
     char oom_cgroup[200];
     int64_t memory_peak_bytes; /* 0: not known */
+    bool log_follows; /* the last frames are not on disk yet; on_log_end comes then */
 };
 
 struct engine_events {
@@ -155,6 +156,8 @@ struct engine_events {
     void (*on_started)(struct engine_job *j, int64_t started_ns);
     void (*on_exit)(struct engine_job *j, const struct engine_result *r);
     void (*on_removed)(struct engine_job *j, const struct error *e); /* e NULL: done */
+    /* Once, after an exit with log_follows. May be NULL. */
+    void (*on_log_end)(struct engine_job *j);
 };
 
 struct engine_status {

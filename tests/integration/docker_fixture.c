@@ -40,6 +40,7 @@ static void
 on_exit_(struct engine_job *j, const struct engine_result *r)
 {
     job_of(j)->result = *r;
+    job_of(j)->n_log_ends = 0;
     job_of(j)->exit_ms = clock_now_ms();
     job_of(j)->n_exits++;
 }
@@ -51,8 +52,15 @@ on_removed(struct engine_job *j, const struct error *e)
     job_of(j)->n_removed++;
 }
 
-static const struct engine_events events = {on_progress, on_started, on_exit_,
-                                            on_removed};
+static void
+on_log_end(struct engine_job *j)
+{
+    job_of(j)->log_ended_ms = clock_now_ms();
+    job_of(j)->n_log_ends++;
+}
+
+static const struct engine_events events = {on_progress, on_started, on_exit_, on_removed,
+                                            on_log_end};
 
 static void
 on_status(void *arg, const struct engine_status *s)
@@ -153,7 +161,7 @@ void
 run(struct fixture *f, struct job *job)
 {
     launch(f, job);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
 }
 
 void

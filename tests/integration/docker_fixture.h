@@ -29,8 +29,8 @@ struct job {
     char uid[ID_UUID_LEN];
     char *dir;
     const char *argv[4];
-    int64_t started_ns, launched_ms, started_ms, exit_ms;
-    unsigned n_started, n_exits, n_removed, n_progress, n_pulling;
+    int64_t started_ns, launched_ms, started_ms, exit_ms, log_ended_ms;
+    unsigned n_started, n_exits, n_log_ends, n_removed, n_progress, n_pulling;
     struct engine_progress progress; /* the last of the pull */
     struct engine_result result;
     struct error remove_error;
@@ -59,6 +59,9 @@ struct job *job_new(struct fixture *f, const char *script);
 void launch(struct fixture *f, struct job *job);
 void run(struct fixture *f, struct job *job);
 void remove_job(struct fixture *f, struct job *job);
+/* It has ended, and its log is whole. */
+#define over(job)                                                                        \
+    ((job)->n_exits == 1 && (!(job)->result.log_follows || (job)->n_log_ends == 1))
 /* All payload bytes of a stream (0: of both), in order. */
 void read_log(const struct job *job, int stream, struct str *out);
 void assert_log(const struct job *job, int stream, const char *want);

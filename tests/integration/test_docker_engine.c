@@ -160,7 +160,7 @@ log_follows_at_once(void **state)
         int64_t ms = clock_now_ms() - job->started_ms;
         best = ms < best ? ms : best;
         engine_docker.stop(f->en, &job->j, 0);
-        wait_for(f, job->n_exits == 1);
+        wait_for(f, over(job));
         assert_int_equal(job->result.reason, ENGINE_SIGNALED);
         assert_int_equal(job->result.signal, SIGKILL);
         remove_job(f, job);
@@ -180,7 +180,7 @@ stop_reaches_everything(void **state)
     wait_for(f, log_length(job) == 2 * (SEGMENT_HEADER + 3)); /* both are ready */
     int64_t at = clock_now_ms();
     engine_docker.stop(f->en, &job->j, 30000);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_true(clock_now_ms() - at < 10000);
     auto_str got = STR_INIT(4096);
     read_log(job, SEGMENT_STDOUT, &got);
@@ -196,7 +196,7 @@ stop_reaches_everything(void **state)
     at = clock_now_ms();
     engine_docker.stop(f->en, &job->j, 60000);
     engine_docker.stop(f->en, &job->j, 1000);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_in_range(clock_now_ms() - at, 900, 10000);
     assert_int_equal(job->result.signal, SIGKILL);
     remove_job(f, job);
@@ -209,7 +209,7 @@ stop_before_the_start(void **state)
     struct job *job = job_new(f, "echo never");
     launch(f, job);
     engine_docker.stop(f->en, &job->j, 0);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     if (job->result.started) /* the start request was on its way */
         assert_int_equal(job->result.signal, SIGKILL);
     remove_job(f, job);
@@ -230,7 +230,7 @@ agent_restarts(void **state)
         engine_up(f, NULL);
         engine_docker.adopt(f->en, &job->j);
     }
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_int_equal(job->result.exit_code, 5);
     assert_true(job->n_started >= 2);
     assert_counted(job, 3000);
@@ -240,7 +240,7 @@ agent_restarts(void **state)
     engine_up(f, NULL);
     job->n_exits = 0;
     engine_docker.adopt(f->en, &job->j);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_int_equal(job->result.exit_code, 5);
     assert_counted(job, 3000);
     remove_job(f, job);
@@ -253,7 +253,7 @@ adopt_what_never_ran(void **state)
     struct job *job = job_new(f, "echo once");
     /* Nothing was made yet: a launch is safe, and works on the same job. */
     engine_docker.adopt(f->en, &job->j);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_int_equal(job->result.reason, ENGINE_LOST);
     assert_true(job->result.never_started);
     job->n_exits = 0;
@@ -265,7 +265,7 @@ adopt_what_never_ran(void **state)
     job->n_removed = 0;
     job->n_exits = 0;
     engine_docker.adopt(f->en, &job->j);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_int_equal(job->result.reason, ENGINE_LOST);
     assert_false(job->result.never_started);
     remove_job(f, job);
@@ -287,7 +287,7 @@ restart_while_launching(void **state)
         engine_up(f, NULL);
         job->n_exits = 0;
         engine_docker.adopt(f->en, &job->j);
-        wait_for(f, job->n_exits == 1);
+        wait_for(f, over(job));
         if (job->result.never_started) {
             assert_false(exited);
             job->n_exits = 0;
@@ -370,7 +370,7 @@ daemon_restarts(void **state)
     uint64_t length = log_length(job);
     wait_for(f, log_length(job) > length);
     assert_int_equal(run_program(end_it, &said), 0);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_int_equal(job->result.reason, ENGINE_EXITED);
     assert_int_equal(job->result.exit_code, 4);
     auto_str kept = STR_INIT(1 << 20);
@@ -446,7 +446,7 @@ static void
 reap(struct fixture *f, struct crowd *c, size_t slot, unsigned total)
 {
     struct job *job = c->active[slot];
-    if (job == NULL || job->n_exits == 0)
+    if (job == NULL || !over(job))
         return;
     if (job->result.never_started) {
         job->n_exits = 0;
@@ -457,7 +457,7 @@ reap(struct fixture *f, struct crowd *c, size_t slot, unsigned total)
         fail_msg("%s: reason %d, exit %d: %s", c->script[slot], (int)job->result.reason,
                  job->result.exit_code, job->result.message);
     autofree char *want = xasprintf("%s\n", c->script[slot] + strlen("echo "));
-    assert_log(job, 0, want);
+    assert_log(job, SEGMENT_STDOUT, want);
     remove_job(f, job);
     c->active[slot] = NULL;
     c->n_done++;

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "integration/docker_fixture.h"
 #include "io/http_server.h"
+#include "io/segment.h"
 
 #define MAX_SEEN 64
 
@@ -23,6 +24,10 @@ struct daemon {
     const char *pull_lines;  /* reply of a pull; NULL: it never ends */
     const char *start_error; /* of the first start */
     bool has_image;
+    int exit_code;
+    bool log_waits;                 /* nothing of a log is sent before this is false */
+    struct http_stream *log_stream; /* the newest */
+    bool log_sent;
     /* what came */
     char seen[MAX_SEEN][300]; /* "POST /v1.41/containers/create?name=u" */
     size_t n_seen;
@@ -60,6 +65,34 @@ pull_closed(void *arg)
 {
     struct daemon *d = arg;
     d->n_pulls_open--;
+}
+
+#define LOG_ENTRY                                                                        \
+    "\1\0\0\0\0\0\0\x24"                                                                 \
+    "2036-01-02T03:04:05.000000001Z late\n"
+
+static ssize_t
+fill_log(void *arg, char *buf, size_t max)
+{
+    struct daemon *d = arg;
+    if (d->log_waits)
+        return 0;
+    if (d->log_sent)
+        return -1;
+    assert_true(max >= sizeof(LOG_ENTRY) - 1);
+    memcpy(buf, LOG_ENTRY, sizeof(LOG_ENTRY) - 1);
+    d->log_sent = true;
+    return sizeof(LOG_ENTRY) - 1;
+}
+
+static void
+on_log(struct daemon *d, struct http_request *r)
+{
+    if (d->log_waits)
+        d->log_stream =
+            http_respond_stream(r, 200, "application/octet-stream", fill_log, NULL, d);
+    else
+        http_respond(r, 200, "application/octet-stream", "", 0);
 }
 
 static void
@@ -123,16 +156,16 @@ on_start(struct daemon *d, struct http_request *r)
 }
 
 static void
-on_inspect(struct http_request *r)
+on_inspect(const struct daemon *d, struct http_request *r)
 {
     auto_str out = STR_INIT(2048);
     const char *uid = strstr(http_path(r), "/containers/") + strlen("/containers/");
     str_addf(
         &out,
-        "{\"Id\":\"c\",\"State\":{\"Status\":\"exited\",\"ExitCode\":0,\"StartedAt\":"
+        "{\"Id\":\"c\",\"State\":{\"Status\":\"exited\",\"ExitCode\":%d,\"StartedAt\":"
         "\"2036-01-02T03:04:05Z\",\"FinishedAt\":\"2036-01-02T03:04:06Z\"},"
         "\"Config\":{\"Labels\":{\"drover.dev/job-uid\":\"%.36s\"}}}",
-        uid);
+        d->exit_code, uid);
     json(r, 200, out.ptr);
 }
 
@@ -164,9 +197,9 @@ handle(void *arg, struct http_request *r)
     else if (is(r, "POST", "/wait"))
         json(r, 200, "{\"StatusCode\":0}");
     else if (is(r, "GET", "/logs"))
-        http_respond(r, 200, "application/octet-stream", "", 0);
+        on_log(d, r);
     else if (is(r, "GET", "/json") && strstr(http_path(r), "/containers/") != NULL)
-        on_inspect(r);
+        on_inspect(d, r);
     else if (is(r, "DELETE", "/containers/")) {
         d->n_deletes++;
         http_respond(r, 204, "text/plain", "", 0);
@@ -357,6 +390,64 @@ pulls_are_shared(void **state)
     down(f, &d);
 }
 
+static void
+let_log_go(struct daemon *d)
+{
+    d->log_waits = false;
+    http_stream_wake(d->log_stream);
+}
+
+/* The end is told although the log is not read yet; that has its own end. */
+static void
+exit_before_the_log(void **state)
+{
+    struct daemon d = {.has_image = true, .exit_code = 3, .log_waits = true};
+    UNUSED(state);
+    struct fixture *f = up(&d);
+    struct job *job = job_new(f, "true");
+    launch(f, job);
+    wait_for(f, job->n_exits == 1);
+    assert_int_equal(job->result.exit_code, 3);
+    assert_true(job->result.log_follows);
+    assert_int_equal(job->n_log_ends, 0);
+    let_log_go(&d);
+    wait_for(f, job->n_log_ends == 1);
+    assert_log(job, SEGMENT_STDOUT, "late\n");
+    remove_job(f, job); /* one exit */
+    assert_true(d.log_sent);
+    down(f, &d);
+}
+
+/* The log may say why nothing was executed: it comes first. Removal does not wait. */
+static void
+log_that_explains(void **state)
+{
+    struct daemon d = {.has_image = true, .exit_code = 127, .log_waits = true};
+    UNUSED(state);
+    struct fixture *f = up(&d);
+    struct job *job = job_new(f, "true");
+    launch(f, job);
+    wait_for(f, saw(&d, "follow=0"));
+    int64_t until = clock_now_ms() + 100;
+    while (clock_now_ms() < until)
+        loop_turn(f->loop, 1);
+    assert_int_equal(job->n_exits, 0);
+    let_log_go(&d);
+    wait_for(f, job->n_exits == 1);
+    assert_false(job->result.log_follows);
+    remove_job(f, job);
+
+    d.exit_code = 0;
+    d.log_waits = true;
+    d.log_sent = false;
+    job = job_new(f, "true");
+    launch(f, job);
+    wait_for(f, job->n_exits == 1);
+    assert_true(job->result.log_follows);
+    remove_job(f, job);
+    down(f, &d);
+}
+
 int
 main(void)
 {
@@ -366,6 +457,8 @@ main(void)
         cmocka_unit_test(start_failure_is_final),
         cmocka_unit_test(ends_of_a_pull),
         cmocka_unit_test(pulls_are_shared),
+        cmocka_unit_test(exit_before_the_log),
+        cmocka_unit_test(log_that_explains),
     };
     cmocka_set_test_filter(getenv("TEST_FILTER"));
     log_set_spec(getenv("TEST_LOG") != NULL ? getenv("TEST_LOG") : "error");

@@ -232,7 +232,7 @@ published(void **state)
     assert_int_equal(job->j.facts.n_ports, 2);
     assert_true(job->j.facts.ports[0].host == host || job->j.facts.ports[1].host == host);
     engine_docker.stop(f->en, &job->j, 0);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     remove_job(f, job);
 }
 
@@ -248,7 +248,7 @@ daemon_takes_containers_along(void **state)
         ctl(f, i == 0 ? "stop" : "kill");
         wait_for(f, !f->status.available);
         ctl(f, "start");
-        wait_for(f, job->n_exits == 1);
+        wait_for(f, over(job));
         if (job->result.reason != ENGINE_RESTARTED)
             fail_msg("%d: reason %d, exit %d", i, (int)job->result.reason,
                      job->result.exit_code);
@@ -262,7 +262,7 @@ daemon_takes_containers_along(void **state)
     wait_for(f, job->n_started == 1);
     ctl(f, "stop");
     ctl(f, "start");
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_int_equal(job->result.reason, ENGINE_EXITED);
     assert_int_equal(job->result.exit_code, 3);
     remove_job(f, job);

@@ -72,7 +72,7 @@ adopt_and_stop(void **state)
     engine_docker.adopt(f->en, &job->j);
     wait_for(f, job->n_started == 2);
     engine_docker.stop(f->en, &job->j, 30000);
-    wait_for(f, job->n_exits == 1);
+    wait_for(f, over(job));
     assert_int_equal(job->result.reason, ENGINE_EXITED);
     assert_int_equal(job->result.exit_code, 7);
     assert_log(job, SEGMENT_STDOUT, "up\nbye\n");

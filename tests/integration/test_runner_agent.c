@@ -35,6 +35,7 @@ struct thing { /* a container */
     char secret[64], wants[300];
     struct engine_job *job; /* of this life */
     bool quick;             /* ends by itself at once */
+    bool log_late;          /* tells its end before its log is whole */
 };
 static struct {
     struct thing things[64];
@@ -118,7 +119,8 @@ tell_exit(struct thing *t)
                               .exit_code = t->exit_code,
                               .signal = t->signal,
                               .started_ns = clock_wall_ns(),
-                              .finished_ns = clock_wall_ns()};
+                              .finished_ns = clock_wall_ns(),
+                              .log_follows = t->log_late};
     if (t->job != NULL)
         t->job->events->on_exit(t->job, &r);
 }
@@ -406,6 +408,38 @@ whole_life(void **state)
     wait_for(f, state_is(f, "b", "Running"));
     assert_int_equal(t->starts, 1);
     assert_int_equal(f->api.n_enrol, 1);
+}
+
+/* The end is told at once, the length of the log when it is whole: by this agent, or by
+ * the next. Until then nothing is removed. */
+static void
+log_after_the_end(void **state)
+{
+    struct fixture *f = *state;
+    for (int restarts = 0; restarts < 2; restarts++) {
+        const char *name = restarts ? "b" : "a";
+        const char *uid = restarts ? "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002" : U1;
+        fake_api_bind(&f->api, name, uid, NULL);
+        wait_for(f, state_is(f, name, "Running"));
+        struct thing *t = thing_of(uid);
+        t->log_late = true;
+        thing_exit(t, 4, 0);
+        wait_for(f, state_is(f, name, "Exited"));
+        assert_string_equal(agent_field(f, name, "logLength"), "");
+        assert_string_equal(agent_field(f, name, "exitCode"), "4");
+        assert_int_equal(journal_len(f->agent->journal), 1);
+        write_log(t, "late\n");
+        t->log_late = false;
+        if (restarts)
+            agent_restart(f);
+        else
+            t->job->events->on_log_end(t->job);
+        wait_for(f, streq(agent_field(f, name, "logLength"), "37"));
+        wait_for(f, journal_len(f->agent->journal) == 0);
+        assert_log(f, uid, "hello\nlate\n");
+        assert_string_equal(agent_field(f, name, "lastOutput"),
+                            restarts ? "" : "hello\nlate\n");
+    }
 }
 
 static void
@@ -742,6 +776,7 @@ main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(whole_life),
+        T(log_after_the_end),
         T(claims_in_doubt),
         T(refusals),
         T(what_containers_have),

@@ -120,7 +120,7 @@ test_job_facts(void **state)
                 "\"phase\":\"Done\"}}"),
         &f));
     assert_true(f.finished);
-    assert_false(f.lost);
+    assert_false(f.lost || f.log_open);
     assert_int_equal(f.log_length, 42);
     assert_true(job_facts_read(
         span_of("{\"metadata\":{\"uid\":\"u\"},\"spec\":{\"instanceUID\":\"i\"},"
@@ -128,6 +128,17 @@ test_job_facts(void **state)
         &f));
     assert_true(f.lost);
     assert_int_equal(f.log_length, -1);
+    /* It has ended, the length is still to come; or never, when nothing is held. */
+    assert_true(job_facts_read(
+        span_of("{\"metadata\":{\"uid\":\"u\"},\"status\":{\"agent\":{\"state\":"
+                "\"Exited\"},\"phase\":\"Done\"}}"),
+        &f));
+    assert_true(f.finished && f.log_open);
+    assert_true(job_facts_read(
+        span_of("{\"metadata\":{\"uid\":\"u\"},\"status\":{\"agent\":{\"released\":true,"
+                "\"state\":\"Exited\"},\"phase\":\"Done\"}}"),
+        &f));
+    assert_true(f.finished && !f.log_open);
 }
 
 int

@@ -190,7 +190,8 @@ struct docker_job {
     struct docker_log *log;
     bool slot_held, slot_waiting, pulled;
     bool stop_wanted, kill_now, term_sent;
-    bool started_told, facts_known, log_complete;
+    bool started_told, facts_known, log_complete, log_late;
+    bool log_owed;        /* the exit was told before the log was whole */
     bool conflict;        /* the name is taken; by what is being looked at */
     unsigned n_conflicts; /* by something that is not there */
     int64_t kill_at_ms;

@@ -28,6 +28,7 @@ LOG_MODULE(docker);
 #define CONFLICT_MS 100
 #define CONFLICTS_MAX 300
 #define PATIENCE_MS 30000
+#define LOG_PATIENCE_MS 30 /* how long an exit waits for the log, to be told with it */
 #define START_TIMEOUT_MS 120000
 #define START_MARK "docker.start"
 
@@ -120,6 +121,7 @@ docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
         docker_log_daemon_away(dj->log);
     dj->step = DOCKER_AWAY;
     dj->back = back;
+    loop_timer_cancel(dj->timer);
     if (patience_ms > 0)
         loop_timer_in(dj->timer, patience_ms);
     docker_engine_suspect(dj->en);
@@ -141,6 +143,13 @@ tell_exit(struct docker_job *dj, const struct engine_result *r)
     loop_timer_cancel(dj->timer);
     loop_timer_cancel(dj->kill_timer);
     dj->step = DOCKER_ENDED;
+    if (dj->log_owed) { /* the end was told; there is no more of the log */
+        dj->log_owed = false;
+        if (dj->j->events->on_log_end != NULL)
+            dj->j->events->on_log_end(dj->j);
+        return;
+    }
+    dj->log_owed = r->log_follows;
     dj->j->events->on_exit(dj->j, r);
 }
 
@@ -150,7 +159,7 @@ docker_job_fail(struct docker_job *dj, enum engine_reason reason, const char *me
 {
     struct engine_result r = {.reason = reason, .exit_code = -1};
     r.finished_ns = clock_wall_ns();
-    snprintf(r.message, sizeof(r.message), "%s", message);
+    snprintf(r.message, sizeof(r.message), "%.*s", (int)sizeof(r.message) - 1, message);
     tell_exit(dj, &r);
 }
 
@@ -534,23 +543,29 @@ fell_with_daemon(const struct docker_job *dj)
     return NULL;
 }
 
+/* Nobody waits for the end of a job because much of its output is still to be read. Only
+ * where the init's complaint may explain the exit code, the log comes first. */
 static void
 ended(struct docker_job *dj)
 {
     struct engine_result r;
     int64_t boot_ns = clock_wall_ns() - clock_boot_ms() * 1000000;
-    if (!dj->facts_known || !dj->log_complete)
+    if (!dj->facts_known || (!dj->log_complete && (!dj->log_late || dj->log_owed)))
         return;
     docker_facts_result(&dj->facts, boot_ns, &r);
+    bool log_tells =
+        r.reason == ENGINE_EXITED && (r.exit_code == 126 || r.exit_code == 127 ||
+                                      (dj->en->podman && r.exit_code == 1));
+    if (!dj->log_complete && log_tells)
+        return;
+    r.log_follows = !dj->log_complete;
     const char *fell = fell_with_daemon(dj);
     if (fell != NULL) {
         r.reason = ENGINE_RESTARTED;
         snprintf(r.message, sizeof(r.message), "%s", fell);
     }
     const char *exec_error = docker_log_exec_error(dj->log);
-    if (r.reason == ENGINE_EXITED && exec_error[0] != '\0' &&
-        (r.exit_code == 126 || r.exit_code == 127 ||
-         (dj->en->podman && r.exit_code == 1))) {
+    if (log_tells && exec_error[0] != '\0' && r.reason == ENGINE_EXITED) {
         r.reason = ENGINE_START_FAILED;
         snprintf(r.message, sizeof(r.message), "%s", exec_error);
     }
@@ -576,7 +591,7 @@ static void
 on_log_complete(void *arg, bool reached)
 {
     struct docker_job *dj = arg;
-    if (dj->step != DOCKER_ENDING)
+    if (dj->step != DOCKER_ENDING && !dj->log_owed)
         return;
     if (!reached) {
         docker_job_away(dj, job_ending, 0);
@@ -591,7 +606,8 @@ job_ending(struct docker_job *dj)
 {
     docker_slot_release(dj);
     dj->step = DOCKER_ENDING;
-    dj->facts_known = dj->log_complete = false;
+    dj->facts_known = dj->log_complete = dj->log_late = false;
+    loop_timer_in(dj->timer, LOG_PATIENCE_MS);
     docker_call_cancel(&dj->wait_call);
     if (dj->log == NULL)
         dj->log = docker_log_new(dj->en, dj->j);
@@ -713,6 +729,10 @@ on_timer(void *arg)
     case DOCKER_AWAY:
         docker_job_fail(dj, ENGINE_UNAVAILABLE, dj->en->status.message);
         break;
+    case DOCKER_ENDING:
+        dj->log_late = true;
+        ended(dj);
+        break;
     case DOCKER_QUEUED:
     case DOCKER_LOOKING:
     case DOCKER_PULLING:
@@ -721,7 +741,6 @@ on_timer(void *arg)
     case DOCKER_REDOING:
     case DOCKER_INSPECTING:
     case DOCKER_RUNNING:
-    case DOCKER_ENDING:
     case DOCKER_ENDED:
     case DOCKER_REMOVING:
         break;
@@ -758,6 +777,7 @@ docker_job_remove(struct engine *en, struct engine_job *j)
     if (dj->step == DOCKER_REMOVING)
         return;
     dj->step = DOCKER_REMOVING;
+    dj->log_owed = false;
     docker_log_free(dj->log);
     dj->log = NULL;
     request(dj, &dj->call, "DELETE", "?force=1&v=1", on_removed);
