@@ -84,6 +84,7 @@ enum {
 
 struct server {
     const char *listen, *streams_listen, *log_level, *fake_gpus;
+    const char *advertise, *agent_programs;
     const char *passed[PASSED_MAX]; /* by index into passed_on */
     bool no_runner, no_mirror, anonymous;
     char *dir;    /* absolute */
@@ -326,6 +327,13 @@ add_controllers(struct server *s)
     arg_program(s, &a, "drover-controllers");
     arg_path(&a, "--api-socket", in_dir(s, "run/api.sock"));
     arg_path(&a, "--token-file", in_dir(s, "run/controllers.token"));
+    arg_path(&a, "--ssh-dir", in_dir(s, "run/ssh"));
+    if (s->advertise != NULL)
+        arg_path(&a, "--agent-url", xasprintf("https://%s", s->advertise));
+    if (s->agent_programs != NULL) {
+        arg(&a, "--agent-programs");
+        arg(&a, s->agent_programs);
+    }
     return add_part(s, "drover-controllers", &a);
 }
 
@@ -583,12 +591,27 @@ finish(struct server *s)
     free(s->dir);
 }
 
+/* An address that machines elsewhere can use; the loopback and "any" are none. */
+static bool
+is_reachable(const char *listen)
+{
+    static const char *const local[] = {"127.",     "localhost:", "[::1]",
+                                        "0.0.0.0:", "[::]",       "*:"};
+
+    for (size_t i = 0; i < ARRAY_LEN(local); i++)
+        if (str_starts(listen, local[i]))
+            return false;
+    return true;
+}
+
 static const struct option own_options[] = {
     {"data-dir", required_argument, NULL, 'd'},
     {"listen", required_argument, NULL, 'l'},
     {"streams-listen", required_argument, NULL, 's'},
     {"log-level", required_argument, NULL, 'v'},
     {"fake-gpus", required_argument, NULL, 'g'},
+    {"advertise", required_argument, NULL, 'a'},
+    {"agent-programs", required_argument, NULL, 'P'},
     {"no-runner", no_argument, NULL, 'R'},
     {"no-mirror", no_argument, NULL, 'M'},
     {"log-format", required_argument, NULL, 'F'},
@@ -635,6 +658,12 @@ run(int argc, char **argv)
         case 'g':
             s.fake_gpus = optarg;
             break;
+        case 'a':
+            s.advertise = optarg;
+            break;
+        case 'P':
+            s.agent_programs = optarg;
+            break;
         case 'F':
             if (!streq(optarg, "json") && !streq(optarg, "text"))
                 return cli_misuse(&verb_server, "--log-format: text or json");
@@ -658,6 +687,8 @@ run(int argc, char **argv)
     }
     if (optind < argc)
         return cli_misuse(&verb_server, "unexpected argument \"%s\"", argv[optind]);
+    if (s.advertise == NULL && is_reachable(s.listen))
+        s.advertise = s.listen;
     log_set_program("drover-server");
     s.start_ms = clock_now_ms();
     int rc = find_programs(&s, &e);
@@ -678,6 +709,10 @@ const struct cli_verb verb_server = {
         "  --data-dir DIR            where everything is kept (default ./state)\n"
         "  --listen ADDRESS:PORT     of the API (default 127.0.0.1:6440)\n"
         "  --streams-listen A:P      of logs (default 127.0.0.1:6441)\n"
+        "  --advertise ADDRESS:PORT  of the API as other machines reach it (--listen, "
+        "if\n"
+        "                            that is neither loopback nor any)\n"
+        "  --agent-programs DIR      drover-runner-<arch> for machines of SSH fleets\n"
         "  --no-runner               do not run jobs on this machine\n"
         "  --no-mirror               no files in <data-dir>/desired, and no edits "
         "from there\n"

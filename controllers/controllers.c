@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "controllers/instance/host_service.h"
 #include "controllers/job/scheduler_loop.h"
 #include "controllers/shared.h"
 
@@ -74,6 +75,7 @@ controllers_add(struct manager *m, const char *only, struct controller_set **ret
         return rc;
     struct controller_set *s = xnew(struct controller_set);
     manager_set_shared(m, s);
+    s->with_instances = chosen(only, &instance_controller);
     if (chosen(only, &job_controller) || chosen(only, &instance_controller))
         s->leases = lease_tracker_new(m);
     for (size_t i = 0; i < ARRAY_LEN(table) && rc == 0; i++)
@@ -89,12 +91,27 @@ controllers_add(struct manager *m, const char *only, struct controller_set **ret
     return 0;
 }
 
+int
+controllers_add_hosts(struct controller_set *s, struct manager *m,
+                      const struct host_config *c, struct error *e)
+{
+    return s->with_instances ? host_service_new(m, c, &s->hosts, e) : 0;
+}
+
+void
+controllers_stop(struct controller_set *s)
+{
+    if (s != NULL)
+        host_service_stop(s->hosts);
+}
+
 void
 controllers_free(struct controller_set *s)
 {
     if (s == NULL)
         return;
     scheduler_loop_free(s->scheduler);
+    host_service_free(s->hosts);
     lease_tracker_free(s->leases);
     free(s);
 }

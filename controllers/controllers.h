@@ -18,6 +18,13 @@ struct controller_set;
  * includes the scheduler. ERR_BAD_REQUEST names an unknown one. */
 int controllers_add(struct manager *m, const char *only, struct controller_set **ret,
                     struct error *e) WARN_UNUSED;
+struct host_config;
+/* Work on machines of SSH fleets (instance/host_service.h). After controllers_add, before
+ * manager_start. */
+int controllers_add_hosts(struct controller_set *s, struct manager *m,
+                          const struct host_config *c, struct error *e) WARN_UNUSED;
+/* Between manager_stop and manager_free. NULL ok. */
+void controllers_stop(struct controller_set *s);
 void controllers_free(struct controller_set *s); /* after manager_free; NULL ok */
 /* "fleet,instance,job,run" sorted, for the name of the set's Lease. */
 int controllers_names(const char *only, struct str *out, struct error *e) WARN_UNUSED;

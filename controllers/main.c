@@ -9,10 +9,12 @@
 #include <sys/utsname.h>
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "control/lease.h"
 #include "controllers/controllers.h"
+#include "controllers/instance/host_service.h"
 #include "controllers/options.h"
 #include "io/http_client.h"
 
@@ -42,6 +44,7 @@ struct program {
     char identity[LEASE_IDENTITY_MAX];
     char host[sizeof(((struct utsname *)NULL)->nodename)];
     char lease_name[128];
+    char ssh_dir[32]; /* made by us, to be removed; "": none */
     struct loop_signal *on_term, *on_int;
 };
 
@@ -122,6 +125,23 @@ set_up_loop(struct program *p, struct error *e)
 }
 
 static int
+set_up_hosts(struct program *p, struct error *e)
+{
+    const char *dir = p->options.ssh_dir;
+
+    if (dir == NULL) {
+        snprintf(p->ssh_dir, sizeof(p->ssh_dir), "/tmp/drover-ssh-XXXXXX");
+        if (mkdtemp(p->ssh_dir) == NULL)
+            return error_errno(e, errno, "make a directory in /tmp");
+        dir = p->ssh_dir;
+    }
+    struct host_config c = {.agent_url = p->options.agent_url,
+                            .programs_dir = p->options.agent_programs,
+                            .work_dir = dir};
+    return controllers_add_hosts(p->set, p->manager, &c, e);
+}
+
+static int
 set_up(struct program *p, struct error *e)
 {
     struct utsname un;
@@ -149,6 +169,8 @@ set_up(struct program *p, struct error *e)
     };
     manager_new(&m, &p->manager);
     rc = controllers_add(p->manager, p->options.only, &p->set, e);
+    if (rc == 0)
+        rc = set_up_hosts(p, e);
     if (rc < 0)
         return rc;
     struct lease_runner_opts l = {
@@ -177,6 +199,7 @@ tear_down(struct program *p)
         manager_stop(p->manager);
     lease_runner_stop(p->lease, p->client);
     async_free(p->async);
+    controllers_stop(p->set);
     manager_free(p->manager);
     controllers_free(p->set);
     client_free(p->client);
@@ -190,6 +213,9 @@ tear_down(struct program *p)
     if (p->loop != NULL)
         loop_free(p->loop);
     client_context_done(&p->context);
+    struct error e = ERROR_INIT;
+    if (p->ssh_dir[0] != '\0' && fs_remove_tree(p->ssh_dir, &e) < 0)
+        log_warn("keys are left", "dir=%s error=\"%s\"", p->ssh_dir, e.msg);
 }
 
 int

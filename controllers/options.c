@@ -16,6 +16,12 @@ const char options_help[] =
     "  --token-file FILE    bearer token, read again for each request\n"
     "  --kubeconfig FILE    server and credentials from a kubeconfig instead\n"
     "  --only LIST          of fleet, instance, job, run (comma-separated; all)\n"
+    "  --agent-url URL      how machines of SSH fleets reach the API server\n"
+    "  --agent-programs DIR drover-runner-<arch> for them; the one beside this program\n"
+    "                       serves its own architecture\n"
+    "  --ssh-dir DIR        for private keys while they are in use; emptied at the "
+    "start\n"
+    "                       (a new directory in /tmp)\n"
     "  --log-level SPEC     err, warn, info, debug, or module=level,... (info)\n"
     "  --help  --version\n";
 
@@ -24,6 +30,9 @@ enum {
     OPT_TOKEN,
     OPT_KUBECONFIG,
     OPT_ONLY,
+    OPT_AGENT_URL,
+    OPT_PROGRAMS,
+    OPT_SSH_DIR,
     OPT_LOG,
     OPT_HELP,
     OPT_V
@@ -34,6 +43,9 @@ static const struct option long_options[] = {
     {"token-file", required_argument, NULL, OPT_TOKEN},
     {"kubeconfig", required_argument, NULL, OPT_KUBECONFIG},
     {"only", required_argument, NULL, OPT_ONLY},
+    {"agent-url", required_argument, NULL, OPT_AGENT_URL},
+    {"agent-programs", required_argument, NULL, OPT_PROGRAMS},
+    {"ssh-dir", required_argument, NULL, OPT_SSH_DIR},
     {"log-level", required_argument, NULL, OPT_LOG},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_V},
@@ -73,6 +85,12 @@ options_parse(int argc, char **argv, struct options *ret, struct error *e)
             o.kubeconfig = optarg;
         else if (c == OPT_ONLY)
             o.only = optarg;
+        else if (c == OPT_AGENT_URL)
+            o.agent_url = optarg;
+        else if (c == OPT_PROGRAMS)
+            o.agent_programs = optarg;
+        else if (c == OPT_SSH_DIR)
+            o.ssh_dir = optarg;
         else if (c == OPT_LOG)
             o.log_level = optarg;
         else if (c == OPT_HELP)

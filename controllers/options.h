@@ -7,6 +7,7 @@
 
 struct options {
     const char *api_socket, *token_file, *kubeconfig, *only, *log_level;
+    const char *agent_url, *agent_programs, *ssh_dir;
     bool help, version;
 };
 /* ERR_BAD_REQUEST with one sentence. Strings are borrowed from argv. */

@@ -6,10 +6,13 @@
 #include "controllers/instance/lease_tracker.h"
 
 struct scheduler_loop;
+struct host_service;
 
 struct controller_set {
     struct lease_tracker *leases;
     struct scheduler_loop *scheduler;
+    bool with_instances;
+    struct host_service *hosts; /* NULL: machines are not worked on over SSH */
 };
 
 extern const struct controller run_controller, job_controller, fleet_controller,

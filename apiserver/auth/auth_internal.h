@@ -15,6 +15,7 @@
 #define LABEL_FLEET "drover.dev/fleet"
 #define ANNOTATION_FLEET "drover.dev/fleet"
 #define ANNOTATION_EXPIRES "drover.dev/expires-at"
+#define ANNOTATION_INSTANCE "drover.dev/instance"
 #define ANNOTATION_JOURNAL "drover.dev/journal-id"
 #define AGENT_ISSUER "drover"
 enum {
@@ -88,6 +89,7 @@ bool issuer_serve(struct auth *a, struct api_call *c);
 /* --- join.c */
 struct join_token {
     char ns[254], fleet[254];
+    char instance[254]; /* name of the one that it is for; "": a new one */
 };
 /* Finds a live join token by its plain text. */
 int join_find(struct auth *a, const char *token, struct join_token *ret,

@@ -222,6 +222,7 @@ joining_user(struct auth *a, const char *token, struct error *e)
     struct api_user *u = user_new(name, "system:joining");
     set_text(&u->join_ns, j.ns);
     set_text(&u->join_fleet, j.fleet);
+    set_text(&u->join_instance, j.instance);
     return u;
 }
 

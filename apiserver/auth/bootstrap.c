@@ -82,7 +82,7 @@ static const struct boot_rule {
     {"system:drover:controllers", "coordination.k8s.io", "leases", "*"},
     {"system:drover:controllers", "core", "events", "*"},
     {"system:drover:controllers", "core", "namespaces configmaps", READ},
-    /* key pairs of runs with several nodes */
+    /* key pairs of runs with several nodes; private keys of SSH fleets, by name */
     {"system:drover:controllers", "core", "secrets", "get create"},
     {"system:drover:streams", "drover.dev", "jobs runs fleets instances", READ},
     {"system:drover:streams", "authentication.k8s.io", "tokenreviews", "create"},

@@ -3,7 +3,8 @@
  * Enrolment of a machine: a join token and what the machine is called are exchanged for
  * an Instance and a token bound to its uid. Asking again from the same machine under the
  * same name, or with the same journal, gives the same Instance; a name taken by another
- * machine gets -2, -3. (Two agents on one machine go by different names.)
+ * machine gets -2, -3. (Two agents on one machine go by different names.) A token made
+ * for one Instance gives that one, whatever the machine is called.
  */
 #include <ctype.h>
 #include <jansson.h>
@@ -199,6 +200,58 @@ create_instance(struct enrolment *n)
     registry_write(n->a->server, &w, on_created, n);
 }
 
+static void
+on_taken(void *arg, const struct write_result *r)
+{
+    struct enrolment *n = arg;
+
+    if (r->obj == NULL)
+        call_problem(n->call, r->problem);
+    else
+        answer_token(n->a, n->call, r->obj, true);
+    enrolment_free(n);
+}
+
+/* The Instance that the token is for, with what tells its machine. */
+static void
+take_instance(struct enrolment *n, const char *name)
+{
+    struct store_key key = {"instances.drover.dev", n->ns, name};
+    const struct object *o = store_get(api_server_store(n->a->server), &key);
+    auto_str json = STR_INIT(16 * 1024);
+
+    if (o == NULL || o->facts.deleting_s != 0) {
+        call_error(n->call, ERR_NOT_FOUND, "instances.drover.dev \"%s\" not found", name);
+        enrolment_free(n);
+        return;
+    }
+    if (same_machine(n, o)) {
+        answer_token(n->a, n->call, o, true);
+        enrolment_free(n);
+        return;
+    }
+    str_adds(&json, "{\"metadata\":{");
+    jput_member(&json, "uid", o->uid);
+    jput_key(&json, "labels");
+    str_addc(&json, '{');
+    jput_member(&json, LABEL_FLEET, n->fleet);
+    jput_member(&json, LABEL_MACHINE, n->machine);
+    str_addc(&json, '}');
+    jput_key(&json, "annotations");
+    str_addc(&json, '{');
+    jput_member(&json, ANNOTATION_JOURNAL, n->journal);
+    str_adds(&json, "}}}");
+    struct write_req w = {
+        .kind = kinds_by_resource(api_server_kinds(n->a->server), "instances.drover.dev"),
+        .type = WRITE_MERGE,
+        .ns = n->ns,
+        .name = name,
+        .sub = "",
+        .body = {json.ptr, json.len}};
+    snprintf(w.opt.manager, sizeof(w.opt.manager), "drover-apiserver");
+    registry_write(n->a->server, &w, on_taken, n);
+}
+
 /* ns and fleet come from the token; a path that names them must agree. */
 static bool
 path_agrees(const struct api_call *c)
@@ -258,6 +311,11 @@ enroll(struct auth *a, struct api_call *c)
         call_error(c, ERR_NOT_FOUND, "fleets.drover.dev \"%s\" not found", u->join_fleet);
         return;
     }
+    if (fleet->facts.deleting_s != 0) {
+        call_error(c, ERR_CONFLICT, "fleets.drover.dev \"%s\" is being deleted",
+                   u->join_fleet);
+        return;
+    }
     struct enrolment *n = xnew(struct enrolment);
     n->a = a;
     n->call = c;
@@ -266,6 +324,10 @@ enroll(struct auth *a, struct api_call *c)
     n->fleet_uid = xstrdup(fleet->uid);
     if (!read_body(n, c)) {
         enrolment_free(n);
+        return;
+    }
+    if (*u->join_instance != '\0') {
+        take_instance(n, u->join_instance);
         return;
     }
     auto_object *known = find_instance(n);

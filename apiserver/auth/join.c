@@ -83,6 +83,8 @@ join_find(struct auth *a, const char *token, struct join_token *ret, struct erro
             !annotation(o, ANNOTATION_FLEET, ret->fleet, sizeof(ret->fleet)))
             continue;
         snprintf(ret->ns, sizeof(ret->ns), "%s", ns->name);
+        ret->instance[0] = '\0';
+        annotation(o, ANNOTATION_INSTANCE, ret->instance, sizeof(ret->instance));
         found = true;
     }
     store_list_free(namespaces);
@@ -147,7 +149,7 @@ on_stored(void *arg, const struct write_result *r)
 }
 
 static void
-store_token(struct auth *a, struct api_call *c, int64_t ttl_s)
+store_token(struct auth *a, struct api_call *c, int64_t ttl_s, const char *instance)
 {
     struct join_call *j = xnew(struct join_call);
     auto_str json = STR_INIT(4096);
@@ -165,6 +167,8 @@ store_token(struct auth *a, struct api_call *c, int64_t ttl_s)
     str_addc(&json, '{');
     jput_member(&json, ANNOTATION_FLEET, c->route.name);
     jput_member(&json, ANNOTATION_EXPIRES, j->expires);
+    if (instance[0] != '\0')
+        jput_member(&json, ANNOTATION_INSTANCE, instance);
     str_addf(&json, "}},\"type\":\"" JOIN_TYPE "\",\"stringData\":{\"hash\":\"%s\"}}",
              hash);
     struct write_req w = {.kind =
@@ -178,6 +182,20 @@ store_token(struct auth *a, struct api_call *c, int64_t ttl_s)
     registry_write(a->server, &w, on_stored, j);
 }
 
+static bool
+of_fleet(const struct auth *a, const struct api_call *c, const char *instance)
+{
+    struct store_key key = {"instances.drover.dev", c->route.ns, instance};
+    const struct object *o = store_get(api_server_store(a->server), &key);
+    char fleet[254];
+
+    return o != NULL && o->facts.deleting_s == 0 &&
+           object_get_string(o, "spec.fleetName", fleet, sizeof(fleet)) &&
+           streq(fleet, c->route.name);
+}
+
+/* Body {"ttlSeconds": N, "instance": NAME}: with a name the token gives the identity of
+ * that Instance, which must exist, and makes no new one. */
 void
 join_create(struct auth *a, struct api_call *c)
 {
@@ -194,12 +212,19 @@ join_create(struct auth *a, struct api_call *c)
         return;
     const json_t *given = json_object_get(body, "ttlSeconds");
     int64_t ttl = given == NULL ? TTL_DEFAULT_S : json_integer_value(given);
+    autofree char *instance = xstrdup(body_text(body, "instance"));
     json_decref(body);
     if (ttl <= 0 || ttl > TTL_MAX_S) {
         call_error(c, ERR_BAD_REQUEST,
                    "ttlSeconds must be a whole number from 1 to %d (30 days)", TTL_MAX_S);
         return;
     }
+    if (instance[0] != '\0' && !of_fleet(a, c, instance)) {
+        call_error(c, ERR_NOT_FOUND,
+                   "instances.drover.dev \"%s\" of the fleet \"%s\" not found", instance,
+                   c->route.name);
+        return;
+    }
     sweep(a, c->route.ns);
-    store_token(a, c, ttl);
+    store_token(a, c, ttl, instance);
 }

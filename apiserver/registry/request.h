@@ -33,7 +33,7 @@ struct api_user {
     /* agents: the Instance they are; "" otherwise */
     char *instance_ns, *instance_name, *instance_uid;
     /* bearers of a join token: the fleet they may join; "" otherwise */
-    char *join_ns, *join_fleet;
+    char *join_ns, *join_fleet, *join_instance;
 };
 /* groups: comma separated; what comes from outside goes through user_add_group. */
 struct api_user *user_new(const char *name, const char *groups);

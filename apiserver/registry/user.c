@@ -83,6 +83,7 @@ user_new(const char *name, const char *groups)
     u->instance_uid = xstrdup("");
     u->join_ns = xstrdup("");
     u->join_fleet = xstrdup("");
+    u->join_instance = xstrdup("");
     return u;
 }
 
@@ -111,6 +112,7 @@ user_unref(struct api_user *u)
     free(u->instance_uid);
     free(u->join_ns);
     free(u->join_fleet);
+    free(u->join_instance);
     free(u);
 }
 

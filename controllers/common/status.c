@@ -139,6 +139,12 @@ status_set_condition(struct status_edit *s, const struct condition *c)
 }
 
 bool
+status_condition_there(const struct status_edit *s, const char *type)
+{
+    return find_condition(s, type) != NULL;
+}
+
+bool
 status_condition_true(const struct status_edit *s, const char *type)
 {
     const json_t *c = find_condition(s, type);

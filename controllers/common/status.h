@@ -42,6 +42,7 @@ struct condition {
     bool value;
 };
 void status_set_condition(struct status_edit *s, const struct condition *c);
+bool status_condition_there(const struct status_edit *s, const char *type);
 /* True when the condition exists and is True. */
 bool status_condition_true(const struct status_edit *s, const char *type);
 

@@ -7,6 +7,8 @@ static const char *const names[] = {
     [INSTANCE_PHASE_PENDING] = "Pending",
     [INSTANCE_PHASE_READY] = "Ready",
     [INSTANCE_PHASE_NOT_READY] = "NotReady",
+    [INSTANCE_PHASE_PROVISIONING] = "Provisioning",
+    [INSTANCE_PHASE_TERMINATING] = "Terminating",
 };
 
 const char *

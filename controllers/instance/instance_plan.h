@@ -9,7 +9,10 @@ enum instance_phase {
     INSTANCE_PHASE_NONE,
     INSTANCE_PHASE_PENDING,
     INSTANCE_PHASE_READY,
-    INSTANCE_PHASE_NOT_READY
+    INSTANCE_PHASE_NOT_READY,
+    /* Only written, of machines that the controllers work on: */
+    INSTANCE_PHASE_PROVISIONING,
+    INSTANCE_PHASE_TERMINATING,
 };
 const char *instance_phase_name(enum instance_phase p);
 enum instance_phase instance_phase_parse(const char *name);

@@ -2,6 +2,7 @@
 /* Observes a Job and its instance, plans, writes what the plan says. */
 #include <string.h>
 
+#include "api/jtok.h"
 #include "api/values.h"
 #include "base/mem.h"
 #include "control/controller.h"
@@ -67,6 +68,15 @@ really_gone(const struct reconcile_env *env, const struct job_view *j, bool *ret
     return 0;
 }
 
+static bool
+instance_draining(const struct object *inst)
+{
+    struct span drain, cordon;
+
+    return object_path(inst, "spec.drain", &drain) && jscan_bool(drain) &&
+           object_path(inst, "spec.unschedulable", &cordon) && jscan_bool(cordon);
+}
+
 static int
 observe_instance(const struct reconcile_env *env, struct job_observed *o, struct error *e)
 {
@@ -83,6 +93,7 @@ observe_instance(const struct reconcile_env *env, struct job_observed *o, struct
             o->instance = INSTANCE_GONE;
         return rc;
     }
+    o->draining = instance_draining(inst);
     object_get_string(inst, "status.phase", phase, sizeof(phase));
     if (!streq(phase, "NotReady"))
         return 0;
@@ -101,10 +112,10 @@ observe_instance(const struct reconcile_env *env, struct job_observed *o, struct
 
 static int
 ask_stop(const struct reconcile_env *env, const struct object_key *key, const char *uid,
-         struct error *e)
+         const char *reason, struct error *e)
 {
     json_t *patch = json_pack("{s:{s:s}, s:{s:s, s:s}}", "metadata", "uid", uid, "spec",
-                              "desiredState", "Stopped", "stopReason", "JobDeleted");
+                              "desiredState", "Stopped", "stopReason", reason);
     int rc = reconcile_patch(env, &resource_jobs, key, NULL, patch, e);
 
     json_decref(patch);
@@ -176,8 +187,8 @@ act(const struct reconcile_env *env, const struct object_key *key,
 {
     int rc = 0;
 
-    if (p->ask_stop)
-        rc = ask_stop(env, key, o->job.o->uid, e);
+    if (p->ask_stop != NULL)
+        rc = ask_stop(env, key, o->job.o->uid, p->ask_stop, e);
     if (rc == 0 && p->write)
         rc = write_status(env, key, o, p, e);
     /* A status write changes the revision that the finalizer patch names; the event of
@@ -225,7 +236,8 @@ map_instance(const struct lister *l, const struct object *before,
     if (before != NULL && now != NULL) {
         object_get_string(before, "status.phase", old_phase, sizeof(old_phase));
         object_get_string(now, "status.phase", phase, sizeof(phase));
-        if (streq(old_phase, phase))
+        if (streq(old_phase, phase) &&
+            instance_draining(before) == instance_draining(now))
             return;
     }
     lister_index(l, &resource_jobs, INDEX_JOBS_BY_INSTANCE, o->uid, &jobs);

@@ -13,6 +13,8 @@ enum {
     NS_PER_MS = 1000000
 };
 
+#define DRAINED "InstanceDrained"
+
 static void
 set_text(char *to, size_t size, const char *from)
 {
@@ -49,8 +51,11 @@ finish(struct job_plan *p, enum phase phase, const struct job_observed *o)
 static void
 finish_stopped(struct job_plan *p, const struct job_observed *o)
 {
-    set_reason(p, stop_reason(&o->job), "");
-    finish(p, PHASE_TERMINATED, o);
+    bool drained = streq(o->job.stop_reason, DRAINED);
+
+    /* Nobody wanted it to end: that is a failure, which a retry may cover. */
+    set_reason(p, stop_reason(&o->job), drained ? "its machine was drained" : "");
+    finish(p, drained ? PHASE_FAILED : PHASE_TERMINATED, o);
 }
 
 static void
@@ -127,7 +132,7 @@ lost(struct job_plan *p, const struct job_observed *o, const char *message)
         finish_stopped(p, o);
         return;
     }
-    set_reason(p, "AgentLost", message);
+    set_reason(p, o->job.claimed ? "AgentLost" : "NeverClaimed", message);
     finish(p, PHASE_FAILED, o);
 }
 
@@ -138,9 +143,22 @@ job_replace_at_ms(const struct job_observed *o)
            o->job.stop_duration_s * 1000 + MARGIN_MS;
 }
 
+/* A claim and our write of an end both name the revision: one of them fails, and an agent
+ * starts nothing that is not claimed. So what was never claimed can go elsewhere at once,
+ * whether it is interruptible or not. */
+static bool
+surely_not_started(const struct job_view *j)
+{
+    return !j->claimed && j->agent == AGENT_NONE;
+}
+
 static void
 silent(struct job_plan *p, const struct job_observed *o)
 {
+    if (surely_not_started(&o->job) && !o->mass_silence) {
+        lost(p, o, "the machine fell silent before it took the job");
+        return;
+    }
     if (o->job.interruptible && !o->mass_silence) {
         int64_t at = job_replace_at_ms(o);
         if (o->now_ms >= at) {
@@ -218,8 +236,9 @@ job_plan_make(const struct job_observed *o, struct job_plan *ret)
         ret->drop_finalizer = j->deleting && j->has_finalizer && nothing_left(o);
         return;
     }
-    ret->ask_stop = j->deleting && j->desired == DESIRED_RUNNING && j->bound &&
-                    !agent_is_over(j->agent);
+    if ((j->deleting || o->draining) && j->desired == DESIRED_RUNNING && j->bound &&
+        !agent_is_over(j->agent))
+        ret->ask_stop = j->deleting ? "JobDeleted" : DRAINED;
     take_facts(ret, j);
     if (agent_is_over(j->agent))
         agent_over(ret, o);

@@ -23,13 +23,14 @@ struct job_observed {
     int64_t last_renewal_ms;
     int64_t lost_after_ms;
     bool mass_silence;
+    bool draining; /* the instance is cordoned and wants its jobs to stop */
     int64_t now_ms, wall_ns;
 };
 
 struct job_plan {
     /* Order of the writes: as listed. */
-    bool ask_stop; /* spec.desiredState Stopped: the Job is being deleted */
-    bool write;    /* the status below */
+    const char *ask_stop; /* spec.desiredState Stopped, for this reason; NULL: no */
+    bool write;           /* the status below */
     enum phase phase;
     char reason[CODE_MAX], message[MESSAGE_MAX_LEN];
     int64_t started_ns, finished_ns;

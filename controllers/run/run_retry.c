@@ -14,14 +14,16 @@ enum { GOOD_RUN_S = 600 }; /* an attempt that ran so long starts the delays over
 enum event
 event_of(const struct job_view *j)
 {
-    static const char *const interruptions[] = {"AgentLost", "JournalLost", "Rebooted",
-                                                "EngineRestarted", "ProcessLost"};
+    static const char *const interruptions[] = {"AgentLost",   "JournalLost",
+                                                "Rebooted",    "EngineRestarted",
+                                                "ProcessLost", "InstanceDrained"};
 
     if (streq(j->reason, "Preempted") || streq(j->reason, "PlacementRevoked"))
         return EVENT_REFUSED; /* the scheduler took the place back */
     if (j->phase != PHASE_FAILED)
         return EVENT_NONE;
-    if (streq(j->reason, "OutOfCapacity") || streq(j->reason, "EngineMissing"))
+    if (streq(j->reason, "OutOfCapacity") || streq(j->reason, "EngineMissing") ||
+        streq(j->reason, "NeverClaimed"))
         return EVENT_REFUSED;
     if (streq(j->reason, "SecurityDenied") || streq(j->reason, "JobDeleted"))
         return EVENT_NONE;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/admit_internal.h"
+#include "api/fleet.h"
 #include "api/resources.h"
 #include "api/values.h"
 #include "base/mem.h"
@@ -95,8 +96,15 @@ static void
 admit_fleet(const struct admission *a)
 {
     int64_t ignored = 0;
+    auto_str name = STR_INIT(512);
+    struct span raw;
 
     admit_duration(a, "lostAfter", false, &ignored);
+    if (jscan_path(a->object, "metadata.name", &raw))
+        jscan_string(raw, &name);
+    json_t *spec = json_loadb(a->spec.ptr, a->spec.len, 0, NULL);
+    fleet_check(name.ptr, spec, a->v);
+    json_decref(spec);
 }
 
 static const struct {

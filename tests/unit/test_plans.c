@@ -278,10 +278,11 @@ job_case(const json_t *c)
     o.last_renewal_ms = number(observed, "lastRenewalMs");
     o.now_ms = number(observed, "nowMs");
     o.mass_silence = json_is_true(json_object_get(observed, "massSilence"));
+    o.draining = json_is_true(json_object_get(observed, "draining"));
     o.wall_ns = time_of(c, "now");
     job_plan_make(&o, &p);
 
-    put_true(out, "askStop", p.ask_stop);
+    put(out, "askStop", p.ask_stop);
     put_true(out, "dropFinalizer", p.drop_finalizer);
     if (p.write) {
         put(out, "phase", phase_name(p.phase));
@@ -330,21 +331,56 @@ instance_case(const json_t *c)
 static json_t *
 fleet_case(const json_t *c)
 {
+    static const char *const verbs[] = {"create", "update", "delete"};
     const json_t *observed = json_object_get(c, "observed");
     struct fleet_member members[8] = {0};
+    auto_fleet_hosts hosts = {0};
+    auto_violations problems = {0};
+    struct fleet_observed o = {
+        .deleting = json_is_true(json_object_get(observed, "deleting")),
+        .has_finalizer = json_is_true(json_object_get(observed, "finalizer")),
+        .hosts = &hosts,
+        .members = members};
     struct fleet_plan p;
-    size_t i;
     const json_t *m;
     json_t *out = json_object();
 
-    json_array_foreach (json_object_get(observed, "instances"), i, m) {
-        members[i].ready = json_is_true(json_object_get(m, "ready"));
-        members[i].deleting = json_is_true(json_object_get(m, "deleting"));
+    json_array_foreach (json_object_get(observed, "instances"), o.n, m) {
+        const char *name = json_string_value(json_object_get(m, "name"));
+        const char *reason = json_string_value(json_object_get(m, "reason"));
+        members[o.n] = (struct fleet_member){
+            .name = name == NULL ? "agent" : name,
+            .ready = json_is_true(json_object_get(m, "ready")),
+            .deleting = json_is_true(json_object_get(m, "deleting")),
+            .foreign = json_is_true(json_object_get(m, "foreign")),
+            .is_host = json_object_get(m, "spec") != NULL,
+            .spec = json_object_get(m, "spec"),
+            .reason = reason == NULL ? "" : reason,
+            .message = "",
+        };
     }
-    fleet_plan_make(json_is_true(json_object_get(observed, "deleting")), members, i, &p);
+    fleet_read_hosts("f", json_object_get(json_object_get(c, "desired"), "spec"), &hosts,
+                     &problems);
+    o.invalid = violations_errors(&problems) > 0 ? "invalid" : NULL;
+    fleet_plan_make(&o, &p);
     put(out, "phase", p.phase);
+    put(out, "message", p.message);
+    put(out, "reason", p.reason);
     json_object_set_new(out, "instances", json_integer(p.instances));
     json_object_set_new(out, "ready", json_integer(p.ready));
+    put_true(out, "addFinalizer", p.add_finalizer);
+    put_true(out, "dropFinalizer", p.drop_finalizer);
+    vec_foreach (a, &p.actions) {
+        json_t *list = json_object_get(out, "actions");
+        if (list == NULL) {
+            list = json_array();
+            json_object_set_new(out, "actions", list);
+        }
+        json_array_append_new(
+            list, json_sprintf("%s %s", verbs[a->what],
+                               a->host != NULL ? a->host->name : a->member->name));
+    }
+    fleet_plan_done(&p);
     return out;
 }
 

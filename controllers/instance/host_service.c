@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Programs by architecture, tasks from Instances. */
+#include "controllers/instance/host_service.h"
+
+#include <libgen.h>
+#include <limits.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include "api/jtok.h"
+#include "base/fs.h"
+#include "base/id.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "controllers/instance/host_ssh.h"
+
+enum {
+    PARALLEL = 64,
+    PROGRAM_MAX = 512 << 20,
+    TOKEN_TTL_S = 3600,
+    REPLY_MAX = 64 * 1024,
+    LAYOUT = 1 /* of what START makes; another one is set up anew */
+};
+
+struct program {
+    char *path;
+    struct timespec changed;
+    off_t size;
+    char id[HOST_ID_MAX];
+};
+
+struct host_service {
+    struct manager *m;
+    struct host_pool *pool;
+    char *agent_url, *programs_dir, *work_dir;
+    pthread_mutex_t lock;
+    struct map *programs; /* path -> struct program: its hash */
+};
+
+static void
+run_ssh(void *arg, const struct host_task *t, int cancel_fd, struct host_result *ret)
+{
+    struct host_service *s = arg;
+
+    host_ssh_run(s->work_dir, t, cancel_fd, ret);
+}
+
+static void
+task_done(void *arg, const char *ns, const char *name)
+{
+    struct host_service *s = arg;
+
+    manager_enqueue(s->m, "instance", ns, name);
+}
+
+static int64_t
+now_ms(void *arg)
+{
+    const struct host_service *s = arg;
+
+    return manager_now_ms(s->m);
+}
+
+/* --- life -------------------------------------------------------------------------- */
+
+static void
+instance_deleted(void *arg, const struct object *last)
+{
+    struct host_service *s = arg;
+
+    host_pool_forget(s->pool, last->uid);
+}
+
+static void
+instance_set(void *arg, const struct object *before, const struct object *now,
+             bool initial)
+{
+    UNUSED(arg);
+    UNUSED(before);
+    UNUSED(now);
+    UNUSED(initial);
+}
+
+static void
+program_free(void *arg)
+{
+    struct program *p = arg;
+
+    free(p->path);
+    free(p);
+}
+
+static char *
+copy_or_null(const char *text)
+{
+    return text == NULL || text[0] == '\0' ? NULL : xstrdup(text);
+}
+
+/* What a killed predecessor left there are keys. */
+static int
+open_work_dir(const char *dir, struct error *e)
+{
+    int rc = fs_remove_tree(dir, e);
+
+    return rc == 0 ? fs_mkdirs(dir, 0700, e) : rc;
+}
+
+int
+host_service_new(struct manager *m, const struct host_config *c,
+                 struct host_service **ret, struct error *e)
+{
+    if (c->work_dir != NULL && open_work_dir(c->work_dir, e) < 0)
+        return error_prepend(e, "directory for SSH keys");
+    struct host_service *s = xnew(struct host_service);
+    struct informer_handler h = {instance_set, instance_deleted, NULL, s};
+    struct host_pool_opts o = {
+        .run = c->run != NULL ? c->run : run_ssh,
+        .run_arg = c->run != NULL ? c->run_arg : s,
+        .done = task_done,
+        .now_ms = now_ms,
+        .arg = s,
+        .parallel = c->parallel != 0 ? c->parallel : PARALLEL,
+    };
+
+    s->m = m;
+    s->agent_url = copy_or_null(c->agent_url);
+    s->programs_dir = copy_or_null(c->programs_dir);
+    s->work_dir = copy_or_null(c->work_dir);
+    s->programs = map_new(program_free);
+    pthread_mutex_init(&s->lock, NULL);
+    int rc = host_pool_new(&o, &s->pool, e);
+    if (rc < 0) {
+        host_service_free(s);
+        return rc;
+    }
+    informer_add_handler(manager_informer(m, &resource_instances), &h);
+    *ret = s;
+    return 0;
+}
+
+void
+host_service_stop(struct host_service *s)
+{
+    if (s != NULL)
+        host_pool_stop(s->pool);
+}
+
+void
+host_service_free(struct host_service *s)
+{
+    if (s == NULL)
+        return;
+    host_pool_free(s->pool);
+    map_free(s->programs);
+    pthread_mutex_destroy(&s->lock);
+    free(s->agent_url);
+    free(s->programs_dir);
+    free(s->work_dir);
+    free(s);
+}
+
+/* --- programs ---------------------------------------------------------------------- */
+
+static bool
+same_file(const struct program *p, const struct stat *st)
+{
+    return p->size == st->st_size && p->changed.tv_sec == st->st_mtim.tv_sec &&
+           p->changed.tv_nsec == st->st_mtim.tv_nsec;
+}
+
+/* Hash of the file, remembered while it does not change. */
+static int
+program_id(struct host_service *s, const char *path, char id[HOST_ID_MAX],
+           struct error *e)
+{
+    struct stat st;
+    auto_str bytes = STR_INIT(PROGRAM_MAX);
+
+    if (stat(path, &st) < 0)
+        return error_errno(e, errno, "%s", path);
+    struct program *known = map_get(s->programs, path);
+    if (known == NULL || !same_file(known, &st)) {
+        if (fs_read(path, &bytes, e) < 0)
+            return -(int)e->code;
+        known = xnew(struct program);
+        known->path = xstrdup(path);
+        known->changed = st.st_mtim;
+        known->size = st.st_size;
+        id_hash_hex(bytes.ptr, bytes.len, known->id);
+        map_put(s->programs, path, known);
+    }
+    snprintf(id, HOST_ID_MAX, "%s", known->id);
+    return 0;
+}
+
+static char *
+beside_us(void)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (n < 0)
+        return NULL;
+    self[n] = '\0';
+    return xasprintf("%s/drover-runner", dirname(self));
+}
+
+/* The file with the agent for the architecture; NULL: none. */
+static char *
+program_path(const struct host_service *s, const char *arch)
+{
+    struct utsname un;
+
+    if (s->programs_dir != NULL) {
+        autofree char *path = xasprintf("%s/drover-runner-%s", s->programs_dir, arch);
+        if (access(path, R_OK) == 0)
+            return move_ptr(path);
+    }
+    if (uname(&un) < 0 || !streq(un.machine, arch))
+        return NULL;
+    autofree char *ours = beside_us();
+    return ours != NULL && access(ours, R_OK) == 0 ? move_ptr(ours) : NULL;
+}
+
+static const char *
+url_for(const struct host_service *s, const struct host_view *v)
+{
+    return v->agent_url[0] != '\0' ? v->agent_url : s->agent_url;
+}
+
+static bool
+plain_url(const char *url)
+{
+    for (const char *p = url; *p != '\0'; p++)
+        if (*p <= ' ' || *p >= 0x7f || strchr("'\"\\$`%", *p) != NULL)
+            return false;
+    return str_starts(url, "https://");
+}
+
+void
+host_service_want(struct host_service *s, const struct object *o,
+                  const struct host_view *v, const char *arch, struct host_want *ret)
+{
+    struct error e = ERROR_INIT;
+    char hash[65];
+
+    *ret = (struct host_want){0};
+    if (arch[0] == '\0')
+        return;
+    const char *url = url_for(s, v);
+    autofree char *path = program_path(s, arch);
+    pthread_mutex_lock(&s->lock);
+    int rc = path == NULL ? 0 : program_id(s, path, ret->program_id, &e);
+    pthread_mutex_unlock(&s->lock);
+    if (url == NULL)
+        snprintf(
+            ret->blocked, sizeof(ret->blocked),
+            "NoServerAddress it is not known how machines reach the API server: start "
+            "it with --advertise, or set spec.ssh.agentURL of the fleet");
+    else if (!plain_url(url))
+        snprintf(ret->blocked, sizeof(ret->blocked),
+                 "NoServerAddress \"%.200s\" is not a https URL", url);
+    else if (path == NULL)
+        snprintf(ret->blocked, sizeof(ret->blocked),
+                 "NoProgram there is no drover-runner-%s for the machine (see "
+                 "--agent-programs)",
+                 arch);
+    else if (rc < 0)
+        snprintf(ret->blocked, sizeof(ret->blocked), "NoProgram %.300s", e.msg);
+    if (ret->blocked[0] != '\0')
+        return;
+    autofree char *text =
+        xasprintf("%d\n%s\n%s\n%s\n%s\n", LAYOUT, ret->program_id, url, o->name, o->uid);
+    id_hash_hex(text, strlen(text), hash);
+    snprintf(ret->settings_id, sizeof(ret->settings_id), "%s", hash);
+}
+
+/* --- tasks ------------------------------------------------------------------------- */
+
+static struct host_pool_key
+key_of(const struct object *o)
+{
+    return (struct host_pool_key){o->uid, o->ns, o->name, o->facts.generation};
+}
+
+void
+host_service_ask(struct host_service *s, const struct object *o, struct host_seen *ret)
+{
+    struct host_pool_key k = key_of(o);
+
+    host_pool_ask(s->pool, &k, ret);
+}
+
+void
+host_service_clear(struct host_service *s, const char *uid)
+{
+    host_pool_clear(s->pool, uid);
+}
+
+/* The private key in the Secret that the endpoint names. */
+static int
+fetch_identity(const struct reconcile_env *env, const char *ns,
+               const struct host_endpoint *to, char **ret, struct error *e)
+{
+    auto_object *secret = NULL;
+    auto_str text = STR_INIT(REPLY_MAX), key = STR_INIT(REPLY_MAX);
+    autofree char *path = xasprintf("data.%s", to->key);
+    struct span raw;
+
+    int rc = client_get(env->client, &resource_secrets, ns, to->secret, &secret, e);
+    if (rc == -ERR_NOT_FOUND)
+        return error_set(e, ERR_NOT_FOUND, "there is no Secret %s with the private key",
+                         to->secret);
+    if (rc < 0)
+        return error_prepend(e, "read the Secret %s", to->secret);
+    bug_if(secret == NULL);
+    if (!object_path(secret, path, &raw) || !jscan_string(raw, &text) || text.len == 0)
+        return error_set(e, ERR_NOT_FOUND, "the Secret %s has no \"%s\"", to->secret,
+                         to->key);
+    rc = id_base64_decode(text.ptr, text.len, false, &key, e);
+    explicit_bzero(text.ptr, text.len);
+    if (rc < 0)
+        return error_prepend(e, "the Secret %s", to->secret);
+    *ret = str_detach(&key);
+    return 0;
+}
+
+static int
+make_token(const struct reconcile_env *env, const struct object *o, struct host_task *t,
+           struct error *e)
+{
+    auto_str path = STR_INIT(2048), reply = STR_INIT(REPLY_MAX);
+    autofree char *body =
+        xasprintf("{\"ttlSeconds\":%d,\"instance\":\"%s\"}", TOKEN_TTL_S, o->name);
+    struct client_request r = {.method = "POST",
+                               .content_type = "application/json",
+                               .body = body,
+                               .body_len = strlen(body)};
+    char fleet[HOST_TEXT_MAX];
+
+    object_get_string(o, "spec.fleetName", fleet, sizeof(fleet));
+    client_path(&path, &resource_fleets, o->ns, fleet, "jointoken");
+    r.path = path.ptr;
+    int rc = client_do(env->client, &r, &reply, e);
+    if (rc < 0)
+        return error_prepend(e, "make a join token");
+    json_t *doc = json_loadb(reply.ptr, reply.len, 0, NULL);
+    const char *token = json_string_value(json_object_get(doc, "token"));
+    const char *ca = json_string_value(json_object_get(doc, "caHash"));
+    if (token != NULL && ca != NULL) {
+        t->token = xstrdup(token);
+        t->ca_hash = xstrdup(ca);
+    }
+    json_decref(doc);
+    explicit_bzero(reply.ptr, reply.len);
+    return t->token != NULL ? 0
+                            : error_set(e, ERR_PROVIDER, "the server made no join token");
+}
+
+static int
+fill_start(struct host_service *s, const struct reconcile_env *env,
+           const struct object *o, const struct host_view *v, struct host_task *t,
+           const char *arch, struct error *e)
+{
+    struct host_want w;
+
+    host_service_want(s, o, v, arch, &w);
+    if (w.blocked[0] != '\0')
+        return error_set(e, ERR_UNAVAILABLE, "%s", w.blocked);
+    t->agent_url = xstrdup(url_for(s, v));
+    t->name = xstrdup(o->name);
+    t->settings_id = xstrdup(w.settings_id);
+    t->program_id = xstrdup(w.program_id);
+    t->program = program_path(s, arch);
+    return t->step == HOST_START ? make_token(env, o, t, e) : 0;
+}
+
+static int
+fill(struct host_service *s, const struct reconcile_env *env, const struct object *o,
+     const struct host_view *v, struct host_task *t, const char *arch,
+     const char **ret_reason, struct error *e)
+{
+    *ret_reason = "IdentityMissing";
+    int rc = fetch_identity(env, o->ns, &v->to, &t->identity, e);
+    if (rc == 0 && v->has_jump)
+        rc = fetch_identity(env, o->ns, &v->jump, &t->jump_identity, e);
+    if (rc < 0)
+        return rc;
+    *ret_reason = "NotPrepared";
+    if (t->step == HOST_COPY || t->step == HOST_START)
+        return fill_start(s, env, o, v, t, arch, e);
+    return 0;
+}
+
+void
+host_service_start(struct host_service *s, const struct reconcile_env *env,
+                   const struct object *o, const struct host_view *v, enum host_step step,
+                   const char *arch)
+{
+    struct host_pool_key k = key_of(o);
+    struct host_task *t = xnew(struct host_task);
+    struct host_result failed = {0};
+    struct error e = ERROR_INIT;
+    const char *reason;
+
+    t->step = step;
+    t->to = v->to;
+    t->jump = v->jump;
+    t->has_jump = v->has_jump;
+    t->keys = xstrdup(v->keys);
+    t->jump_keys = xstrdup(v->jump_keys);
+    t->instance_uid = xstrdup(o->uid);
+    if (fill(s, env, o, v, t, arch, &reason, &e) == 0) {
+        host_pool_start(s->pool, &k, t);
+        return;
+    }
+    host_task_free(t);
+    host_result_fail(&failed, step, reason, "%.380s", e.msg);
+    host_pool_fail(s->pool, &k, &failed);
+}
