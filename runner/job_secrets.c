@@ -13,6 +13,7 @@
 #include "base/vec.h"
 #include "client/client.h"
 #include "runner/job.h"
+#include "runner/job_nodes.h"
 
 LOG_MODULE(secrets);
 
@@ -22,7 +23,7 @@ LOG_MODULE(secrets);
 
 struct wanted {
     char *name;
-    bool optional, registry;
+    bool optional, registry, nodes;
 };
 struct job_secrets {
     struct job *job;
@@ -90,6 +91,24 @@ fail(struct job_secrets *s, const char *what)
     end(s, text);
 }
 
+/* The key pair goes to the prologue by its environment, which does not pass it on. */
+static void
+take_key(struct job_secrets *s, const json_t *secret)
+{
+    char *pair[2];
+
+    if (!job_nodes_key(secret, pair)) {
+        fail(s, "has no private-key and public-key");
+        return;
+    }
+    s->env = xreallocarray(s->env, s->n_env + 3, sizeof(*s->env));
+    s->env[s->n_env++] = pair[0];
+    s->env[s->n_env++] = pair[1];
+    s->env[s->n_env] = NULL;
+    s->next++;
+    fetch_next(s);
+}
+
 static void
 on_secret(void *arg, const struct server_reply *r)
 {
@@ -107,6 +126,10 @@ on_secret(void *arg, const struct server_reply *r)
         }
         s->next++;
         fetch_next(s);
+        return;
+    }
+    if (server_ok(r) && s->names.items[s->next].nodes) {
+        take_key(s, r->doc);
         return;
     }
     if (server_ok(r)) {
@@ -155,7 +178,7 @@ static void
 add_name(void *arg, const char *name, bool optional)
 {
     struct job_secrets *s = arg;
-    struct wanted w = {xstrdup(name), optional, false};
+    struct wanted w = {.name = xstrdup(name), .optional = optional};
     vec_push(&s->names, w);
 }
 
@@ -217,7 +240,7 @@ bool
 secrets_needed(const json_t *job)
 {
     return job_each_secret(job, NULL, NULL) > 0 || job_registry_secret(job) != NULL ||
-           job_denied(job, NULL) != NULL;
+           job_nodes_secret(job) != NULL || job_denied(job, NULL) != NULL;
 }
 
 void
@@ -225,12 +248,17 @@ secrets_fetch(struct job *j)
 {
     struct job_secrets *s = xnew(struct job_secrets);
     const char *registry = job_registry_secret(j->object);
+    const char *nodes = job_nodes_secret(j->object);
     s->job = j;
     s->retry = loop_timer_new(j->a->loop, "job secrets", on_retry, s);
     j->fetch = s;
     job_each_secret(j->object, add_name, s);
     if (registry != NULL) {
-        struct wanted w = {xstrdup(registry), false, true};
+        struct wanted w = {.name = xstrdup(registry), .registry = true};
+        vec_push(&s->names, w);
+    }
+    if (nodes != NULL) {
+        struct wanted w = {.name = xstrdup(nodes), .nodes = true};
         vec_push(&s->names, w);
     }
     s->ask_fleet = job_denied(j->object, NULL) != NULL;

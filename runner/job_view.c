@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading of Job and Secret objects. */
 #include "runner/job_view.h"
+#include "runner/job_nodes.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -183,7 +184,7 @@ build_env(const json_t *job, const char *const *secrets, size_t *ret_n)
 {
     json_t *env = json_object_get(json_object_get(job, "spec"), "env");
     size_t n = 0;
-    size_t max = json_object_size(env) + 2;
+    size_t max = json_object_size(env) + 2 + JOB_NODES_ENV_MAX;
     const char *uid = json_string_value(path_get(job, "metadata.uid"));
     const char *key;
     json_t *value;
@@ -192,6 +193,7 @@ build_env(const json_t *job, const char *const *secrets, size_t *ret_n)
         max++;
     char **list = xcalloc(max + 1, sizeof(char *));
     list[n++] = xasprintf("DROVER_JOB_ID=%s", uid != NULL ? uid : "");
+    job_nodes_env(job, list, &n);
     for (size_t i = 0; secrets != NULL && secrets[i] != NULL; i++)
         list[n++] = xstrdup(secrets[i]);
     json_object_foreach (env, key, value)
@@ -213,6 +215,8 @@ job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret
     r.working_dir = dup_string(job, "spec.workingDir");
     r.user = dup_string(job, "spec.user");
     r.argv = build_argv(job);
+    if (job_nodes_wrapped(job))
+        r.argv = job_nodes_wrap(r.argv);
     job_container_read(job, &r);
     r.env = build_env(job, secrets, &r.n_env);
     *ret = r;

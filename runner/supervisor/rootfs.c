@@ -271,9 +271,11 @@ static int
 build_private(const struct rootfs *r, struct error *e)
 {
     static const char *const dirs[] = {NEW "/var",       NEW "/var/lib",   NEW "/var/log",
-                                       NEW "/var/cache", NEW "/var/spool", NEW "/root",
-                                       NEW "/home",      NEW "/mnt",       NEW "/run"};
-    static const char *const links[][2] = {{"/run", NEW "/var/run"},
+                                       NEW "/var/cache", NEW "/var/spool", NEW "/home",
+                                       NEW "/mnt",       NEW "/run"};
+    /* /root: root's home for programs that do not ask HOME, as ssh */
+    static const char *const links[][2] = {{ROOTFS_HOME, NEW "/root"},
+                                           {"/run", NEW "/var/run"},
                                            {"/run/lock", NEW "/var/lock"},
                                            {"/tmp", NEW "/var/tmp"}};
     char opts[96];

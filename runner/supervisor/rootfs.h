@@ -9,7 +9,7 @@
  * socket of the machine /dev                                   null zero full random
  * urandom tty ptmx pts shm and the devices that the job was given /proc of the job's own
  * pid namespace /sys                                   read-only, without cgroups and
- * firmware anything else (/root /home /var /srv)  absent or empty
+ * firmware anything else (/home /var /srv) absent or empty; /root is a link to /job
  *
  * It is an allow list: a data directory, socket or kubeconfig outside the lent trees does
  * not exist inside; the masks cover those that lie within them. The mount namespace

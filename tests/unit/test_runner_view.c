@@ -10,6 +10,7 @@
 #include "base/id.h"
 #include "base/mem.h"
 #include "runner/job_container.h"
+#include "runner/job_nodes.h"
 
 static json_t *
 parse(const char *text)
@@ -245,13 +246,55 @@ limits_of_a_block(void **state)
     json_decref(o);
 }
 
+/* Without a plain shell command only the variables; the Job's own value wins. */
+static void
+tells_of_nodes(void **state)
+{
+    UNUSED(state);
+    json_t *o = parse(
+        "{" META ",\"spec\":{\"runName\":\"a\",\"runUID\":\"u\",\"nodes\":2,\"node\":1,"
+        "\"argv\":[\"/bin/sh\",\"-c\",\"x\"],\"sshSecretRef\":{\"name\":\"a-ssh\"},"
+        "\"env\":{\"DSTACK_GPUS_NUM\":\"mine\"},\"peers\":[{\"job\":\"a-0-0-0\","
+        "\"address\":\"10.0.0.1\",\"gpus\":8},{\"job\":\"a-0-1-0\",\"address\":"
+        "\"10.0.0.2\",\"gpus\":0}]}}");
+    struct job_run r;
+    struct error e = ERROR_INIT;
+    assert_int_equal(job_run_build(o, NULL, &r, &e), 0);
+    assert_string_equal(env_of(&r, "DROVER_NODES_IPS"), "10.0.0.1\n10.0.0.2");
+    assert_string_equal(env_of(&r, "DSTACK_MASTER_NODE_IP"), "10.0.0.1");
+    assert_string_equal(env_of(&r, "DROVER_GPUS_PER_NODE"), "0");
+    assert_string_equal(env_of(&r, "DROVER_GPUS_NUM"), "8");
+    assert_string_equal(env_of(&r, "DSTACK_GPUS_NUM"), "mine");
+    assert_string_equal(env_of(&r, "DROVER_PROLOGUE_HOSTS"),
+                        "10.0.0.1 slots=8\n10.0.0.2\n");
+    assert_string_equal(env_of(&r, "DSTACK_MPI_HOSTFILE"), "/tmp/.drover/hostfile");
+    assert_non_null(strstr(env_of(&r, "DROVER_PROLOGUE_SSHD"), "ListenAddress 10.0.0.2"));
+    assert_string_equal(job_nodes_secret(o), "a-ssh");
+    assert_string_equal(r.argv[3], "drover");
+    assert_string_equal(r.argv[6], "x");
+    assert_null(r.argv[7]);
+    job_run_done(&r);
+
+    json_array_append_new(json_object_get(json_object_get(o, "spec"), "argv"),
+                          json_string("y"));
+    assert_int_equal(job_run_build(o, NULL, &r, &e), 0);
+    assert_null(job_nodes_secret(o));
+    assert_string_equal(r.argv[0], "/bin/sh");
+    assert_string_equal(r.argv[3], "y");
+    assert_null(env_of(&r, "DSTACK_MPI_HOSTFILE"));
+    assert_string_equal(env_of(&r, "DROVER_GPUS_NUM"), "8");
+    job_run_done(&r);
+    json_decref(o);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reads_a_job),      cmocka_unit_test(gives_limits_and_env),
-        cmocka_unit_test(decodes_secrets),  cmocka_unit_test(names_secrets),
-        cmocka_unit_test(opens_registries), cmocka_unit_test(limits_of_a_block),
+        cmocka_unit_test(tells_of_nodes),       cmocka_unit_test(reads_a_job),
+        cmocka_unit_test(gives_limits_and_env), cmocka_unit_test(decodes_secrets),
+        cmocka_unit_test(names_secrets),        cmocka_unit_test(opens_registries),
+        cmocka_unit_test(limits_of_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
