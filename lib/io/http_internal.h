@@ -60,6 +60,11 @@ struct http_stream {
     void (*free_arg)(void *);
     void *arg;
     bool woken; /* since the last fill() began */
+    /* http_idle.c; buf NULL: not on its list */
+    char *idle_buf;
+    size_t idle_max;
+    int64_t idle_ms;
+    TAILQ_ENTRY(http_stream) idle_link;
 };
 
 struct http_reader {
@@ -144,6 +149,9 @@ struct http_server {
     TAILQ_HEAD(, http_conn_state) leaving;
     TAILQ_HEAD(, http_conn_state) phases[HTTP_N_PHASES];
     struct loop_timer *guard_timer;
+    TAILQ_HEAD(, http_stream) idle; /* waiting, since when in order */
+    struct loop_timer *idle_timer;
+    size_t page_size;
     struct map *addresses; /* -> number of connections */
     struct http_server_stats stats;
     size_t n_retired;
@@ -212,17 +220,6 @@ void http_guard_closed(struct http_conn_state *c);
 void http_hold_init(struct http_conn_state *c);
 /* The response that is being queued has a body of so many bytes in memory. */
 void http_hold_head(struct http_request *r, size_t body);
-
-/* http_pace.c */
-void http_pace_init(struct http_conn_state *c);
-/* Before and after MHD_run(). */
-void http_pace_begin(struct http_shard *sh);
-/* True: this run has taken long enough; the request is suspended and comes back soon. */
-bool http_pace_defer(struct http_request *r) WARN_UNUSED;
-/* A handshake could go on at once. */
-bool http_pace_waiting(const struct http_shard *sh);
-/* Real time, also when the clock is a fake one. */
-int64_t http_pace_ns(void);
 
 /* http_request.c */
 struct http_request *http_request_new(struct http_conn_state *c, const char *target);

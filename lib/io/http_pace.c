@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "io/http_internal.h"
+#include "io/http_pace.h"
 
 enum { STEPS_A_RUN = 8, RUN_NS = 600000 };
 

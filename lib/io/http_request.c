@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "io/http_internal.h"
+#include "io/http_pace.h"
 
 enum {
     BODY_FIRST_RESERVE = 64 << 10,

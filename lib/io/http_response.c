@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "io/http_internal.h"
+#include "io/http_pace.h"
 
 enum {
     READER_BLOCK = 64 << 10,
@@ -60,6 +61,7 @@ http_response_done(struct http_request *r)
     if (r->response != NULL)
         MHD_destroy_response(r->response);
     r->response = NULL;
+    http_idle_end(r->conn->server, &r->stream);
     if (r->stream.free_arg != NULL)
         r->stream.free_arg(r->stream.arg);
     r->stream = (struct http_stream){0};
@@ -154,6 +156,7 @@ read_stream(void *cls, uint64_t pos, char *buf, size_t max)
                                     : MHD_CONTENT_READER_END_OF_STREAM;
     if (n > 0)
         return n;
+    http_idle_begin(r->conn->server, &r->stream, buf, max);
     http_suspend(r);
     if (r->stream.woken) /* by fill() itself */
         http_resume_later(r);

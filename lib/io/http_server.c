@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "io/http_internal.h"
+#include "io/http_pace.h"
 
 LOG_MODULE(http);
 
@@ -290,6 +291,7 @@ http_server_start(struct loop *l, const struct http_server_opts *opts,
     TAILQ_INIT(&s->leaving);
     copy_opts(s, opts);
     http_guard_init(s);
+    http_idle_init(s);
     s->resume_timer = loop_timer_new(l, "http-resume", on_resume_timer, s);
     s->hook = loop_before_sleep(l, "http-resume", before_sleep, s);
     int rc = http_shard_new(s, false, e);
@@ -366,6 +368,7 @@ http_server_free(struct http_server *s)
     free(s->lean_query);
     free(s->unix_path);
     http_guard_done(s);
+    http_idle_done(s);
     http_pems_unref(s->pems);
     free(s);
 }

@@ -5,9 +5,9 @@
  * resumes collected per turn; departed clients of suspended connections noticed through
  * EPOLLRDHUP).
  *
- * Cost: a connection that waits takes 15 KB (its pool's touched pages and 4 KB of state),
- * a lean one 8 KB, with TLS 10 KB more; waking a stream about 8 us, nearly all of it
- * send().
+ * Cost: a connection that waits takes 20 KB (its pool and 4 KB of state), a lean one or a
+ * stream that has waited for a second 8 KB, with TLS 11 KB more; waking a stream about 8
+ * us, nearly all of it send().
  *
  * Life of a request: the handler is called on the loop once the whole body (bounded) has
  * arrived. The request object lives until its response is complete or the client is gone;

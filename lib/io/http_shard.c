@@ -24,6 +24,7 @@
 
 #include "base/log.h"
 #include "io/http_internal.h"
+#include "io/http_pace.h"
 
 LOG_MODULE(http);
 
@@ -134,6 +135,7 @@ resume(struct http_shard *sh, size_t most)
         TAILQ_REMOVE(&sh->batch, r, batch_link);
         r->in_batch = false;
         r->suspended = false;
+        http_idle_end(sh->server, &r->stream);
         sh->n_busy++;
         MHD_resume_connection(r->conn->mhd);
         n++;

@@ -580,6 +580,7 @@ loop_run(struct loop *l)
     bug_if(l->running);
     l->running = true;
     l->mark_ns = real_ns();
+    l->cpu_mark_ns = cpu_ns(); /* the start is nobody's callback */
     run_hooks(l);
     while (!take_quit(l, &code))
         turn(l, -1);

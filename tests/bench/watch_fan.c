@@ -29,7 +29,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { CONNECTING_MAX = 64, WAIT_MS = 20000, SETTLE_MS = 300 };
+enum { CONNECTING_MAX = 64, WAIT_MS = 20000, SETTLE_MS = 1500 };
 
 struct options {
     int port, watchers, rounds, expect, pid;

@@ -37,8 +37,11 @@ fill_watch(void *arg, char *buf, size_t max)
 {
     struct watcher *w = arg;
 
-    if (w->available == 0)
+    if (w->available == 0) {
+        memset(buf, 'x', max);
+        w->f->unused = (struct span){buf, max};
         return 0;
+    }
     w->available--;
     return snprintf(buf, max, "event %d\n", ++w->sent);
 }

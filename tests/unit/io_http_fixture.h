@@ -59,6 +59,7 @@ struct fixture {
     vec(struct watcher *) watchers;
     int closed, aborted, freed; /* on_close calls, those with aborted, free_arg calls */
     int fills;                  /* of /firehose */
+    struct span unused;         /* given to the last fill of /watch that had nothing */
     int handled;
     int done, done_status; /* on_done calls, and what the last said */
     bool done_aborted;
