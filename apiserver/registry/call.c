@@ -320,16 +320,15 @@ run_resource(struct api_call *c)
                     streq(r->kind->resource, "namespaces");
     bool status =
         finalize || (streq(r->sub, "status") && r->kind != NULL && r->kind->has_status);
-    bool ns_wrong = r->kind != NULL && *r->ns != '\0' && !r->kind->namespaced;
+    /* Only a list or watch may leave the namespace out. */
+    bool ns_wrong = r->kind != NULL &&
+                    (!r->kind->namespaced ? *r->ns != '\0'
+                                          : *r->ns == '\0' && (*r->name != '\0' ||
+                                                               verb.run == verb_write ||
+                                                               verb.run == verb_delete));
     bool scale = streq(r->sub, "scale") && r->kind != NULL && r->kind->scale_spec != NULL;
     if (r->kind == NULL || ns_wrong || (*r->sub != '\0' && !status && !scale)) {
         call_error(c, ERR_NOT_FOUND, "the server could not find the requested resource");
-        return;
-    }
-    if (r->kind->namespaced && *r->ns == '\0' &&
-        (*r->name != '\0' || verb.run == verb_write || verb.run == verb_delete)) {
-        call_error(c, ERR_BAD_REQUEST,
-                   "an empty namespace may not be set for this request");
         return;
     }
     if (is_read_only(c)) {
@@ -426,8 +425,10 @@ run_call(struct api_call *c)
 void
 api_call_run(struct api_call *c)
 {
-    if (body_is_protobuf(c))
-        body_convert(c, run_call);
+    body_convert_fn *fn = body_conversion(c);
+
+    if (fn != NULL)
+        body_convert(c, fn, run_call);
     else
         run_call(c);
 }

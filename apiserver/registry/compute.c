@@ -26,6 +26,81 @@ strict_violations(const struct violations *v)
     return n;
 }
 
+/* On a write of the whole object, where the status is a subresource. */
+static bool
+status_is_wrong(const struct compute *c, const struct violations *v)
+{
+    if (*c->in->sub != '\0' || !c->in->kind->has_status)
+        return false;
+    vec_foreach (x, &v->list) {
+        if (str_starts(x->path, "status.") || streq(x->path, "status"))
+            return true;
+    }
+    return false;
+}
+
+/* Copies a canonical object without its member status. */
+static void
+copy_without_status(const struct str *in, struct str *out)
+{
+    struct span object = {in->ptr, in->len}, value;
+    const char *end = in->ptr + in->len;
+
+    str_reset(out);
+    if (!jscan_member(object, "status", &value)) {
+        str_add(out, in->ptr, in->len);
+        return;
+    }
+    const char *start = value.ptr - strlen("\"status\":");
+    const char *rest = value.ptr + value.len;
+    if (start[-1] == ',')
+        start--;
+    else if (*rest == ',')
+        rest++;
+    str_add(out, in->ptr, (size_t)(start - in->ptr));
+    str_add(out, rest, (size_t)(end - rest));
+}
+
+/* What such a write says of the status does not count, so it may be wrong. */
+static int
+drop_status(struct compute *c, const struct violations *v, struct error *e)
+{
+    auto_str full = STR_INIT(2 * OBJECT_MAX_BYTES);
+    int rc =
+        kind_normalize(c->in->kind, (struct span){c->next.ptr, c->next.len}, &full, e);
+
+    if (rc < 0)
+        return rc;
+    copy_without_status(&full, &c->next);
+    vec_foreach (x, &v->list) { /* what was pruned cannot be seen any more */
+        if (x->reason == VIOLATION_UNKNOWN || x->reason == VIOLATION_DUPLICATE_KEY)
+            violations_add(&compute_problem(c)->v, x->reason, x->path, NULL, "%s", "");
+    }
+    return 0;
+}
+
+/* What is wrong may not matter, or have been so before. */
+static int
+decode_again(struct compute *c, struct error *e)
+{
+    const struct compute_in *in = c->in;
+    struct violations *v = &compute_problem(c)->v;
+    auto_violations first = *v;
+    int rc = 0;
+
+    *v = (struct violations){0};
+    *e = (struct error)ERROR_INIT;
+    if (status_is_wrong(c, &first))
+        rc = drop_status(c, &first, e);
+    struct span next = {c->next.ptr, c->next.len};
+    if (rc < 0)
+        return rc;
+    if (in->live == NULL)
+        return kind_decode(in->kind, next, &c->decoded, v, e);
+    return kind_decode_changed(
+        in->kind, next, (struct span){in->live->bytes, in->live->len}, &c->decoded, v, e);
+}
+
 static int
 decode(struct compute *c)
 {
@@ -36,13 +111,8 @@ decode(struct compute *c)
     int rc = kind_decode(in->kind, (struct span){c->next.ptr, c->next.len}, &c->decoded,
                          &p->v, &e);
     if (rc < 0 && e.code == ERR_INVALID &&
-        in->live != NULL) { /* maybe it was so before */
-        violations_done(&p->v);
-        e = ERROR_INIT;
-        rc = kind_decode_changed(in->kind, (struct span){c->next.ptr, c->next.len},
-                                 (struct span){in->live->bytes, in->live->len},
-                                 &c->decoded, &p->v, &e);
-    }
+        (in->live != NULL || status_is_wrong(c, &p->v)))
+        rc = decode_again(c, &e);
     if (rc < 0 && e.code != ERR_INVALID) {
         p->e = e;
         return rc;

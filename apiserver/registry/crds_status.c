@@ -33,9 +33,7 @@ compile_version(struct crd_compiled *x, const json_t *crd, const json_t *version
                       v.list.items[0].message);
         return -ERR_INVALID;
     }
-    /* What was stored before the schema changed may lack its defaults. */
-    k->defaults_on_read = x->o->facts.generation > 1 &&
-                          memmem(x->o->bytes, x->o->len, "\"default\":", 10) != NULL;
+    k->pruned_on_read = x->o->facts.generation > 1;
     x->kinds[x->n++] = k;
     return 0;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* An object as JSON, as PartialObjectMetadata, and the rows of Tables. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "api/jtok.h"
@@ -111,17 +112,31 @@ date_cell(const struct table_opts *t, struct span raw, struct str *out)
     jput_stringz(out, age);
 }
 
-/* A value of another type than its column's is shown as nothing. */
-static bool
-cell_fits(const struct kind_column *c, struct span raw)
+/* A value of another type than its column's is shown as nothing; as text all are shown.
+ */
+static void
+value_cell(const struct kind_column *c, struct span raw, struct str *out)
 {
     char first = raw.ptr[0];
+    bool number = first == '-' || (first >= '0' && first <= '9');
+    bool fits = streq(c->type, "boolean")  ? first == 't' || first == 'f'
+                : streq(c->type, "string") ? first != 'n'
+                                           : number;
+    struct error ignored = ERROR_INIT;
+    int64_t i;
+    double d;
 
-    if (streq(c->type, "string"))
-        return first == '"' || first == '{' || first == '[';
-    if (streq(c->type, "boolean"))
-        return first == 't' || first == 'f';
-    return first == '-' || (first >= '0' && first <= '9');
+    if (!fits) {
+        str_adds(out, "null");
+    } else if (streq(c->type, "string") && first != '"') {
+        jput_string(out, raw.ptr, raw.len);
+    } else if (streq(c->type, "integer") && !jscan_int64(raw, &i) &&
+               jtok_double(&(struct jtok){.type = JTOK_NUMBER, .text = raw}, &d,
+                           &ignored) == 0) {
+        str_addf(out, "%.0f", trunc(d));
+    } else {
+        str_add(out, raw.ptr, raw.len);
+    }
 }
 
 static void
@@ -137,12 +152,8 @@ cell(const struct table_opts *t, const struct object *o, size_t i, struct str *o
     struct span raw = object_fact(o, o->facts.cells[i]);
     if (is_date(c))
         date_cell(t, raw, out);
-    else if (!cell_fits(c, raw))
-        str_adds(out, "null");
-    else if (raw.ptr[0] == '{' || raw.ptr[0] == '[')
-        jput_string(out, raw.ptr, raw.len);
     else
-        str_add(out, raw.ptr, raw.len);
+        value_cell(c, raw, out);
 }
 
 void

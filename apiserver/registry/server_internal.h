@@ -87,9 +87,12 @@ void read_problem(const struct api_server *s, const struct list_options *o,
 /* --- watch.c: ends the watches of kinds that are not in the table any more */
 void watches_end_stale(struct api_server *s);
 
-/* --- body_protobuf.c: turns the body into JSON, then goes on or answers */
-bool body_is_protobuf(const struct api_call *c);
-void body_convert(struct api_call *c, void (*then)(struct api_call *c));
+/* --- body_convert.c: turns the body into JSON, then goes on or answers */
+typedef int body_convert_fn(struct span in, struct str *out, struct error *e);
+/* How the body becomes JSON; NULL when it is that, as far as its type says. */
+body_convert_fn *body_conversion(const struct api_call *c);
+void body_convert(struct api_call *c, body_convert_fn *fn,
+                  void (*then)(struct api_call *c));
 
 /* --- representations: represent.c, table.c */
 /* What a request for that version of the kind sees of a stored object: a reference. */

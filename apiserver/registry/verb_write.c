@@ -5,7 +5,6 @@
 #include <strings.h>
 
 #include "api/protobuf.h"
-#include "api/yaml.h"
 #include "apiserver/registry/server_internal.h"
 #include "base/clock.h"
 
@@ -121,47 +120,22 @@ patch_type(const struct kind *k, const char *type, enum write_type *ret,
     return 0;
 }
 
+/* YAML and protobuf are JSON by now (body_convert.c). */
 static int
-body_type(const char *type, bool *ret_yaml, struct problem *p)
+body_type(const char *type, struct problem *p)
 {
-    *ret_yaml = false;
-    if (*type == '\0' || media_is(type, "application/json"))
-        return 0;
-    if (media_is(type, "application/yaml")) {
-        *ret_yaml = true;
-        return 0;
-    }
-    if (media_is(type, PROTOBUF_MEDIA_TYPE)) /* converted already */
+    if (*type == '\0' || media_is(type, "application/json") ||
+        media_is(type, "application/yaml") || media_is(type, PROTOBUF_MEDIA_TYPE))
         return 0;
     return unsupported(
         p, "application/json, application/yaml, application/vnd.kubernetes.protobuf");
 }
 
 static int
-yaml_to_json(struct span body, struct str *out, struct problem *p)
-{
-    struct yaml_docs docs = {0};
-
-    int rc = yaml_read(body.ptr, body.len, false, &docs, &p->e);
-    if (rc < 0) {
-        p->e.code = ERR_BAD_REQUEST;
-        return -ERR_BAD_REQUEST;
-    }
-    if (docs.list.len == 1)
-        str_add(out, docs.list.items[0].json.ptr, docs.list.items[0].json.len);
-    else
-        rc = problem_set(p, ERR_BAD_REQUEST,
-                         "the body has %zu documents; one is expected", docs.list.len);
-    yaml_docs_done(&docs);
-    return rc;
-}
-
-static int
 parse_write(struct api_call *c, struct write_req *w, struct accept *accept,
-            struct str *converted, struct problem *p)
+            struct problem *p)
 {
     const char *type = call_header_in(c, "Content-Type");
-    bool yaml = false;
     int rc;
 
     if (type == NULL)
@@ -170,7 +144,7 @@ parse_write(struct api_call *c, struct write_req *w, struct accept *accept,
     if (streq(c->verb, "patch"))
         rc = patch_type(w->kind, type, &w->type, p);
     else
-        rc = body_type(type, &yaml, p);
+        rc = body_type(type, p);
     if (rc < 0 || (rc = write_options_parse(c, &w->opt, p)) < 0 ||
         (rc = accept_parse(call_header_in(c, "Accept"), accept, p)) < 0)
         return rc;
@@ -183,11 +157,6 @@ parse_write(struct api_call *c, struct write_req *w, struct accept *accept,
         return problem_set(p, ERR_INVALID,
                            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: "
                            "may not be specified for non-apply patch");
-    if (yaml) {
-        if ((rc = yaml_to_json(w->body, converted, p)) < 0)
-            return rc;
-        w->body = (struct span){converted->ptr, converted->len};
-    }
     return 0;
 }
 
@@ -195,7 +164,6 @@ void
 verb_write(struct api_call *c)
 {
     const struct route *r = &c->route;
-    auto_str converted = STR_INIT(OBJECT_MAX_BYTES);
     struct accept accept;
     auto_problem p;
     struct write_req w = {.kind = r->kind,
@@ -207,7 +175,7 @@ verb_write(struct api_call *c)
                           .user = c->user};
 
     problem_init(&p, NULL, NULL);
-    if (parse_write(c, &w, &accept, &converted, &p) < 0) {
+    if (parse_write(c, &w, &accept, &p) < 0) {
         call_problem(c, &p);
         return;
     }

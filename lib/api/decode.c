@@ -54,7 +54,8 @@ decode_violation(struct decode *d, const struct decode_frame *f,
     char text[1024];
     va_list ap;
 
-    if (d->quiet && is_ratcheted(reason))
+    if ((d->quiet && is_ratcheted(reason)) ||
+        (d->doubles_ok && reason == VIOLATION_DUPLICATE))
         return;
     decode_path(d, f, &path);
     va_start(ap, fmt);
@@ -217,7 +218,10 @@ decode_member(struct decode *d, struct object_pass *p, const struct jtok *key)
         return rc;
     if (sub == NULL)
         decode_violation(d, &frame, VIOLATION_UNKNOWN, NULL, "%s", "");
-    if (sub == NULL || (t.type == JTOK_NULL && !sub->nullable)) {
+    bool missing = sub != NULL && t.type == JTOK_NULL && !sub->nullable;
+    /* The default of a field comes when the object is complete. */
+    bool filled = missing && sub == p->s->additional && sub->default_json != NULL;
+    if (sub == NULL || (missing && !filled)) {
         str_truncate(d->out, before);
         return skip_value(d, &t);
     }
@@ -460,6 +464,10 @@ decode_one(struct decode *d, const struct schema *s, const struct decode_frame *
         put(d->out, "null", 4);
         return 0;
     }
+    if (t->type == JTOK_NULL && s->default_json != NULL) {
+        put(d->out, s->default_json, s->default_len);
+        return 0;
+    }
     if ((fits[t->type] & BIT(s->type)) == 0)
         return mismatch(d, s, f, t);
     if (t->type == JTOK_OBJECT)
@@ -595,6 +603,24 @@ kind_decode(const struct kind *k, struct span in, struct str *out, struct violat
     return decode_kind(&d, k, in, out);
 }
 
+/* Items of sets and keys of list maps that are there twice. */
+static bool
+has_doubles(const struct kind *k, struct span object, size_t max)
+{
+    auto_str out = STR_INIT(max);
+    auto_violations v = {0};
+    struct error ignored = ERROR_INIT;
+    size_t errors;
+
+    if (decode_text(k->schema, "", object, &out, &v, &errors, &ignored) < 0)
+        return false;
+    vec_foreach (x, &v.list) {
+        if (x->reason == VIOLATION_DUPLICATE)
+            return true;
+    }
+    return false;
+}
+
 int
 kind_decode_changed(const struct kind *k, struct span in, struct span old,
                     struct str *out, struct violations *v, struct error *e)
@@ -602,6 +628,7 @@ kind_decode_changed(const struct kind *k, struct span in, struct span old,
     auto_str full = STR_INIT(out->max);
     auto_violations first = {0};
     size_t errors;
+    bool doubles = false;
     int rc = decode_text(k->schema, "", in, &full, &first, &errors, e);
 
     if (rc < 0)
@@ -609,10 +636,17 @@ kind_decode_changed(const struct kind *k, struct span in, struct span old,
     vec_foreach (x, &first.list) { /* what was pruned cannot be seen in the next pass */
         if (x->reason == VIOLATION_UNKNOWN || x->reason == VIOLATION_DUPLICATE_KEY)
             violations_add(v, x->reason, x->path, NULL, "%s", "");
+        doubles = doubles || x->reason == VIOLATION_DUPLICATE;
     }
     auto_canon *c = canon_take();
-    struct decode d = {
-        .c = c, .out = out, .v = v, .e = e, .base = "", .ratchet = true, .old = old};
+    struct decode d = {.c = c,
+                       .out = out,
+                       .v = v,
+                       .e = e,
+                       .base = "",
+                       .ratchet = true,
+                       .doubles_ok = doubles && has_doubles(k, old, out->max),
+                       .old = old};
     return decode_kind(&d, k, (struct span){full.ptr, full.len}, out);
 }
 

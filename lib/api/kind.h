@@ -41,11 +41,11 @@ struct kind {
     char **short_names, **categories; /* NULL-terminated */
     char *head; /* `{"apiVersion":"drover.dev/v1",`: how stored bytes mostly begin */
     bool namespaced;
-    bool has_status;       /* status subresource */
-    bool served, storage;  /* of its version in the CRD */
-    bool builtin;          /* shipped with the server: list items, patch defaults */
-    bool defaults_on_read; /* the schema has changed and has defaults: stored objects may
-                              lack them */
+    bool has_status;      /* status subresource */
+    bool served, storage; /* of its version in the CRD */
+    bool builtin;         /* shipped with the server: list items, patch defaults */
+    bool pruned_on_read;  /* the schema has changed: stored objects may lack defaults,
+                             and have what is no longer there */
     /* scale subresource: ".spec.replicas" without the first dot; NULL without */
     char *scale_spec, *scale_status, *scale_selector;
     char *deprecation_warning; /* for users of this version; NULL: none */
@@ -101,8 +101,9 @@ int kind_decode(const struct kind *k, struct span in, struct str *out,
                 struct violations *v, struct error *e) WARN_UNUSED;
 
 /* For an update that kind_decode refuses: what is wrong but unchanged since `old`
- * (canonical) is tolerated, as in Kubernetes; but for what is required, unique or said by
- * allOf and the like. Two passes. */
+ * (canonical) is tolerated, as in Kubernetes; but for what is required or said by allOf
+ * and the like. Doubles in sets and list maps are tolerated when old has any. Two passes.
+ */
 int kind_decode_changed(const struct kind *k, struct span in, struct span old,
                         struct str *out, struct violations *v,
                         struct error *e) WARN_UNUSED;

@@ -130,6 +130,7 @@ struct decode {
     /* Ratcheting: the input is canonical; old is what stood at this place before, and
      * below an unchanged value the checks are quiet. */
     bool ratchet, quiet;
+    bool doubles_ok; /* the old object has some, so the new one may, wherever */
     struct span old;
     size_t compared;
 };

@@ -470,10 +470,10 @@ object_as(const struct kind *k, const struct object *o, struct object **ret,
 {
     auto_str bytes = STR_INIT(OBJECT_MAX_BYTES + 1024);
     auto_str full = STR_INIT(2 * OBJECT_MAX_BYTES);
-    bool same = object_has_version(o, k);
+    bool same = object_has_version(o, k), fits = same && o->facts.shape == k->shape;
     int rc = 0;
 
-    if (same && o->facts.shape == k->shape && !k->defaults_on_read) {
+    if (fits && !k->pruned_on_read) {
         *ret = object_ref(o);
         return 0;
     }
@@ -483,11 +483,15 @@ object_as(const struct kind *k, const struct object *o, struct object **ret,
         rc = object_rename(k, o, &bytes, e);
     else
         put_version(k, o, &bytes);
-    if (rc == 0 && k->defaults_on_read)
+    if (rc == 0 && k->pruned_on_read)
         rc = kind_normalize(k, (struct span){bytes.ptr, bytes.len}, &full, e);
     if (rc < 0)
         return rc;
-    const struct str *done = k->defaults_on_read ? &full : &bytes;
+    const struct str *done = k->pruned_on_read ? &full : &bytes;
+    if (fits && done->len == o->len && memcmp(done->ptr, o->bytes, o->len) == 0) {
+        *ret = object_ref(o); /* written since */
+        return 0;
+    }
     return object_new(k, done->ptr, done->len, o->revision, ret, e);
 }
 

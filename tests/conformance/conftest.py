@@ -10,6 +10,7 @@ import pytest
 
 from http_api import Api
 
+LONG = os.environ.get("DROVER_LONG") == "1"
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
@@ -70,10 +71,13 @@ def clients():
 # What talks plain HTTP runs on both stores.
 ON_BOTH_STORES = {"test_verbs", "test_lists_and_watches", "test_apply", "test_builtin_kinds",
                   "test_machinery"}
+# So does this with DROVER_LONG=1: nothing in it knows of the store.
+ON_BOTH_STORES_LONG = {"test_crd_tables"}
 
 
 def pytest_generate_tests(metafunc):
-    if metafunc.module.__name__ in ON_BOTH_STORES and "server" in metafunc.fixturenames:
+    names = ON_BOTH_STORES | (ON_BOTH_STORES_LONG if LONG else set())
+    if metafunc.module.__name__ in names and "server" in metafunc.fixturenames:
         metafunc.parametrize("server", ["files", "etcd"], indirect=True, scope="session")
 
 
@@ -153,7 +157,6 @@ NAMESPACES = iter(range(10000))
 
 
 VERSIONS = ["1.20", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35"]
-LONG = os.environ.get("DROVER_LONG") == "1"
 
 
 @pytest.fixture(params=VERSIONS if LONG else ["1.20", "1.34"])

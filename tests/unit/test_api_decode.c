@@ -231,6 +231,19 @@ static const struct spec_case cases[] = {
          "\"x-kubernetes-list-map-keys\":[\"a\"],\"items\":" STRINGS "}"),
      "{\"l\":[{\"b\":\"1\",\"a\":\"2\"},{\"a\":\"1\"}]}",
      "{\"l\":[{\"a\":\"2\",\"b\":\"1\"},{\"a\":\"1\"}]}", NULL},
+    /* a null that may not be one, of a member or item with a default */
+    {OBJ("\"l\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"default\":\"D\"}}"),
+     "{\"l\":[null,\"x\"]}", "{\"l\":[\"D\",\"x\"]}", NULL},
+    {OBJ("\"m\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\","
+         "\"default\":\"D\"}}"),
+     "{\"m\":{\"b\":null,\"a\":null}}", "{\"m\":{\"a\":\"D\",\"b\":\"D\"}}", NULL},
+    {OBJ("\"m\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\","
+         "\"default\":\"D\",\"nullable\":true}}"),
+     "{\"m\":{\"a\":null}}", "{\"m\":{\"a\":null}}", NULL},
+    {OBJ("\"l\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}"), "{\"l\":[null]}",
+     NULL,
+     "spec.l[0]|Invalid value: \"null\": spec.l[0] in body must be of type string: "
+     "\"null\""},
     /* embedded resources */
     {OBJ("\"t\":{\"type\":\"object\",\"x-kubernetes-embedded-resource\":true,"
          "\"x-kubernetes-preserve-unknown-fields\":true}"),

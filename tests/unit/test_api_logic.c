@@ -182,9 +182,21 @@ test_ratcheting(void **state)
         {"{'must':'a','list':[99],'mode':'x'}", "{'must':'a','list':[99,1]}",
          "spec.list[0]|Invalid value: 99: spec.list[0] in body should be less than or "
          "equal to 10"},
-        /* never: what is required, what is double */
+        /* never: what is required */
         {"{'size':7,'mode':'x'}", "{'size':7}", "spec.must|Required value"},
-        {"{'must':'a','set':['x','x'],'mode':'x'}", "{'must':'b','set':['x','x']}",
+        /* doubles, as long as there were some, wherever */
+        {"{'must':'a','set':['x','x'],'mode':'x'}", "{'must':'b','set':['x','x']}", ""},
+        {"{'must':'a','set':['x','x'],'mode':'x'}", "{'must':'b','set':['y','z','y']}",
+         ""},
+        {"{'must':'a','set':['x','x'],'mode':'x'}",
+         "{'must':'a','ports':[{'name':'x','port':1},{'name':'x','port':2}]}", ""},
+        {"{'must':'a','set':['x','x'],'mode':'x'}",
+         "{'must':'b','set':['y','y'],"
+         "'size':2}",
+         "spec.size|Invalid value: 2: spec.size in body should be greater than or equal "
+         "to "
+         "5"},
+        {"{'must':'a','set':['x'],'mode':'x'}", "{'must':'b','set':['x','x']}",
          "spec.set[1]|Duplicate value: 'x'"},
     };
     struct kind *k = kind_of(RATCHET);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Protobuf bodies become JSON before anything looks at them, large ones on the compute
- * pool.
+ * Bodies in protobuf and YAML become JSON before anything looks at them, large ones on
+ * the compute pool.
  */
 #include <stdlib.h>
 #include <strings.h>
 
 #include "api/protobuf.h"
+#include "api/yaml.h"
 #include "apiserver/registry/server_internal.h"
 
 enum { POOL_BYTES = 64 * 1024 };
@@ -14,22 +15,54 @@ enum { POOL_BYTES = 64 * 1024 };
 struct conversion {
     struct api_call *call;
     void (*then)(struct api_call *c);
+    body_convert_fn *fn;
     struct str in; /* a copy: the peer may leave meanwhile */
     struct str out;
     struct error e;
 };
 
-bool
-body_is_protobuf(const struct api_call *c)
+static bool
+is_media(const char *type, const char *name)
+{
+    size_t n = strlen(name);
+
+    return strncasecmp(type, name, n) == 0 &&
+           (type[n] == '\0' || type[n] == ';' || type[n] == ' ');
+}
+
+static int
+yaml_to_json(struct span body, struct str *out, struct error *e)
+{
+    struct yaml_docs docs = {0};
+    int rc = yaml_read(body.ptr, body.len, false, &docs, e);
+
+    if (rc < 0) {
+        e->code = ERR_BAD_REQUEST;
+        return -ERR_BAD_REQUEST;
+    }
+    if (docs.list.len == 1)
+        str_add(out, docs.list.items[0].json.ptr, docs.list.items[0].json.len);
+    else
+        rc = error_set(e, ERR_BAD_REQUEST, "the body has %zu documents; one is expected",
+                       docs.list.len);
+    yaml_docs_done(&docs);
+    return rc;
+}
+
+body_convert_fn *
+body_conversion(const struct api_call *c)
 {
     const char *type = call_header_in(c, "Content-Type");
-    size_t n = sizeof(PROTOBUF_MEDIA_TYPE) - 1;
 
-    if (type == NULL)
-        return false;
+    if (type == NULL || c->req.body.len == 0)
+        return NULL;
     type += strspn(type, " ");
-    return strncasecmp(type, PROTOBUF_MEDIA_TYPE, n) == 0 &&
-           (type[n] == '\0' || type[n] == ';' || type[n] == ' ');
+    if (is_media(type, PROTOBUF_MEDIA_TYPE))
+        return protobuf_to_json;
+    /* A patch is of its own type, which may be YAML too. */
+    if (is_media(type, "application/yaml") && !streq(c->req.method, "PATCH"))
+        return yaml_to_json;
+    return NULL;
 }
 
 /* A path that nothing is served at, reviews included: when the kind of the body is
@@ -65,7 +98,7 @@ static void
 convert(void *arg)
 {
     struct conversion *v = arg;
-    int rc = protobuf_to_json((struct span){v->in.ptr, v->in.len}, &v->out, &v->e);
+    int rc = v->fn((struct span){v->in.ptr, v->in.len}, &v->out, &v->e);
 
     bug_if(rc < 0 && v->e.code == ERR_OK);
 }
@@ -81,17 +114,13 @@ on_converted(void *arg)
 }
 
 void
-body_convert(struct api_call *c, void (*then)(struct api_call *c))
+body_convert(struct api_call *c, body_convert_fn *fn, void (*then)(struct api_call *c))
 {
     struct str out = STR_INIT(2 * OBJECT_MAX_BYTES);
     struct error e = ERROR_INIT;
 
-    if (c->req.body.len == 0) {
-        then(c);
-        return;
-    }
     if (c->req.body.len <= POOL_BYTES || c->server->pool == NULL) {
-        if (protobuf_to_json(c->req.body, &out, &e) < 0)
+        if (fn(c->req.body, &out, &e) < 0)
             str_done(&out);
         converted(c, &out, &e, then);
         return;
@@ -99,6 +128,7 @@ body_convert(struct api_call *c, void (*then)(struct api_call *c))
     struct conversion *v = xnew(struct conversion);
     v->call = c;
     v->then = then;
+    v->fn = fn;
     v->out = out;
     v->e = e;
     str_init(&v->in, c->req.body.len);
