@@ -28,6 +28,8 @@ def fleets(s):
 def fill(s, n, prefix="f"):
     s.apply(*[{"apiVersion": "drover.dev/v1", "kind": "Fleet",
                "metadata": {"name": f"{prefix}{i}"}, "spec": {}} for i in range(n)])
+    # until their controller has had its say, their revisions change
+    wait_until(lambda: all(f.get("status", {}).get("phase") for f in s.get("fleets")))
 
 
 @pytest.fixture(scope="module")
