@@ -226,9 +226,10 @@ send_call(struct server_call *c)
                              .path = c->path,
                              .content_type = c->content_type,
                              .accept = "application/json",
-                             .body = c->body,
+                             .owned_body = c->body,
                              .body_len = c->body_len,
                              .timeout_ms = c->timeout_ms};
+    c->body = NULL;
     struct loop_stats stats;
     loop_stats(s->loop, &stats);
     s->started_turn = stats.turns;
@@ -258,6 +259,9 @@ set_body(struct server_call *c, const struct server_request *r)
         c->body = json_dumps(r->body, JSON_COMPACT | JSON_ENCODE_ANY);
         bug_if(c->body == NULL);
         c->body_len = strlen(c->body);
+    } else if (r->owned_bytes != NULL) {
+        c->body = r->owned_bytes;
+        c->body_len = r->n_bytes;
     } else if (r->n_bytes > 0) {
         c->body = xmemdup(r->bytes, r->n_bytes);
         c->body_len = r->n_bytes;

@@ -53,7 +53,8 @@ struct server_request {
     const char *method, *path;
     const char *content_type; /* NULL: application/json */
     const json_t *body;       /* or: */
-    const void *bytes;        /* raw body, copied */
+    const void *bytes;        /* raw body, copied; or: */
+    void *owned_bytes;        /* raw body, malloc'd, freed by the call */
     size_t n_bytes;
     const char *bearer;               /* instead of ours (enrolment), or NULL */
     const struct http_target *target; /* other server, or NULL */

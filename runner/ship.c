@@ -3,9 +3,15 @@
  * Shipping the logs of jobs to drover-streams. Per job one request at most is in flight:
  * what has gathered meanwhile goes in the next, so a busy job ships large batches and a
  * quiet one ships each line at once. SLOTS jobs ship at a time, the others in turn, so
- * that memory does not grow with their number. A slow link gets compressed batches. The
- * server's length is the position; nothing is remembered here. Segment files that are
- * wholly acknowledged are deleted, except the newest, which the writer has open.
+ * that memory does not grow with their number. Where it is slow, compressed batches are
+ * tried, and kept to as long as they get more across. The server's length is the
+ * position; nothing is remembered here.
+ *
+ * A batch that is known not to be the last is answered before the server has synced it
+ * (early=true), so that its disk and the network work at the same time. The position of
+ * the next batch (sent) then runs ahead of what is acknowledged (acked); a server that
+ * has lost the difference says 409 and gets it again. Segment files that are wholly
+ * acknowledged are deleted, except the newest, which the writer has open.
  */
 #include <dirent.h>
 #include <inttypes.h>
@@ -30,6 +36,7 @@ LOG_MODULE(ship);
 #define SLOW_BYTES_PER_MS (32 * 1024)
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
+#define PLAIN_BATCHES 64
 #define TAILS 8
 
 /* Where drover-streams is; asked from the API server, whose own address is the fallback
@@ -47,8 +54,11 @@ struct shipper {
     struct streams *streams;
     TAILQ_ENTRY(shipper) link; /* of waiting */
     bool queued;
-    bool slow;       /* the last batch took long for its size */
-    int64_t sent_ms; /* of the running request */
+    bool slow;           /* the last batch took long for its size */
+    bool packed;         /* the running request is compressed */
+    int64_t plain_rate;  /* bytes per ms of the last one that was not */
+    unsigned plain_left; /* so many before compression is tried again */
+    int64_t sent_ms;     /* of the running request */
     int64_t quota, hour;
     uint64_t hour_start; /* length when the hour began */
     bool over_quota;
@@ -59,8 +69,10 @@ struct shipper {
     struct loop_timer *retry;
     struct backoff backoff;
     struct server_call *call;
-    uint64_t acked, sent_to;
-    bool started; /* the retained start is known */
+    uint64_t acked;   /* durable at the server */
+    uint64_t sent;    /* taken by it, and where the next batch begins */
+    uint64_t sending; /* bytes in the running request */
+    bool started;     /* the retained start is known */
     bool gone, dirty;
     uint64_t bounds[TAILS]; /* latest known frame boundaries, a ring */
     unsigned n_bounds;
@@ -197,15 +209,17 @@ retry_later(struct shipper *s)
     loop_timer_in(s->retry, backoff_next_ms(&s->backoff, RETRY_MIN_MS, RETRY_MAX_MS));
 }
 
+/* What the server has, and what of it is durable. */
 static void
-advance(struct shipper *s, uint64_t length)
+advance(struct shipper *s, uint64_t sent, uint64_t length)
 {
+    s->sent = sent;
     if (length / SEGMENT_BYTES != s->acked / SEGMENT_BYTES) {
         s->acked = length;
         trim(s);
     }
     s->acked = length;
-    s->bounds[s->n_bounds++ % TAILS] = length;
+    s->bounds[s->n_bounds++ % TAILS] = sent;
 }
 
 /* A slot is free: the one that waits longest. */
@@ -225,10 +239,16 @@ static void
 note_speed(struct shipper *s)
 {
     int64_t ms = loop_now_ms(s->streams->a->loop) - s->sent_ms;
-    uint64_t n = s->sent_to - s->acked;
+    uint64_t n = s->sending;
 
-    if (n >= COMPRESS_MIN)
-        s->slow = ms > 20 && (int64_t)n < ms * SLOW_BYTES_PER_MS;
+    if (n < COMPRESS_MIN)
+        return;
+    s->slow = ms > 20 && (int64_t)n < ms * SLOW_BYTES_PER_MS;
+    int64_t rate = (int64_t)n / (ms > 0 ? ms : 1);
+    if (!s->packed)
+        s->plain_rate = rate;
+    else if (rate <= s->plain_rate) /* it is not the link that is slow */
+        s->plain_left = PLAIN_BATCHES;
 }
 
 static void
@@ -238,14 +258,19 @@ on_reply(void *arg, const struct server_reply *r)
     struct streams *st = s->streams;
     st->shipping--;
     const json_t *length = json_object_get(r->doc, "length");
+    const json_t *durable = json_object_get(r->doc, "durable");
 
     if ((r->status == 200 || r->status == 409) && json_is_integer(length) &&
         json_integer_value(length) >= 0) {
-        bool moved = r->status == 200;
+        /* Behind what is known to be durable, it may still be the server's mistake. */
+        uint64_t sent = (uint64_t)json_integer_value(length);
+        bool moved = r->status == 200 || (sent >= s->acked && sent < s->sent);
         note_speed(s);
-        s->backoff.failures = 0;
+        if (r->status == 200)
+            s->backoff.failures = 0;
         s->streams->failures = 0;
-        advance(s, (uint64_t)json_integer_value(length));
+        advance(s, sent,
+                json_is_integer(durable) ? (uint64_t)json_integer_value(durable) : sent);
         next_in_turn(st); /* the others first */
         if (moved)
             ship(s);
@@ -294,7 +319,7 @@ find_start(struct shipper *s)
         return false;
     s->started = true;
     if (s->acked < first)
-        s->acked = first;
+        s->acked = s->sent = first;
     return true;
 }
 
@@ -310,6 +335,21 @@ compress_batch(const struct str *buf, size_t n, struct str *out)
         return false;
     out->len = size;
     return true;
+}
+
+static bool
+pack(struct shipper *s, const struct str *buf, size_t n, struct str *out)
+{
+    if (!s->slow || n < COMPRESS_MIN)
+        return false;
+    if (s->plain_left > 0) {
+        s->plain_left--;
+        return false;
+    }
+    if (compress_batch(buf, n, out))
+        return true;
+    s->plain_left = PLAIN_BATCHES;
+    return false;
 }
 
 static void
@@ -333,28 +373,31 @@ ship(struct shipper *s)
         s->queued = true;
         return;
     }
-    if (segment_read(s->dir, s->acked, &buf, BATCH_MAX, &e) < 0) {
+    if (segment_read(s->dir, s->sent, &buf, BATCH_MAX, &e) < 0) {
         log_warn_rl("log not readable", "dir=%s error=\"%s\"", s->dir, e.msg);
         retry_later(s);
         return;
     }
-    size_t n = whole_frames(&buf, s->acked);
-    if (n == 0)
+    size_t n = whole_frames(&buf, s->sent);
+    /* Nothing new, but the last was answered early: only asks until it is durable. */
+    if (n == 0 && s->acked == s->sent)
         return;
-    bool compressed = s->slow && n >= COMPRESS_MIN && compress_batch(&buf, n, &packed);
+    bool early = buf.len >= BATCH_MAX;
+    s->packed = pack(s, &buf, n, &packed);
+    size_t packed_len = packed.len;
     s->sent_ms = loop_now_ms(s->streams->a->loop);
     s->streams->shipping++;
-    s->sent_to = s->acked + n;
-    str_addf(&path, "%s%" PRIu64, s->path, s->acked);
+    s->sending = n;
+    str_addf(&path, "%s%" PRIu64 "%s", s->path, s->sent, early ? "&early=true" : "");
     server_target(s->streams->a->server, &target);
     target.url = s->streams->url;
     struct server_request r = {.method = "POST",
                                .path = path.ptr,
-                               .content_type = compressed
+                               .content_type = s->packed
                                                    ? "application/vnd.drover.frames+zlib"
                                                    : "application/vnd.drover.frames",
-                               .bytes = compressed ? packed.ptr : buf.ptr,
-                               .n_bytes = compressed ? packed.len : n,
+                               .owned_bytes = str_detach(s->packed ? &packed : &buf),
+                               .n_bytes = s->packed ? packed_len : n,
                                .target = &target,
                                .timeout_ms = 30000,
                                .on_reply = on_reply,

@@ -332,7 +332,9 @@ find_start(struct follower *f, struct error *e)
         *e = ERROR_INIT;
         return 0;
     }
-    f->stop_at = length;
+    /* Not the length on disk: the last of it may not be durable yet. */
+    if (append_length(f->s, &f->route, f->job.uid, &f->stop_at, e) < 0)
+        return -(int)e->code;
     f->offset = first;
     if (query_number(f->request, "from", INT64_MAX, &given, &n, e) < 0)
         return -(int)e->code;

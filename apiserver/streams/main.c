@@ -209,6 +209,7 @@ start(struct program *p, const struct options *o, struct error *e)
     s->log_max_bytes = (uint64_t)o->log_max;
     s->blobs = blobs_new(s, &blobs);
     s->writer = loop_pool_new(p->loop, "log-writer", 1);
+    s->syncer = loop_pool_new(p->loop, "log-syncer", 1);
     if (http_multi_new(p->loop, &s->multi, e) < 0 ||
         loop_signal_add(p->loop, SIGTERM, on_signal, p, &p->term, e) < 0 ||
         loop_signal_add(p->loop, SIGINT, on_signal, p, &p->intr, e) < 0)
@@ -225,6 +226,8 @@ stop(struct program *p)
     append_queue_close(s->queue);
     if (s->writer != NULL)
         loop_pool_free(s->writer);
+    if (s->syncer != NULL)
+        loop_pool_free(s->syncer);
     tls_files_free(p->tls);
     blobs_free(s->blobs);
     http_server_free(p->tcp);

@@ -4,15 +4,17 @@
  * blobs.
  *
  *   POST .../jobs/<job>/log?uid=U&offset=N   frames (io/segment.h) from the job's agent;
- *        answered after fdatasync with {"length":N}; 409 with the length on a gap
+ *        answered after fdatasync with {"length":N,"durable":N}; 409 with the length on a
+ *        gap. With early=true it may be answered before: up to "durable" it is kept, the
+ *        rest is to be sent again if the length turns out to be less
  *   GET  .../jobs/<job>/log                   text, or frames with format=frames, or with
  *        format=position where tailLines= or since*= begin
  *   PUT, HEAD, GET  .../blobs/sha256:<hex>    see blobs.h
  *
- * One loop thread; appends are written and synced in groups on a pool thread, so a slow
- * disk delays acknowledgements only. A follower is a cursor (an offset) and costs no
- * buffer; appends wake the followers of that job and nobody else. The process owns
- * <data>/output and nothing else writes there.
+ * One loop thread; appends are written in groups on a pool thread and synced on another,
+ * so a slow disk delays acknowledgements only. A follower is a cursor (an offset) and
+ * costs no buffer; appends wake the followers of that job and nobody else. The process
+ * owns <data>/output and nothing else writes there.
  *
  * The parts: streams.c (routes), access.c (who may), append.c (writing), follow.c
  * (reading), text.c (frames to text). All calls on the loop thread.
@@ -37,7 +39,7 @@ struct streams {
     struct map *tokens; /* token hash -> struct identity, see access.c */
     struct map *jobs;   /* ns/name -> struct job_fact, see access.c */
     struct map *logs;   /* uid -> struct job_log, see append.c */
-    struct loop_pool *writer;
+    struct loop_pool *writer, *syncer;
     struct append_queue *queue;
     uint64_t log_max_bytes; /* kept of a job's log; the oldest segments go */
     struct blobs *blobs;    /* blobs.h */

@@ -32,6 +32,8 @@ struct http_call {
     const char *accept;
     const char *const *headers; /* extra "Name: value", NULL-terminated, or NULL */
     const void *body;
+    void
+        *owned_body; /* instead: malloc'd, freed by the transfer; http_multi_start only */
     size_t body_len;
     int timeout_ms;         /* whole call; 0: 30 s; -1: none */
     int connect_timeout_ms; /* 0: 5 s */

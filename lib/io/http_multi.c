@@ -371,8 +371,10 @@ http_multi_start(struct http_multi *m, const struct http_target *target,
     t->cbs = *cbs;
     t->arg = arg;
     t->method = xstrdup(call->method);
-    if (call->body_len > 0)
-        own.body = t->body = xmemdup(call->body, call->body_len);
+    t->body = call->owned_body;
+    if (t->body == NULL && call->body_len > 0)
+        t->body = xmemdup(call->body, call->body_len);
+    own.body = t->body;
     http_reply_init(&t->reply, max_body);
     http_peer_conf_copy(&t->peer, target);
     t->x = (struct http_exchange){.easy = curl_easy_init(),

@@ -254,6 +254,15 @@ http_headers_each(const struct http_request *r,
     MHD_get_connection_values(r->conn->mhd, MHD_HEADER_KIND, visit_header, &v);
 }
 
+struct str
+http_body_take(struct http_request *r)
+{
+    struct str body = r->body;
+
+    str_init(&r->body, 0);
+    return body;
+}
+
 struct span
 http_body(const struct http_request *r)
 {

@@ -111,6 +111,8 @@ void http_headers_each(const struct http_request *r,
                        bool (*fn)(void *arg, const char *name, const char *value),
                        void *arg);
 struct span http_body(const struct http_request *r);
+/* The body's buffer for oneself (str_done); the request has none afterwards. */
+struct str http_body_take(struct http_request *r);
 const char *
 http_peer(const struct http_request *r); /* "127.0.0.1:4242" or "unix:pid=9,uid=0" */
 bool http_is_unix(const struct http_request *r);

@@ -34,6 +34,8 @@ struct segment_log {
     int fd;            /* of the last segment, or -1 before the first append */
     uint64_t length;
     bool dirty, dir_dirty; /* not yet synced */
+    bool defer;            /* rolling does not sync */
+    struct segment_dirty rolled;
 };
 
 /* --- frames ---------------------------------------------------------------------------
@@ -257,6 +259,7 @@ segment_open(const char *dir, struct segment_log **ret, struct error *e)
     s->dir = xstrdup(dir);
     s->fd = -1;
     s->dir_fd = -1;
+    s->rolled = SEGMENT_DIRTY_INIT;
     int rc = fs_mkdirs(dir, 0700, e);
     if (rc == 0) {
         s->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -286,6 +289,7 @@ segment_close(struct segment_log *s)
         close(s->fd);
     if (s->dir_fd >= 0)
         close(s->dir_fd);
+    segment_dirty_done(&s->rolled);
     vec_done(&s->starts);
     free(s->dir);
     free(s);
@@ -318,12 +322,79 @@ segment_sync(struct segment_log *s, struct error *e)
     return 0;
 }
 
+int
+segment_take_dirty(struct segment_log *s, struct segment_dirty *d, struct error *e)
+{
+    int fd = -1;
+    int dir_fd = -1;
+
+    s->defer = true;
+    if (s->dirty && (fd = fcntl(s->fd, F_DUPFD_CLOEXEC, 3)) < 0)
+        return error_errno(e, errno, "sync log %s", s->dir);
+    if (s->dir_dirty && d->dir_fd < 0 &&
+        (dir_fd = fcntl(s->dir_fd, F_DUPFD_CLOEXEC, 3)) < 0) {
+        int sys = errno;
+        if (fd >= 0)
+            close(fd);
+        return error_errno(e, sys, "sync log %s", s->dir);
+    }
+    segment_dirty_join(d, &s->rolled);
+    struct segment_dirty now = {.dir_fd = dir_fd};
+    if (fd >= 0)
+        vec_push(&now.files,
+                 ((struct segment_file){fd, s->starts.items[s->starts.len - 1]}));
+    segment_dirty_join(d, &now);
+    s->dirty = s->dir_dirty = false;
+    return 0;
+}
+
+void
+segment_dirty_join(struct segment_dirty *to, struct segment_dirty *from)
+{
+    vec_foreach (f, &from->files) {
+        /* Only the newest can be there twice. */
+        if (to->files.len > 0 && to->files.items[to->files.len - 1].start == f->start)
+            close(f->fd);
+        else
+            vec_push(&to->files, *f);
+    }
+    vec_done(&from->files);
+    if (to->dir_fd < 0)
+        to->dir_fd = from->dir_fd;
+    else if (from->dir_fd >= 0)
+        close(from->dir_fd);
+    *from = SEGMENT_DIRTY_INIT;
+}
+
+int
+segment_dirty_sync(const struct segment_dirty *d, struct error *e)
+{
+    for (size_t i = 0; i < d->files.len; i++) {
+        if (fdatasync(d->files.items[i].fd) < 0)
+            return error_errno(e, errno, "sync a log");
+    }
+    if (d->dir_fd >= 0 && fsync(d->dir_fd) < 0)
+        return error_errno(e, errno, "sync a log's directory");
+    return 0;
+}
+
+void
+segment_dirty_done(struct segment_dirty *d)
+{
+    vec_foreach (f, &d->files)
+        close(f->fd);
+    vec_done(&d->files);
+    if (d->dir_fd >= 0)
+        close(d->dir_fd);
+    *d = SEGMENT_DIRTY_INIT;
+}
+
 /* Begins a new segment at the present length. */
 static int
 roll(struct segment_log *s, struct error *e)
 {
     char name[NAME_SIZE];
-    int rc = s->fd >= 0 ? segment_sync(s, e) : 0;
+    int rc = s->fd >= 0 && !s->defer ? segment_sync(s, e) : 0;
 
     if (rc != 0)
         return rc;
@@ -331,8 +402,12 @@ roll(struct segment_log *s, struct error *e)
     int fd = openat(s->dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_errno(e, errno, "create log segment %s/%s", s->dir, name);
-    if (s->fd >= 0)
+    if (s->fd >= 0 && s->dirty)
+        vec_push(&s->rolled.files,
+                 ((struct segment_file){s->fd, s->starts.items[s->starts.len - 1]}));
+    else if (s->fd >= 0)
         close(s->fd);
+    s->dirty = false;
     s->fd = fd;
     s->dir_dirty = true;
     vec_push(&s->starts, s->length);
@@ -445,6 +520,50 @@ segment_trim(struct segment_log *s, uint64_t offset, struct error *e)
         vec_remove(&s->starts, 0);
     }
     return 0;
+}
+
+int
+segment_sync_newest(const char *dir, size_t n, struct error *e)
+{
+    offset_vec starts = {0};
+    int rc = list_segments(dir, &starts, e);
+
+    for (size_t i = starts.len; rc == 0 && i > 0 && starts.len - i < n; i--) {
+        char name[NAME_SIZE];
+        name_of(starts.items[i - 1], name);
+        autofree char *path = fs_join(dir, name);
+        autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || fdatasync(fd) < 0)
+            rc = error_errno(e, errno, "sync %s", path);
+    }
+    vec_done(&starts);
+    return rc;
+}
+
+int
+segment_cut(const char *dir, uint64_t length, struct error *e)
+{
+    offset_vec starts = {0};
+    int rc = list_segments(dir, &starts, e);
+
+    for (size_t i = starts.len; rc == 0 && i > 0; i--) {
+        char name[NAME_SIZE];
+        uint64_t start = starts.items[i - 1];
+        name_of(start, name);
+        autofree char *path = fs_join(dir, name);
+        if (start >= length && start > 0) {
+            if (unlink(path) < 0)
+                rc = error_errno(e, errno, "remove %s", path);
+            continue;
+        }
+        struct stat st;
+        if (stat(path, &st) < 0 || ((uint64_t)st.st_size > length - start &&
+                                    truncate(path, (off_t)(length - start)) < 0))
+            rc = error_errno(e, errno, "cut %s", path);
+        break;
+    }
+    vec_done(&starts);
+    return rc;
 }
 
 /* --- reading, from any process --------------------------------------------------------

@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "base/vec.h"
 
 #define SEGMENT_HEADER 13
 #define SEGMENT_FRAME_MAX (64 * 1024)
@@ -52,6 +53,25 @@ uint64_t segment_first(const struct segment_log *s); /* oldest retained offset *
 int segment_append(struct segment_log *s, uint64_t offset, const void *frames, size_t n,
                    uint64_t *ret_length, struct error *e) WARN_UNUSED;
 int segment_sync(struct segment_log *s, struct error *e) WARN_UNUSED; /* fdatasync */
+/* What is written and not synced, to be synced by another thread while the writer goes
+ * on. After the first take, rolling to a new file does not sync the old one any more: it
+ * comes with the next take. Descriptors of its own. */
+struct segment_file {
+    int fd;
+    uint64_t start;
+};
+struct segment_dirty {
+    vec(struct segment_file) files;
+    int dir_fd; /* -1: no file was made */
+};
+#define SEGMENT_DIRTY_INIT ((struct segment_dirty){.dir_fd = -1})
+/* Adds to *d. On failure nothing is taken. */
+int segment_take_dirty(struct segment_log *s, struct segment_dirty *d,
+                       struct error *e) WARN_UNUSED;
+/* Moves all of *from to *to. */
+void segment_dirty_join(struct segment_dirty *to, struct segment_dirty *from);
+int segment_dirty_sync(const struct segment_dirty *d, struct error *e) WARN_UNUSED;
+void segment_dirty_done(struct segment_dirty *d); /* closes; empty afterwards */
 /* Appends up to max bytes of the sequence at offset to out; none at the end. From any
  * process. While a frame is being written its first part may be seen: take whole frames
  * only (segment_whole) and come back. ERR_EXPIRED before the first retained offset. */
@@ -61,6 +81,10 @@ int segment_read(const char *dir, uint64_t offset, struct str *out, size_t max,
  * opening for write. ERR_NOT_FOUND when there is no directory. */
 int segment_stat(const char *dir, uint64_t *ret_first, uint64_t *ret_length,
                  struct error *e) WARN_UNUSED;
+/* fdatasync of the n newest files. */
+int segment_sync_newest(const char *dir, size_t n, struct error *e) WARN_UNUSED;
+/* Cuts the sequence off at a length, a frame's beginning; nobody has it open. */
+int segment_cut(const char *dir, uint64_t length, struct error *e) WARN_UNUSED;
 /* Drops whole segments before offset. */
 int segment_trim(struct segment_log *s, uint64_t offset, struct error *e) WARN_UNUSED;
 

@@ -109,7 +109,8 @@ def sha_of_log(server, name):
 def test_cut_while_output_flows(shared_server):
     """drover-streams is stopped (SIGSTOP: connections hang, as in a network cut) again and
     again while a job writes as fast as it can: every byte arrives once, in order; the agent
-    stays small. Less than the spool bound is written."""
+    stays small. Less than the spool bound is written. Every other time it is killed, and
+    what it had written last is not there any more, as after a power cut."""
     s = shared_server
     blocks = 400 if LONG else 120
     cuts = 6 if LONG else 2
@@ -117,12 +118,18 @@ def test_cut_while_output_flows(shared_server):
     s.wait("run/flow", "phase=Running")
     agent, streams = s.part_pid("runner"), s.part_pid("streams")
     peak = 0
-    for _ in range(cuts):
+    for n in range(cuts):
         os.kill(streams, signal.SIGSTOP)
         end = time.monotonic() + (20 if LONG else 1.5)
         while time.monotonic() < end:
             peak = max(peak, private_kib(agent))
             time.sleep(0.05)
+        if n % 2 == 1:
+            newest = max(output_of(s, "flow").glob("*.seg"))
+            os.truncate(newest, max(0, newest.stat().st_size - 300_001))
+            os.kill(streams, signal.SIGKILL)
+            streams = wait_until(lambda: (p := s.part_pid("streams")) != streams and p,
+                                 what="a new drover-streams")
         os.kill(streams, signal.SIGCONT)
         end = time.monotonic() + 1
         while time.monotonic() < end:
@@ -136,6 +143,10 @@ def test_cut_while_output_flows(shared_server):
     print(f"agent peak {peak} KiB")
 
 
+def output_of(s, run):
+    return s.dir / "output" / "default" / s.get("run", run)["status"]["jobUID"]
+
+
 def test_speed_of_shipping(shared_server):
     """A floor that a noisy machine holds too; the figure is printed (-s)."""
     s = shared_server
@@ -144,8 +155,7 @@ def test_speed_of_shipping(shared_server):
     start = time.monotonic()
     s.wait("run/fast", "phase=Done", timeout="300s")
     done = time.monotonic()
-    uid = s.get("run", "fast")["status"]["jobUID"]
-    output = s.dir / "output" / "default" / uid
+    output = output_of(s, "fast")
 
     def stored():
         return sum(f.stat().st_size for f in output.glob("*.seg")) >= size

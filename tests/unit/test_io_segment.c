@@ -401,6 +401,62 @@ test_reader_in_another_process(void **state)
     assert_int_equal(status, 0);
 }
 
+/* What is to be synced is handed over, each file once, also those that were rolled away
+ * meanwhile; the writer goes on. */
+static void
+test_dirty_is_taken(void **state)
+{
+    static const char zeros[SEGMENT_FRAME_MAX];
+    struct segment_dirty d = SEGMENT_DIRTY_INIT;
+    struct segment_dirty more = SEGMENT_DIRTY_INIT;
+    auto_str frame = STR_INIT(1 << 17);
+    uint64_t length = 0;
+
+    UNUSED(state);
+    segment_frame_put(&frame, 1, SEGMENT_STDOUT, zeros, sizeof(zeros));
+    length = append(length, &frame);
+    OK(segment_take_dirty(s, &d, &err));
+    assert_int_equal(d.files.len, 1);
+    assert_true(d.dir_fd >= 0);
+    while (length < 2 * SEGMENT_BYTES + 100)
+        length = append(length, &frame);
+    OK(segment_take_dirty(s, &more, &err));
+    assert_int_equal(more.files.len, 3);
+    assert_int_equal(more.files.items[0].start, 0);
+    segment_dirty_join(&d, &more);
+    assert_int_equal(d.files.len, 3); /* the first was there already */
+    assert_int_equal(more.files.len, 0);
+    OK(segment_dirty_sync(&d, &err));
+    segment_dirty_done(&d);
+    OK(segment_take_dirty(s, &d, &err));
+    assert_int_equal(d.files.len, 0);
+    assert_int_equal(d.dir_fd, -1);
+    OK(segment_sync_newest(dir, 2, &err));
+}
+
+static void
+test_cut(void **state)
+{
+    static const char zeros[SEGMENT_FRAME_MAX];
+    auto_str frame = STR_INIT(1 << 17);
+    uint64_t length = 0;
+
+    UNUSED(state);
+    segment_frame_put(&frame, 1, SEGMENT_STDOUT, zeros, sizeof(zeros));
+    while (length < 2 * SEGMENT_BYTES + 100)
+        length = append(length, &frame);
+    for (uint64_t frames = length / frame.len; frames > 0; frames /= 3) {
+        segment_close(s);
+        s = NULL;
+        OK(segment_cut(dir, frames * frame.len, &err));
+        OK(segment_open(dir, &s, &err));
+        assert_int_equal(segment_length(s), frames * frame.len);
+    }
+    OK(segment_cut(dir, 0, &err));
+    reopen();
+    assert_int_equal(segment_length(s), 0);
+}
+
 int
 main(void)
 {
@@ -415,6 +471,8 @@ main(void)
         T(test_roll_over_and_trim),
         T(test_failed_append_leaves_nothing),
         T(test_reader_in_another_process),
+        T(test_dirty_is_taken),
+        T(test_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
