@@ -22,7 +22,7 @@ LOG_MODULE(secrets);
 #define FORBIDDEN_MAX 4 /* the claim may not have reached every cache yet */
 
 struct wanted {
-    char *name;
+    char *name, *key, *variable; /* as struct job_secret_ref */
     bool optional, registry, nodes;
 };
 struct job_secrets {
@@ -59,8 +59,11 @@ secrets_cancel(struct job *j)
     server_call_cancel(&s->call);
     loop_timer_free(s->retry);
     job_env_free(s->env);
-    vec_foreach (w, &s->names)
+    vec_foreach (w, &s->names) {
         free(w->name);
+        free(w->key);
+        free(w->variable);
+    }
     vec_done(&s->names);
     free(s);
     j->fetch = NULL;
@@ -133,7 +136,9 @@ on_secret(void *arg, const struct server_reply *r)
         return;
     }
     if (server_ok(r)) {
-        if (job_secret_env(r->doc, &s->env, &s->n_env, &e) < 0) {
+        const struct wanted *w = &s->names.items[s->next];
+        struct job_secret_ref ref = {w->name, w->key, w->variable, w->optional};
+        if (job_secret_env(r->doc, &ref, &s->env, &s->n_env, &e) < 0) {
             fail(s, e.msg);
             return;
         }
@@ -174,11 +179,20 @@ fetch_next(struct job_secrets *s)
     server_call(s->job->a->server, &s->call, &r);
 }
 
+static char *
+copy(const char *text)
+{
+    return text == NULL ? NULL : xstrdup(text);
+}
+
 static void
-add_name(void *arg, const char *name, bool optional)
+add_name(void *arg, const struct job_secret_ref *ref)
 {
     struct job_secrets *s = arg;
-    struct wanted w = {.name = xstrdup(name), .optional = optional};
+    struct wanted w = {.name = xstrdup(ref->name),
+                       .key = copy(ref->key),
+                       .variable = copy(ref->variable),
+                       .optional = ref->optional};
     vec_push(&s->names, w);
 }
 

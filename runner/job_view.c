@@ -251,20 +251,25 @@ job_run_done(struct job_run *r)
  */
 
 size_t
-job_each_secret(const json_t *job, void (*fn)(void *arg, const char *name, bool optional),
-                void *arg)
+job_each_secret(const json_t *job,
+                void (*fn)(void *arg, const struct job_secret_ref *ref), void *arg)
 {
     size_t i;
     size_t n = 0;
     const json_t *item;
     json_array_foreach (path_get(job, "spec.envFrom"), i, item) {
         const json_t *ref = json_object_get(item, "secretRef");
-        const char *name = json_string_value(json_object_get(ref, "name"));
-        if (name == NULL)
+        struct job_secret_ref found = {
+            .name = json_string_value(json_object_get(ref, "name")),
+            .key = json_string_value(json_object_get(ref, "key")),
+            .variable = json_string_value(json_object_get(item, "name")),
+            .optional = json_is_true(json_object_get(ref, "optional")),
+        };
+        if (found.name == NULL)
             continue;
         n++;
         if (fn != NULL)
-            fn(arg, name, json_is_true(json_object_get(ref, "optional")));
+            fn(arg, &found);
     }
     return n;
 }
@@ -311,12 +316,22 @@ add_secret(const char *key, const json_t *value, char ***list, size_t *n, struct
 }
 
 int
-job_secret_env(const json_t *secret, char ***list, size_t *n, struct error *e)
+job_secret_env(const json_t *secret, const struct job_secret_ref *ref, char ***list,
+               size_t *n, struct error *e)
 {
     json_t *data = json_object_get(secret, "data");
     const char *key;
     json_t *value;
     int r = 0;
+    if (ref->key != NULL) {
+        const json_t *one = json_object_get(data, ref->key);
+        if (one == NULL)
+            return ref->optional ? 0
+                                 : error_set(e, ERR_INVALID, "there is no key \"%.100s\"",
+                                             ref->key);
+        return add_secret(ref->variable != NULL ? ref->variable : ref->key, one, list, n,
+                          e);
+    }
     json_object_foreach (data, key, value) {
         r = add_secret(key, value, list, n, e);
         if (r < 0)

@@ -59,14 +59,22 @@ const char *job_denied(const json_t *job, const json_t *fleet);
 /* Name of the Secret with the registry's credentials, or NULL. */
 const char *job_registry_secret(const json_t *job);
 
+/* An item of spec.envFrom; texts are the Job's. */
+struct job_secret_ref {
+    const char *name;     /* of the Secret */
+    const char *key;      /* of its data; NULL: all of them */
+    const char *variable; /* that takes the value of key; NULL: its own name */
+    bool optional;
+};
 /* Calls fn for each Secret that spec.envFrom names; returns how many. */
 size_t job_each_secret(const json_t *job,
-                       void (*fn)(void *arg, const char *name, bool optional), void *arg);
-/* Appends the data of a Secret object as "K=V" strings to *list (NULL-terminated array,
- * grown; *n entries). ERR_INVALID names a key whose value cannot be an environment
- * variable. */
-int job_secret_env(const json_t *secret, char ***list, size_t *n,
-                   struct error *e) WARN_UNUSED;
+                       void (*fn)(void *arg, const struct job_secret_ref *ref),
+                       void *arg);
+/* Appends what ref wants of the data of a Secret object as "K=V" strings to *list
+ * (NULL-terminated array, grown; *n entries). ERR_INVALID names a key whose value cannot
+ * be an environment variable. */
+int job_secret_env(const json_t *secret, const struct job_secret_ref *ref, char ***list,
+                   size_t *n, struct error *e) WARN_UNUSED;
 void job_env_free(char **list); /* wipes */
 
 #endif

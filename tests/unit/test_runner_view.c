@@ -141,7 +141,8 @@ decodes_secrets(void **state)
         size_t n = 0;
         str_addf(&text, "{\"data\":%s}", cases[i].data);
         json_t *o = parse(text.ptr);
-        assert_int_equal(job_secret_env(o, &list, &n, &e), cases[i].want);
+        struct job_secret_ref all = {.name = "s"};
+        assert_int_equal(job_secret_env(o, &all, &list, &n, &e), cases[i].want);
         if (cases[i].env != NULL)
             assert_string_equal(list[0], cases[i].env);
         else
@@ -151,11 +152,42 @@ decodes_secrets(void **state)
     }
 }
 
+/* One key of a Secret, under its own name or another. */
 static void
-count_name(void *arg, const char *name, bool optional)
+picks_keys(void **state)
 {
-    UNUSED(name);
-    *(unsigned *)arg += optional ? 100 : 1;
+    static const struct {
+        struct job_secret_ref ref;
+        int want;
+        const char *env;
+    } cases[] = {
+        {{"s", "A", NULL, false}, 0, "A=b"},
+        {{"s", "A", "X", false}, 0, "X=b"},
+        {{"s", "B", "X", true}, 0, NULL},
+        {{"s", "B", "X", false}, -ERR_INVALID, NULL},
+        {{"s", "A", "1X", false}, -ERR_INVALID, NULL},
+    };
+    UNUSED(state);
+    json_t *o = parse("{\"data\":{\"A\":\"Yg==\",\"Z\":\"Yw==\"}}");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct error e = ERROR_INIT;
+        char **list = NULL;
+        size_t n = 0;
+        assert_int_equal(job_secret_env(o, &cases[i].ref, &list, &n, &e), cases[i].want);
+        assert_int_equal(n, cases[i].env != NULL);
+        if (cases[i].env != NULL)
+            assert_string_equal(list[0], cases[i].env);
+        job_env_free(list);
+    }
+    json_decref(o);
+}
+
+static void
+count_name(void *arg, const struct job_secret_ref *ref)
+{
+    *(unsigned *)arg += ref->optional ? 100 : 1;
+    if (ref->key != NULL && streq(ref->key, "k") && streq(ref->variable, "V"))
+        *(unsigned *)arg += 1000;
 }
 
 static void
@@ -163,10 +195,11 @@ names_secrets(void **state)
 {
     UNUSED(state);
     json_t *o = parse("{\"spec\":{\"envFrom\":[{\"secretRef\":{\"name\":\"a\"}},"
-                      "{\"secretRef\":{\"name\":\"b\",\"optional\":true}},{}]}}");
+                      "{\"secretRef\":{\"name\":\"b\",\"optional\":true}},{},"
+                      "{\"name\":\"V\",\"secretRef\":{\"name\":\"c\",\"key\":\"k\"}}]}}");
     unsigned n = 0;
-    assert_int_equal(job_each_secret(o, count_name, &n), 2);
-    assert_int_equal(n, 101);
+    assert_int_equal(job_each_secret(o, count_name, &n), 3);
+    assert_int_equal(n, 1102);
     json_decref(o);
 }
 
@@ -293,8 +326,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tells_of_nodes),       cmocka_unit_test(reads_a_job),
         cmocka_unit_test(gives_limits_and_env), cmocka_unit_test(decodes_secrets),
-        cmocka_unit_test(names_secrets),        cmocka_unit_test(opens_registries),
-        cmocka_unit_test(limits_of_a_block),
+        cmocka_unit_test(names_secrets),        cmocka_unit_test(picks_keys),
+        cmocka_unit_test(opens_registries),     cmocka_unit_test(limits_of_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
