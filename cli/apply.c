@@ -11,34 +11,21 @@
 
 #include "base/mem.h"
 #include "cli/apply.h"
+#include "cli/attach.h"
 #include "cli/code.h"
 #include "cli/name.h"
+#include "cli/past.h"
 
 static void
 items_done(struct apply *a)
 {
     vec_foreach (i, &a->items) {
         run_secrets_done(&i->secrets);
+        json_decref(i->live);
+        json_decref(i->next);
         free(i->ns);
     }
     vec_done(&a->items);
-}
-
-/* The uid and resourceVersion that there is now, to tell created, configured, unchanged.
- */
-static char *
-version_of(struct apply *a, const struct apply_item *i)
-{
-    const struct manifest *m = i->m;
-    struct object *o = NULL;
-    struct error e = ERROR_INIT;
-    char *version = NULL;
-
-    if (client_get(a->s.client, m->resource->resource, i->ns, m->name, &o, &e) == 0) {
-        version = xasprintf("%s/%llu", o->uid, (unsigned long long)o->revision);
-        object_unref(o);
-    }
-    return version;
 }
 
 int
@@ -67,25 +54,18 @@ apply_report(struct apply *a, const struct apply_item *i, const struct error *e)
     return error_exit_status(e->code);
 }
 
+/* Everything is right and possible, or nothing is done. */
 static int
 check_all(struct apply *a)
 {
     int worst = 0;
 
     vec_foreach (i, &a->items) {
-        struct object *o = NULL;
-        struct error e = ERROR_INIT;
-        if (apply_send(a, i, true, &o, &e) == 0) {
-            object_unref(o);
-            continue;
-        }
-        /* Something that an earlier document of the same apply will make is fine. */
-        if (e.code == ERR_NOT_FOUND && a->items.len > 1 && i->m->ns != NULL)
-            continue;
-        int code = apply_report(a, i, &e);
+        int code = plan_make(a, i);
         if (worst == 0 || code == 2)
-            worst = code;
-        if (e.code == ERR_UNAVAILABLE || e.code == ERR_UNAUTHORIZED)
+            worst = code != 0 ? code : worst;
+        if (code == error_exit_status(ERR_UNAVAILABLE) ||
+            code == error_exit_status(ERR_UNAUTHORIZED))
             break;
     }
     return worst;
@@ -97,34 +77,60 @@ send_with_secrets(struct apply *a, struct apply_item *i, struct object **ret,
                   struct error *e)
 {
     const char *name = i->m->name;
-    int rc = run_secrets_write(&a->s, i->ns, name, &i->secrets, NULL, a->dry_run, e);
+    int rc = run_secrets_write(&a->s, i->ns, name, &i->secrets, NULL, false, e);
 
     if (rc == 0)
-        rc = apply_send(a, i, a->dry_run, ret, e);
-    if (rc == 0 && !a->dry_run)
+        rc = apply_send(a, i, false, ret, e);
+    if (rc == 0)
         rc = run_secrets_write(&a->s, i->ns, name, &i->secrets, (*ret)->uid, false, e);
     return rc;
+}
+
+/* Controllers write to the object meanwhile: its version alone says nothing. */
+static const char *
+outcome(const struct apply_item *i, const struct object *o)
+{
+    if (i->action == APPLY_REPLACE)
+        return "replaced";
+    if (i->live == NULL || !streq(js(i->live, "metadata.uid"), o->uid))
+        return "created";
+    json_t *tree = object_json(o);
+    json_t *before = past_declared(i->live), *after = past_declared(tree);
+    bool same = json_equal(before, after);
+    json_decref(tree);
+    json_decref(before);
+    json_decref(after);
+    return same ? "unchanged" : "configured";
 }
 
 static int
 write_one(struct apply *a, struct apply_item *i)
 {
     const struct manifest *m = i->m;
-    autofree char *before = version_of(a, i);
     struct error e = ERROR_INIT;
     auto_object *o = NULL;
-    const char *what = "created";
 
+    if (i->action == APPLY_REPLACE && replace_old(a, i, &e) < 0)
+        return cli_fail(&verb_apply, &e);
     if (send_with_secrets(a, i, &o, &e) < 0)
         return apply_report(a, i, &e);
-    if (before != NULL) {
-        autofree char *after =
-            xasprintf("%s/%llu", o->uid, (unsigned long long)o->revision);
-        what = streq(before, after) ? "unchanged" : "configured";
-    }
-    printf("%s/%s %s%s\n", m->resource->singular, m->name, what,
-           a->dry_run ? " (dry run)" : "");
+    printf("%s/%s %s\n", m->resource->singular, m->name, outcome(i, o));
     return 0;
+}
+
+/* What a dry run says at its end. */
+static int
+print_outcome(const struct apply_item *i)
+{
+    static const char *const words[] = {
+        [APPLY_SEND] = "created",      [APPLY_CREATE] = "created",
+        [APPLY_CHANGE] = "configured", [APPLY_NOTHING] = "unchanged",
+        [APPLY_REPLACE] = "replaced",  [APPLY_REFUSED] = "refused",
+    };
+
+    printf("%s/%s %s (dry run)\n", i->m->resource->singular, i->m->name,
+           words[i->action]);
+    return i->action == APPLY_REFUSED ? plan_refuse(i) : 0;
 }
 
 /* --- before anything is sent -------------------------------------------------------- */
@@ -185,23 +191,74 @@ prepare(struct apply *a)
     return 0;
 }
 
+/* A person is asked; a script is not, and goes the short way. */
+static bool
+is_interactive(const struct apply *a)
+{
+    return !a->yes && !a->dry_run && isatty(0) == 1 && isatty(1) == 1;
+}
+
+/* What is there, what would come of it, whether to go on. */
+static int
+plan(struct apply *a)
+{
+    bool ask = is_interactive(a);
+    struct error e = ERROR_INIT;
+    int code = 0;
+
+    vec_foreach (i, &a->items) {
+        if (plan_look(a, i, &e) < 0)
+            return cli_fail(&verb_apply, &e);
+    }
+    if (ask || a->dry_run || a->replace || a->items.len > 1 ||
+        a->items.items[0].action == APPLY_REPLACE)
+        code = check_all(a);
+    vec_foreach (i, &a->items) {
+        if (code == 0 && (ask || a->dry_run))
+            plan_print(a, i);
+        if (code == 0 && !ask && !a->dry_run && i->action == APPLY_REFUSED)
+            code = plan_refuse(i);
+    }
+    if (code == 0 && ask && !plan_confirm(a))
+        return 1;
+    return code;
+}
+
+/* On a terminal one stays with the one run that was made, elsewhere only with --attach.
+ */
+static bool
+wants_attach(const struct apply *a)
+{
+    const struct apply_item *i = a->items.items;
+    bool made = a->items.len == 1 && i->m->resource->resource == &resource_runs &&
+                (i->action == APPLY_CREATE || i->action == APPLY_REPLACE);
+    const json_t *schedule = js_get(i->m->object, "spec.schedule");
+
+    if (!made || a->dry_run || a->detach)
+        return false;
+    return a->attach || (isatty(0) == 1 && isatty(1) == 1 && schedule == NULL);
+}
+
 static int
 apply_all(struct apply *a)
 {
     struct error e = ERROR_INIT;
+    bool changed = false;
 
     if (session_open(&a->s, &e) < 0)
         return cli_fail(&verb_apply, &e);
     int code = prepare(a);
-    if (code == 0 && a->items.len > 1)
-        code = check_all(a);
-    bool changed = false;
+    if (code == 0)
+        code = plan(a);
     for (size_t i = 0; code == 0 && i < a->items.len; i++) {
-        code = write_one(a, &a->items.items[i]);
+        struct apply_item *item = &a->items.items[i];
+        code = a->dry_run ? print_outcome(item) : write_one(a, item);
         changed = changed || code == 0;
     }
     if (code != 0 && !changed)
         fprintf(stderr, "drover apply: nothing was changed\n");
+    if (code == 0 && wants_attach(a))
+        code = attach_run(&a->s, a->items.items[0].ns, a->items.items[0].m->name);
     return code;
 }
 
@@ -211,6 +268,7 @@ enum {
     OPT_NAME = 2000,
     OPT_DRY_RUN,
     OPT_FORCE,
+    OPT_REPLACE,
     OPT_MANAGER,
     OPT_PROFILE,
     OPT_NO_PROFILE,
@@ -231,6 +289,14 @@ text_option(struct apply *a, int c, const char *value)
         a->force = true;
     else if (c == OPT_DRY_RUN)
         a->dry_run = true;
+    else if (c == OPT_REPLACE)
+        a->replace = true;
+    else if (c == 'y')
+        a->yes = true;
+    else if (c == 'd')
+        a->detach = true;
+    else if (c == 'a')
+        a->attach = true;
     else
         return false;
     return true;
@@ -249,13 +315,17 @@ options(struct apply *a, int argc, char **argv)
         {"no-profile", no_argument, NULL, OPT_NO_PROFILE},
         {"force-conflicts", no_argument, NULL, OPT_FORCE},
         {"dry-run", no_argument, NULL, OPT_DRY_RUN},
+        {"replace", no_argument, NULL, OPT_REPLACE},
+        {"yes", no_argument, NULL, 'y'},
+        {"detach", no_argument, NULL, 'd'},
+        {"attach", no_argument, NULL, 'a'},
         {"field-manager", required_argument, NULL, OPT_MANAGER},
         {0},
     };
     struct error e = ERROR_INIT;
     int c;
 
-    while ((c = getopt_long(argc, argv, SESSION_SHORT "f:e:", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, SESSION_SHORT "f:e:yda", longs, NULL)) != -1) {
         if (session_option(&a->s, c, optarg) || text_option(a, c, optarg))
             continue;
         if (c == 'f') {
@@ -338,7 +408,19 @@ const struct cli_verb verb_apply = {
     .help =
         "  -f, --filename PATH       file, directory, or - for stdin; may be repeated\n"
         "                            (default .dstack.yml of this directory)\n"
-        "      --dry-run             check only\n"
+        "      --dry-run             check, and show what would change and where it "
+        "would run\n"
+        "  -y, --yes                 do not ask (on a terminal, apply shows its plan "
+        "first)\n"
+        "  -d, --detach              do not stay with the run (on a terminal, apply of "
+        "one\n"
+        "                            run prints its output until it ends; the exit "
+        "status\n"
+        "                            is that of the job; Ctrl-C asks: stop it or leave "
+        "it)\n"
+        "  -a, --attach              stay with it, terminal or not\n"
+        "      --replace             a run that cannot be changed in place is stopped, "
+        "and a\n                            new one takes its place\n"
         "      --name NAME           of the one object, instead of the file's\n"
         "  -e, --env NAME[=VALUE]    a variable of the run; without a value, yours\n"
         "      --profile NAME        of .dstack/profiles.yml, here or at home, or of "

@@ -262,7 +262,12 @@ admit(struct compute *c, const struct str *bytes)
     /* A status says what is; only what is asked for needs permission. */
     if (*c->in->sub != '\0')
         return 0;
-    int rc = admit_object(c->in->kind, (struct span){bytes->ptr, bytes->len}, &p->v, &e);
+    const struct object *live = c->in->live;
+    struct span after = {bytes->ptr, bytes->len};
+    int rc = admit_object(c->in->kind, after, &p->v, &e);
+    if (rc == 0 && live != NULL)
+        rc = admit_update(c->in->kind, (struct span){live->bytes, live->len}, after,
+                          &p->v, &e);
     if (rc == 0)
         return 0;
     if (e.code == ERR_INVALID)

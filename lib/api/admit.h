@@ -15,6 +15,10 @@
 int admit_object(const struct kind *k, struct span canonical, struct violations *v,
                  struct error *e) WARN_UNUSED;
 
+/* What may become of an object that there is: before and after, whole and canonical. */
+int admit_update(const struct kind *k, struct span before, struct span after,
+                 struct violations *v, struct error *e) WARN_UNUSED;
+
 /* Splits like a POSIX shell does without expansions: quotes, backslashes. Fills a
  * NULL-terminated vector to free with shell_words_free. */
 int shell_words(const char *text, char ***ret, struct error *e) WARN_UNUSED;

@@ -183,3 +183,32 @@ def test_kind_profile(shared_server):
     shared_server.apply(head % ("good", "maxDuration: 1h"))
     assert shared_server.get("profile", "good")["spec"] == {"maxDuration": "1h"}
     shared_server.drover("delete", "profile/good")
+
+
+def test_secrets_are_references(shared_server, apply):
+    """${{ secrets.X }} is key X of the Secret of that name; what it is alone, the machine
+    reads it by itself, and within a text it goes into the run's own Secret."""
+    shared_server.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db-pass"},
+                         "type": "Opaque", "stringData": {"DB_PASS": "pw", "OTHER": "no"}})
+    apply("type: task\nname: dt-ref\nenv:\n- PASS=${{ secrets.DB_PASS }}\n"
+          "- URL=db://u:${{ secrets.DB_PASS }}@h\n" + SMALL +
+          "commands: ['echo $PASS $URL [$OTHER][$DB_PASS]']\n")
+    shared_server.wait("run/dt-ref", "phase=Done")
+    assert shared_server.drover("logs", "dt-ref").stdout == "pw db://u:pw@h [][]\n"
+    spec = shared_server.get("run", "dt-ref")["spec"]
+    assert "env" not in spec and "pw" not in json.dumps(spec)
+    assert {"name": "PASS", "secretRef": {"name": "db-pass", "key": "DB_PASS"}} in spec["envFrom"]
+    r = apply("type: task\nname: dt-ref2\nenv:\n- URL=x${{ secrets.NOPE }}\ncommands: [x]\n",
+              check=False)
+    assert r.returncode == 2
+    assert re.search(r":4: env\[0\]: secrets\.NOPE is key NOPE of Secret nope: ", r.stderr), r.stderr
+    shared_server.drover("delete", "run/dt-ref", "secret/db-pass")
+
+
+def test_a_missing_key_ends_the_run(shared_server, apply):
+    shared_server.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"},
+                         "type": "Opaque", "stringData": {"A": "b"}})
+    apply("type: task\nname: dt-nokey\nenv: {X: '${{ secrets.OTHER }}'}\ncommands: [x]\n" + SMALL)
+    shared_server.wait("run/dt-nokey", "phase=Failed")
+    status = shared_server.get("run", "dt-nokey")["status"]
+    assert status["reason"] == "SecretMissing" and 'no key "OTHER"' in status["message"], status

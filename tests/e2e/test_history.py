@@ -32,18 +32,18 @@ def job(name, priority, **more):
 
 def test_history_lists_who_and_what(quiet):
     quiet.apply(job("aa", 1))
-    quiet.apply(job("aa", 2, env={"A": "1"}))
+    quiet.apply(job("aa", 2, ttlAfterFinished="1h"))
     quiet.drover("stop", "aa")
     table = rows(quiet.drover("history", "run/aa"))
     assert table[0] == ["GENERATION", "REVISION", "AGE", "WHO", "CHANGED"]
     assert [row[0] for row in table[1:]] == ["1", "2", "3"]
     assert table[1][-2:] == ["(drover)", "created"]
-    assert table[2][-2:] == ["admin (drover)", "spec.env, spec.priority"]
+    assert table[2][-2:] == ["admin (drover)", "spec.priority, spec.ttlAfterFinished"]
     assert table[3][-2:] == ["admin (drover-stop)", "spec.desiredState"]
     live = quiet.get("run", "aa")
     old = json.loads(quiet.drover("history", "run", "aa", "--generation", "1",
                                   "-o", "json").stdout)
-    assert old["spec"]["priority"] == 1 and "env" not in old["spec"]
+    assert old["spec"]["priority"] == 1 and "ttlAfterFinished" not in old["spec"]
     assert "status" not in old and "uid" not in old["metadata"]
     assert old["kind"] == live["kind"]
     assert "priority: 2" in quiet.drover("history", "run/aa", "--generation", "2").stdout
@@ -57,11 +57,12 @@ def test_history_lists_who_and_what(quiet):
 
 def test_diff_of_generations(quiet):
     for priority in (1, 2, 3):
-        quiet.apply(job("bb", priority, env={"V": str(priority)}))
+        quiet.apply(job("bb", priority, ttlAfterFinished=f"{priority}h"))
     r = quiet.drover("diff", "run/bb", check=False)
     assert r.returncode == 1
-    assert r.stdout.splitlines()[2:] == ['-spec.env.V: "2"', '+spec.env.V: "3"',
-                                         "-spec.priority: 2", "+spec.priority: 3"]
+    assert r.stdout.splitlines()[2:] == ["-spec.priority: 2", "+spec.priority: 3",
+                                         '-spec.ttlAfterFinished: "2h"',
+                                         '+spec.ttlAfterFinished: "3h"']
     assert "generation 2" in r.stdout.splitlines()[0]
     assert "\033" not in r.stdout
     r = quiet.drover("diff", "run/bb", "--from", "1", "--to", "3", check=False)
@@ -75,14 +76,14 @@ def test_diff_of_generations(quiet):
 
 
 def test_diff_of_files_is_what_apply_would_do(quiet):
-    quiet.apply(job("cc", 1, env={"A": "1"}))
+    quiet.apply(job("cc", 1, ttlAfterFinished="1h"))
     text = json.dumps(job("cc", 5))
     r = quiet.drover("diff", "-f", "-", input=text, check=False)
     assert r.returncode == 1, r.stderr
-    assert r.stdout.splitlines()[2:] == ['-spec.env: {"A":"1"}', "-spec.priority: 1",
-                                         "+spec.priority: 5"]
+    assert r.stdout.splitlines()[2:] == ["-spec.priority: 1", "+spec.priority: 5",
+                                         '-spec.ttlAfterFinished: "1h"']
     assert quiet.get("run", "cc")["spec"]["priority"] == 1
-    r = quiet.drover("diff", "-f", "-", input=json.dumps(job("cc", 1, env={"A": "1"})),
+    r = quiet.drover("diff", "-f", "-", input=json.dumps(job("cc", 1, ttlAfterFinished="1h")),
                      check=False)
     assert (r.returncode, r.stdout) == (0, "")
     r = quiet.drover("diff", "-f", "-", input=json.dumps(job("cnew", 1)), check=False)
@@ -93,17 +94,17 @@ def test_diff_of_files_is_what_apply_would_do(quiet):
 
 
 def test_rollback_is_a_new_generation(quiet):
-    quiet.apply(job("dd", 1, env={"A": "1"}))
-    quiet.apply(job("dd", 2, env={"B": "1"}))
+    quiet.apply(job("dd", 1, ttlAfterFinished="1h"))
+    quiet.apply(job("dd", 2, jobHistoryLimit=1))
     quiet.apply(job("dd", 3))
     r = quiet.drover("rollback", "run/dd", "--to", "1", "--dry-run")
-    assert "spec.env, spec.priority" in r.stdout
+    assert "spec.priority, spec.ttlAfterFinished" in r.stdout
     assert quiet.get("run", "dd")["metadata"]["generation"] == 3
     r = quiet.drover("rollback", "run/dd", "--to", "1")
-    assert r.stdout == "run/dd rolled back to generation 1: spec.env, spec.priority\n"
+    assert r.stdout == "run/dd rolled back to generation 1: spec.priority, spec.ttlAfterFinished\n"
     live = quiet.get("run", "dd")
     assert live["metadata"]["generation"] == 4
-    assert live["spec"]["priority"] == 1 and live["spec"]["env"] == {"A": "1"}
+    assert live["spec"]["priority"] == 1 and live["spec"]["ttlAfterFinished"] == "1h"
     assert rows(quiet.drover("history", "run/dd"))[-1][-2] == "admin (drover-rollback)"
     r = quiet.drover("rollback", "run/dd", "--to", "1")
     assert "already" in r.stdout

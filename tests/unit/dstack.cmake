@@ -1,2 +1,4 @@
-drover_test(test_api_dstack SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_dstack.c
-  DEPS api LABELS unit)
+foreach(name dstack run_update)
+  drover_test(test_api_${name}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_api_${name}.c DEPS api LABELS unit)
+endforeach()
