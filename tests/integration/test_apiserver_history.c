@@ -44,7 +44,7 @@ each_replaced_generation_is_kept(void **state)
     api_ok(f, 200, "PATCH", RUNS "/ra", MERGE,
            "{\"metadata\":{\"labels\":{\"a\":\"b\"}}}");
     api_ok(f, 200, "PATCH", RUNS "/ra/status", MERGE,
-           "{\"status\":{\"phase\":\"Running\"}}");
+           "{\"status\":{\"message\":\"on its way\"}}");
     patch_priority(f, "ra", 7);
     api_ok(f, 200, "PATCH", RUNS "/ra?dryRun=All", MERGE, "{\"spec\":{\"priority\":1}}");
     assert_int_equal(count(f, OF_RUNS), 1);

@@ -31,7 +31,8 @@ retry(struct sim *s)
     json_t *list = json_array();
 
     for (size_t i = 0; i < ARRAY_LEN(events); i++)
-        if (sim_permille(s, i == 0 ? 800 : 400))
+        if (sim_permille(s, i == 0 ? 800 : 400) ||
+            (i == ARRAY_LEN(events) - 1 && json_array_size(list) == 0))
             json_array_append_new(list, json_string(events[i]));
     return json_pack("{s:o, s:s}", "onEvents", list, "duration",
                      sim_permille(s, 500) ? "10m" : "1h");
