@@ -2,9 +2,12 @@
 /* Observes a Run and its Jobs, plans, acts. */
 #include "base/mem.h"
 #include "control/controller.h"
+#include "control/manager.h"
 #include "controllers/run/run_act.h"
 #include "controllers/run/run_depends.h"
 #include "controllers/run/run_derive.h"
+#include "controllers/run/run_history.h"
+#include "controllers/run/run_profile.h"
 #include "controllers/shared.h"
 
 struct job_views {
@@ -125,20 +128,43 @@ check_spec(const struct reconcile_env *env, const struct run_view *r,
     }
 }
 
+/* The Run as it is to be carried out: *ret is to be dropped. What is wrong with it goes
+ * into why; only a server that cannot be asked is an error. */
+static int
+read_run(const struct reconcile_env *env, const struct object *o, struct object **ret,
+         struct run_view *view, char why[MESSAGE_MAX_LEN], struct error *e)
+{
+    struct error bad = ERROR_INIT;
+    int rc = run_with_profile(env, o, ret, &bad);
+
+    if (rc < 0 && rc != -ERR_NOT_FOUND && rc != -ERR_INVALID) {
+        *e = bad;
+        return rc;
+    }
+    if (rc < 0) {
+        snprintf(why, MESSAGE_MAX_LEN, "%s", bad.msg);
+        *ret = object_ref(o);
+    }
+    if (run_view_read(*ret, view, &bad) < 0 && why[0] == '\0')
+        snprintf(why, MESSAGE_MAX_LEN, "%s", bad.msg);
+    return 0;
+}
+
 static int
 reconcile_run(const struct reconcile_env *env, const struct object_key *key,
               const struct object *o, struct job_views *views,
               struct reconcile_result *result, struct error *e)
 {
+    auto_object *merged = NULL;
     struct run_observed seen = {.wall_ns = env->wall_ns};
     autofree char *run_key = xasprintf("%s/%s", key->ns, key->name);
     auto_object_list jobs = {0};
     char why[MESSAGE_MAX_LEN] = "", depends[MESSAGE_MAX_LEN] = "";
-    struct error bad = ERROR_INIT;
     auto_run_plan plan = {0};
+    int rc = read_run(env, o, &merged, &seen.run, why, e);
 
-    if (run_view_read(o, &seen.run, &bad) < 0)
-        snprintf(why, sizeof(why), "%s", bad.msg);
+    if (rc < 0)
+        return rc;
     lister_index(env->lister, &resource_jobs, INDEX_JOBS_BY_RUN, run_key, &jobs);
     observe_jobs(o, &jobs, views);
     seen.jobs = views->list.items;
@@ -147,7 +173,7 @@ reconcile_run(const struct reconcile_env *env, const struct object_key *key,
     seen.n_taken = views->taken.len;
     bool over = phase_is_final(seen.run.phase);
     if (seen.n_jobs == 0 && seen.run.job_uid[0] != '\0' && !over) {
-        int rc = confirm_deleted(env, &seen.run, e);
+        rc = confirm_deleted(env, &seen.run, e);
         if (rc < 0)
             return rc;
     }
@@ -160,12 +186,15 @@ reconcile_run(const struct reconcile_env *env, const struct object_key *key,
     run_plan_make(&seen, &plan);
     bool ends = plan.drop_finalizer || (phase_is_final(plan.phase) && !over);
     if (ends && plan.phase != PHASE_DONE) {
-        int rc = confirm_no_next(env, &seen, e);
+        rc = confirm_no_next(env, &seen, e);
         if (rc < 0)
             return rc;
     }
     result->requeue_after_ms = plan.requeue_ms;
-    return run_act(env, key, &seen, &plan, e);
+    rc = run_act(env, key, &seen, &plan, e);
+    if (rc == 0 && over && !seen.run.deleting)
+        rc = run_history_prune(env, o, e);
+    return rc;
 }
 
 static int
@@ -206,16 +235,39 @@ map_run(const struct lister *l, const struct object *before, const struct object
     run_depends_map(l, before, now, keys);
 }
 
+static void
+map_namespace(const struct lister *l, const struct object *before,
+              const struct object *now, void *state, struct key_sink *keys)
+{
+    UNUSED(before);
+    UNUSED(state);
+    if (now != NULL)
+        run_history_map(l, now, keys);
+}
+
+static int
+init(struct manager *m, void **state, struct error *e)
+{
+    UNUSED(e);
+    manager_informer(m, &resource_profiles);
+    manager_informer(m, &resource_instances); /* addresses of nodes */
+    *state = manager_shared(m);
+    return 0;
+}
+
 static const struct watch_spec watches[] = {
     {.resource = &resource_runs, .how = WATCH_SELF},
     {.resource = &resource_runs, .how = WATCH_MAPPED, .map = map_run},
     {.resource = &resource_jobs, .how = WATCH_MAPPED, .map = map_job},
+    {.resource = &resource_namespaces, .how = WATCH_MAPPED, .map = map_namespace},
     {.resource = NULL},
 };
 
 static const struct informer_index_of indexes[] = {
     {&resource_jobs, {INDEX_JOBS_BY_RUN, job_run_key}},
     {&resource_runs, {INDEX_RUNS_WAITING, run_waiting_key}},
+    {&resource_runs, {INDEX_RUNS_FINISHED, run_finished_key}},
+    {&resource_profiles, {INDEX_PROFILES, profile_namespace_key}},
     {NULL, {NULL, NULL}},
 };
 
@@ -228,5 +280,6 @@ const struct controller run_controller = {
     .deadline_ms = 60000,
     .backoff_min_ms = 20,
     .backoff_max_ms = 60000,
+    .init = init,
     .reconcile = reconcile,
 };

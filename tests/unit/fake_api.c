@@ -88,7 +88,10 @@ collection_of(const char *path)
     auto_str out = STR_INIT(1000);
     const char *rest = path;
 
-    if (ns != NULL) {
+    if (ns != NULL && strchr(ns + strlen("/namespaces/"), '/') == NULL) {
+        str_add(&out, path, (size_t)(ns - path)); /* a Namespace itself */
+        rest = ns;
+    } else if (ns != NULL) {
         str_add(&out, path, (size_t)(ns - path));
         rest = strchr(ns + strlen("/namespaces/"), '/');
     } else {

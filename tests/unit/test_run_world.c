@@ -1,0 +1,632 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs of several nodes, arrays, schedules, dependencies, profiles and history through
+ * all controllers and the scheduler, stepped over a server in memory with a fake clock.
+ * Among them what has gone wrong in dstack: a lost stop, a change overwritten by a
+ * worker, siblings that wait for each other, runs stuck in a full fleet, gangs that take
+ * from each other.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+/* after the headers it needs */
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "controllers/controllers.h"
+#include "tests/unit/fake_api.h"
+
+#define NS "/apis/drover.dev/v1/namespaces/default/"
+#define START_NS INT64_C(1767225600000000000) /* 2026-01-01, a Thursday */
+
+static int64_t fake_ms;
+
+static int64_t
+now_ms(void)
+{
+    return fake_ms;
+}
+
+static int64_t
+wall_ns(void)
+{
+    return START_NS + fake_ms * 1000000;
+}
+
+struct world {
+    struct fake_api *api;
+    struct client *client;
+    struct async_client *async;
+    struct manager *m;
+    struct controller_set *set;
+};
+
+static void
+world_init(struct world *w)
+{
+    struct error e = ERROR_INIT;
+
+    fake_ms = 1000;
+    w->api = fake_api_new();
+    w->client = fake_api_client(w->api);
+    w->async = async_local_new(w->client);
+    struct manager_opts o = {.client = w->client,
+                             .async = w->async,
+                             .source = fake_api_source(w->api),
+                             .now_ms = now_ms,
+                             .wall_ns = wall_ns,
+                             .component = "test",
+                             .instance = "host",
+                             .seed = 1};
+    manager_new(&o, &w->m);
+    assert_int_equal(controllers_add(w->m, NULL, &w->set, &e), 0);
+    manager_start(w->m);
+}
+
+static void
+world_done(struct world *w)
+{
+    manager_stop(w->m);
+    async_free(w->async);
+    manager_free(w->m);
+    controllers_free(w->set);
+    client_free(w->client);
+    fake_api_free(w->api);
+}
+
+static void
+settle(struct world *w)
+{
+    do {
+        while (manager_step(w->m))
+            ;
+    } while (fake_api_deliver(w->api));
+}
+
+/* Runs everything that is due until then. */
+static void
+advance_to(struct world *w, int64_t ms)
+{
+    settle(w);
+    for (;;) {
+        int64_t due = manager_next_due(w->m);
+        if (due < 0 || due > ms)
+            break;
+        if (due > fake_ms)
+            fake_ms = due;
+        settle(w);
+    }
+    fake_ms = ms;
+    settle(w);
+}
+
+static void
+create_in(struct world *w, const struct resource *r, const char *ns, json_t *o)
+{
+    struct error e = ERROR_INIT;
+    json_t *meta = json_object_get(o, "metadata");
+    char now[CLOCK_RFC3339_LEN];
+
+    clock_format(wall_ns(), now);
+    json_object_set_new(meta, "creationTimestamp", json_string(now));
+    if (ns[0] != '\0')
+        json_object_set_new(meta, "namespace", json_string(ns));
+    if (client_create(w->client, r, ns, o, NULL, &e) < 0)
+        fail_msg("%s", e.msg);
+    json_decref(o);
+}
+
+static void
+patch(struct world *w, const struct resource *r, const char *name, json_t *body)
+{
+    struct client_patch_opts o = {.type = CLIENT_PATCH_MERGE};
+    struct error e = ERROR_INIT;
+
+    if (client_patch(w->client, r, "default", name, &o, body, NULL, &e) < 0)
+        fail_msg("%s", e.msg);
+    json_decref(body);
+}
+
+static void
+add_machine(struct world *w, int n, int cpus)
+{
+    char name[16], address[32];
+    struct error e = ERROR_INIT;
+    auto_object *o = NULL;
+
+    snprintf(name, sizeof(name), "m%d", n);
+    snprintf(address, sizeof(address), "10.0.0.%d/24", n + 1);
+    create_in(w, &resource_instances, "default",
+              json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:{s:[s], s:[{s:s, s:b}], "
+                        "s:{s:i, s:i, s:i}}}}",
+                        "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
+                        "name", name, "spec", "fleetName", "local", "status", "agent",
+                        "addresses", address, "engines", "name", "process", "available",
+                        1, "inventory", "cpus", cpus, "memoryMiB", 65536, "diskMiB",
+                        100000));
+    assert_int_equal(client_get(w->client, &resource_instances, "default", name, &o, &e),
+                     0);
+    create_in(w, &resource_leases, "default",
+              json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:i, s:s}}", "apiVersion",
+                        "coordination.k8s.io/v1", "kind", "Lease", "metadata", "name",
+                        name, "labels", "drover.dev/instance", o->uid, "spec",
+                        "leaseDurationSeconds", 40000000, "renewTime",
+                        "2026-01-01T00:00:00Z"));
+}
+
+/* more: members of the spec as JSON. */
+static void
+add_run(struct world *w, const char *name, const char *more)
+{
+    json_t *spec = json_pack("{s:s, s:s, s:[s], s:{s:i}}", "type", "task", "desiredState",
+                             "Running", "commands", "true", "resources", "cpu", 1);
+    json_error_t je;
+    json_t *given = json_loads(more, 0, &je);
+
+    assert_non_null(given);
+    json_object_update(spec, given);
+    json_decref(given);
+    create_in(w, &resource_runs, "default",
+              json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
+                        "Run", "metadata", "name", name, "spec", spec));
+}
+
+static json_t *
+get(struct world *w, const char *path)
+{
+    autofree char *whole = xasprintf(NS "%s", path);
+
+    return fake_api_get(w->api, whole);
+}
+
+/* Of the object's `a`.`b`; "" when absent. malloc'd. */
+static char *
+text_of(struct world *w, const char *path, const char *a, const char *b)
+{
+    json_t *o = get(w, path);
+    const json_t *v = json_object_get(json_object_get(o, a), b);
+    char *copy = json_is_string(v) ? xstrdup(json_string_value(v))
+                 : v != NULL       ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY)
+                                   : xstrdup("");
+
+    json_decref(o);
+    return copy;
+}
+
+static void
+is(struct world *w, const char *path, const char *a, const char *b, const char *value)
+{
+    autofree char *text = text_of(w, path, a, b);
+
+    if (!streq(text, value))
+        fail_msg("%s %s.%s is \"%s\", not \"%s\"", path, a, b, text, value);
+}
+
+static void
+phase_is(struct world *w, const char *path, const char *phase, const char *reason)
+{
+    is(w, path, "status", "phase", phase);
+    is(w, path, "status", "reason", reason);
+}
+
+static void
+agent_says(struct world *w, const char *job, json_t *agent)
+{
+    json_object_set_new(agent, "claim",
+                        json_pack("{s:s, s:s}", "journalID", "j", "instanceUID", "i"));
+    patch(w, &resource_jobs, job, json_pack("{s:{s:o}}", "status", "agent", agent));
+    settle(w);
+}
+
+static void
+runs_now(struct world *w, const char *job)
+{
+    char now[CLOCK_RFC3339_US_LEN];
+
+    clock_format_us(wall_ns(), now);
+    agent_says(w, job, json_pack("{s:s, s:s}", "state", "Running", "startedAt", now));
+}
+
+static void
+exits(struct world *w, const char *job, int code)
+{
+    char now[CLOCK_RFC3339_US_LEN];
+
+    clock_format_us(wall_ns(), now);
+    agent_says(w, job,
+               json_pack("{s:s, s:i, s:s, s:b}", "state", "Exited", "exitCode", code,
+                         "finishedAt", now, "released", 1));
+}
+
+static bool
+exists(struct world *w, const char *path)
+{
+    json_t *o = get(w, path);
+
+    json_decref(o);
+    return o != NULL;
+}
+
+/* --- several nodes --------------------------------------------------------------------
+ */
+
+static void
+a_gang(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 2);
+    add_machine(&w, 1, 2);
+    settle(&w);
+    add_run(&w, "r", "{\"nodes\":2}");
+    settle(&w);
+    phase_is(&w, "runs/r", "Provisioning", "");
+    is(&w, "jobs/r-0-0-0", "spec", "released", "true");
+    is(&w, "jobs/r-0-1-0", "spec", "released", "true");
+    autofree char *peers = text_of(&w, "jobs/r-0-1-0", "spec", "peers");
+    assert_non_null(strstr(peers, "\"address\":\"10.0.0.1\""));
+    assert_non_null(strstr(peers, "\"address\":\"10.0.0.2\""));
+    json_t *secret = fake_api_get(w.api, "/api/v1/namespaces/default/secrets/r-ssh");
+    assert_non_null(secret);
+    json_decref(secret);
+    runs_now(&w, "r-0-0-0");
+    runs_now(&w, "r-0-1-0");
+    phase_is(&w, "runs/r", "Running", "");
+    exits(&w, "r-0-1-0", 3);
+    phase_is(&w, "runs/r", "Terminating", "SiblingFailed");
+    is(&w, "jobs/r-0-0-0", "spec", "stopReason", "SiblingFailed");
+    exits(&w, "r-0-0-0", 143);
+    phase_is(&w, "jobs/r-0-0-0", "Terminated", "SiblingFailed");
+    phase_is(&w, "runs/r", "Failed", "Exited");
+    is(&w, "runs/r", "status", "exitCode", "3");
+    is(&w, "runs/r", "status", "jobName", "r-0-1-0");
+    world_done(&w);
+}
+
+/* Neither takes a part of what the other needs, however often they are tried again. */
+static void
+gangs_do_not_take_from_each_other(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 1);
+    add_machine(&w, 1, 1);
+    settle(&w);
+    add_run(&w, "a", "{\"nodes\":2,\"retry\":{\"onEvents\":[\"error\"]}}");
+    settle(&w);
+    add_run(&w, "b", "{\"nodes\":2,\"retry\":{\"onEvents\":[\"error\"]}}");
+    settle(&w);
+    is(&w, "jobs/a-0-1-0", "spec", "released", "true");
+    is(&w, "jobs/b-0-0-0", "spec", "instanceName", "");
+    is(&w, "jobs/b-0-1-0", "spec", "instanceName", "");
+    runs_now(&w, "a-0-0-0");
+    runs_now(&w, "a-0-1-0");
+    exits(&w, "a-0-0-0", 1);
+    is(&w, "jobs/b-0-0-0", "spec", "instanceName", ""); /* one is free: not enough */
+    exits(&w, "a-0-1-0", 1);
+    /* While a waits for its delay both machines are b's. */
+    is(&w, "jobs/b-0-0-0", "spec", "released", "true");
+    is(&w, "jobs/b-0-1-0", "spec", "released", "true");
+    advance_to(&w, fake_ms + 16000);
+    is(&w, "jobs/a-0-0-1", "spec", "instanceName", "");
+    is(&w, "jobs/a-0-1-1", "spec", "instanceName", "");
+    exits(&w, "b-0-0-0", 0);
+    exits(&w, "b-0-1-0", 0);
+    phase_is(&w, "runs/b", "Done", "Exited");
+    is(&w, "jobs/a-0-0-1", "spec", "released", "true");
+    is(&w, "jobs/a-0-1-1", "spec", "released", "true");
+    world_done(&w);
+}
+
+/* The siblings of a node that died before they had a place are not waited for. */
+static void
+a_sibling_dies_first(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 2);
+    add_machine(&w, 1, 2);
+    settle(&w);
+    add_run(&w, "r", "{\"nodes\":2,\"startupOrder\":\"master-first\"}");
+    settle(&w);
+    is(&w, "jobs/r-0-0-0", "spec", "released", "true");
+    is(&w, "jobs/r-0-1-0", "spec", "released", "false");
+    agent_says(&w, "r-0-0-0",
+               json_pack("{s:s, s:s, s:b}", "state", "Failed", "reason", "CreateFailed",
+                         "released", 1));
+    is(&w, "jobs/r-0-1-0", "spec", "desiredState", "Stopped");
+    agent_says(&w, "r-0-1-0",
+               json_pack("{s:s, s:b}", "state", "Cancelled", "released", 1));
+    phase_is(&w, "runs/r", "Failed", "CreateFailed");
+    world_done(&w);
+}
+
+/* --- a fleet without room --------------------------------------------------------------
+ */
+
+static void
+a_full_fleet(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 1);
+    settle(&w);
+    add_run(&w, "first", "{}");
+    settle(&w);
+    add_run(&w, "gives-up", "{\"whenNoCapacity\":\"fail\"}");
+    add_run(&w, "waits", "{}");
+    settle(&w);
+    phase_is(&w, "runs/gives-up", "Failed", "NoCapacity");
+    phase_is(&w, "runs/waits", "Submitted", "InsufficientCPU");
+    /* a stop of what only waits needs nobody */
+    patch(&w, &resource_runs, "waits",
+          json_pack("{s:{s:s}}", "spec", "desiredState", "Stopped"));
+    settle(&w);
+    phase_is(&w, "runs/waits", "Terminated", "StoppedByUser");
+    world_done(&w);
+}
+
+/* One of two jobs of a machine ends: its room is free, and no more than that. */
+static void
+room_is_freed_once(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 2);
+    settle(&w);
+    add_run(&w, "aa", "{}");
+    add_run(&w, "bb", "{}");
+    settle(&w);
+    add_run(&w, "cc", "{}");
+    settle(&w);
+    add_run(&w, "dd", "{}");
+    settle(&w);
+    patch(&w, &resource_runs, "aa",
+          json_pack("{s:{s:s}}", "spec", "desiredState", "Stopped"));
+    patch(&w, &resource_runs, "aa",
+          json_pack("{s:{s:s}}", "spec", "desiredState", "Aborted"));
+    settle(&w);
+    is(&w, "jobs/cc-0-0-0", "spec", "instanceName", "");
+    exits(&w, "aa-0-0-0", 0);
+    is(&w, "jobs/cc-0-0-0", "spec", "instanceName", "m0");
+    is(&w, "jobs/dd-0-0-0", "spec", "instanceName", "");
+    world_done(&w);
+}
+
+/* --- changes by users
+ * -------------------------------------------------------------------
+ */
+
+/* The controllers act on a copy from before the change: they write their status, and the
+ * change stays. */
+static void
+a_change_is_not_overwritten(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 1);
+    settle(&w);
+    add_run(&w, "r", "{}");
+    add_run(&w, "other", "{}");
+    settle(&w);
+    patch(&w, &resource_runs, "r",
+          json_pack("{s:{s:s}}", "spec", "desiredState", "Stopped"));
+    patch(&w, &resource_runs, "other", json_pack("{s:{s:i}}", "spec", "priority", 9));
+    patch(&w, &resource_jobs, "r-0-0-0",
+          json_pack("{s:{s:{s:s, s:s, s:{s:s}}}}", "status", "agent", "state", "Running",
+                    "startedAt", "2026-01-01T00:00:02Z", "claim", "journalID", "j"));
+    do { /* of the Run only the old copy is there */
+        while (manager_step(w.m))
+            ;
+    } while (fake_api_deliver_only(w.api, &resource_jobs));
+    is(&w, "runs/r", "status", "phase", "Running");
+    is(&w, "runs/r", "spec", "desiredState", "Stopped");
+    settle(&w);
+    is(&w, "jobs/r-0-0-0", "spec", "desiredState", "Stopped");
+    is(&w, "runs/other", "spec", "priority", "9");
+    is(&w, "jobs/other-0-0-0", "spec", "priority", "9");
+    exits(&w, "r-0-0-0", 0);
+    phase_is(&w, "runs/r", "Terminated", "StoppedByUser");
+    world_done(&w);
+}
+
+/* --- arrays, dependencies, schedules
+ * ----------------------------------------------------
+ */
+
+static void
+an_array(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 8);
+    settle(&w);
+    add_run(&w, "r", "{\"array\":\"1-4%2\"}");
+    settle(&w);
+    assert_true(exists(&w, "jobs/r-1-0-0") && exists(&w, "jobs/r-2-0-0"));
+    assert_false(exists(&w, "jobs/r-3-0-0"));
+    exits(&w, "r-2-0-0", 1); /* the others go on */
+    assert_true(exists(&w, "jobs/r-3-0-0"));
+    assert_false(exists(&w, "jobs/r-4-0-0"));
+    exits(&w, "r-1-0-0", 0);
+    exits(&w, "r-3-0-0", 0);
+    is(&w, "runs/r", "status", "phase", "Provisioning");
+    exits(&w, "r-4-0-0", 0);
+    phase_is(&w, "runs/r", "Failed", "ElementsFailed");
+    is(&w, "runs/r", "status", "message", "1 of 4 elements failed: 2");
+    world_done(&w);
+}
+
+static void
+dependencies(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 8);
+    settle(&w);
+    add_run(&w, "last",
+            "{\"dependsOn\":[{\"run\":\"first\"},{\"run\":\"second\","
+            "\"condition\":\"failed\"}]}");
+    add_run(&w, "never", "{\"dependsOn\":[{\"run\":\"second\"}]}");
+    settle(&w);
+    phase_is(&w, "runs/last", "Submitted", "");
+    is(&w, "runs/last", "status", "jobName", "");
+    add_run(&w, "first", "{}");
+    add_run(&w, "second", "{}");
+    settle(&w);
+    exits(&w, "first-0-0-0", 0);
+    assert_false(exists(&w, "jobs/last-0-0-0"));
+    exits(&w, "second-0-0-0", 1);
+    assert_true(exists(&w, "jobs/last-0-0-0"));
+    phase_is(&w, "runs/never", "Failed", "DependencyFailed");
+    add_run(&w, "x1", "{\"dependsOn\":[{\"run\":\"x2\"}]}");
+    settle(&w);
+    add_run(&w, "x2", "{\"dependsOn\":[{\"run\":\"x1\"}]}");
+    settle(&w);
+    phase_is(&w, "runs/x1", "Failed", "DependencyFailed");
+    phase_is(&w, "runs/x2", "Failed", "DependencyFailed");
+    world_done(&w);
+}
+
+static void
+a_schedule(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 8);
+    settle(&w);
+    add_run(&w, "r", "{\"schedule\":{\"cron\":[\"*/10 * * * *\"]}}");
+    settle(&w);
+    assert_false(exists(&w, "jobs/r-0-0-0"));
+    is(&w, "runs/r", "status", "nextStartAt", "2026-01-01T00:10:00.000000Z");
+    advance_to(&w, 601000);
+    assert_true(exists(&w, "jobs/r-0-0-0"));
+    is(&w, "runs/r", "status", "nextStartAt", "");
+    runs_now(&w, "r-0-0-0");
+    advance_to(&w, 1300000); /* 00:20 passes while it runs */
+    exits(&w, "r-0-0-0", 1);
+    is(&w, "runs/r", "status", "phase", "Submitted");
+    is(&w, "runs/r", "status", "nextStartAt", "2026-01-01T00:30:00.000000Z");
+    assert_false(exists(&w, "jobs/r-0-0-1"));
+    advance_to(&w, 1801000);
+    runs_now(&w, "r-0-0-1");
+    exits(&w, "r-0-0-1", 0);
+    is(&w, "runs/r", "status", "nextStartAt", "2026-01-01T00:40:00.000000Z");
+    patch(&w, &resource_runs, "r",
+          json_pack("{s:{s:s}}", "spec", "desiredState", "Stopped"));
+    settle(&w);
+    phase_is(&w, "runs/r", "Terminated", "StoppedByUser");
+    world_done(&w);
+}
+
+/* --- profiles and what is kept
+ * ----------------------------------------------------------
+ */
+
+static void
+add_profile(struct world *w, const char *name, json_t *spec)
+{
+    create_in(w, &resource_profiles, "default",
+              json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
+                        "Profile", "metadata", "name", name, "spec", spec));
+}
+
+static void
+profiles(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, 0, 8);
+    add_profile(&w, "base", json_pack("{s:b, s:s}", "default", 1, "maxDuration", "1h"));
+    add_profile(&w, "long", json_pack("{s:s}", "maxDuration", "2h"));
+    settle(&w);
+    add_run(&w, "by-default", "{}");
+    add_run(&w, "named", "{\"profile\":\"long\"}");
+    add_run(&w, "own", "{\"profile\":\"long\",\"maxDuration\":60}");
+    add_run(&w, "none", "{\"profile\":\"none\"}");
+    add_run(&w, "missing", "{\"profile\":\"other\"}");
+    settle(&w);
+    is(&w, "jobs/by-default-0-0-0", "spec", "maxDurationSeconds", "3600");
+    is(&w, "jobs/named-0-0-0", "spec", "maxDurationSeconds", "7200");
+    is(&w, "jobs/own-0-0-0", "spec", "maxDurationSeconds", "60");
+    is(&w, "jobs/none-0-0-0", "spec", "maxDurationSeconds", "");
+    phase_is(&w, "runs/missing", "Failed", "InvalidSpec");
+    is(&w, "runs/by-default", "spec", "maxDuration", ""); /* the Run stays as it is */
+    world_done(&w);
+}
+
+static void
+what_is_kept(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    create_in(&w, &resource_namespaces, "",
+              json_pack("{s:s, s:s, s:{s:s, s:{s:s}}}", "apiVersion", "v1", "kind",
+                        "Namespace", "metadata", "name", "default", "annotations",
+                        "drover.dev/keep-finished-runs", "2"));
+    add_machine(&w, 0, 8);
+    settle(&w);
+    for (int i = 0; i < 4; i++) {
+        autofree char *run = xasprintf("r%d", i);
+        autofree char *job = xasprintf("r%d-0-0-0", i);
+        add_run(&w, run, "{}");
+        settle(&w);
+        advance_to(&w, fake_ms + 1000);
+        exits(&w, job, 0);
+    }
+    assert_false(exists(&w, "runs/r0") || exists(&w, "runs/r1"));
+    assert_true(exists(&w, "runs/r2") && exists(&w, "runs/r3"));
+    add_run(&w, "short", "{\"ttlAfterFinished\":\"1m\"}");
+    settle(&w);
+    exits(&w, "short-0-0-0", 0);
+    advance_to(&w, fake_ms + 59000);
+    assert_true(exists(&w, "runs/short"));
+    advance_to(&w, fake_ms + 2000);
+    assert_false(exists(&w, "runs/short"));
+    world_done(&w);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_gang),
+        cmocka_unit_test(gangs_do_not_take_from_each_other),
+        cmocka_unit_test(a_sibling_dies_first),
+        cmocka_unit_test(a_full_fleet),
+        cmocka_unit_test(room_is_freed_once),
+        cmocka_unit_test(a_change_is_not_overwritten),
+        cmocka_unit_test(an_array),
+        cmocka_unit_test(dependencies),
+        cmocka_unit_test(a_schedule),
+        cmocka_unit_test(profiles),
+        cmocka_unit_test(what_is_kept),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
