@@ -116,10 +116,87 @@ queue(struct session *s, struct error *e)
     return 0;
 }
 
+/* --- the scheduler's own view ------------------------------------------------------ */
+
+/* The QueueState of the namespace; NULL: there is none. */
+static json_t *
+queue_state(struct session *s, const char *ns)
+{
+    auto_str path = STR_INIT(2048);
+    struct error ignored = ERROR_INIT;
+    json_t *state = NULL;
+
+    client_path(&path, &resource_queuestates, ns, "queue", NULL);
+    return session_get_json(s, path.ptr, NULL, &state, &ignored) < 0 ? NULL : state;
+}
+
+/* The shape that the job is of: it is the first, or needs the same. */
+static const json_t *
+shape_of(const json_t *state, const json_t *job)
+{
+    const char *uid = js(job, "metadata.uid");
+    const char *engine = js(job, "spec.image")[0] != '\0' ? "docker" : "process";
+    bool gang = js_int(job, "spec.nodes", 1) > 1;
+    auto_str need = STR_INIT(4096);
+    auto_violations v = {0};
+    struct resource_req req;
+    struct error e = ERROR_INIT;
+    const json_t *same = NULL, *sh;
+    size_t i;
+
+    if (resources_parse(js_get(job, "spec.resources"), "", &req, &v, &e) == 0)
+        resources_text(&req, &need);
+    json_array_foreach (js_get(state, "status.shapes"), i, sh) {
+        if (streq(js(sh, "uid"), uid))
+            return sh;
+        if (same == NULL && !gang && js_int(sh, "nodes", 0) == 0 &&
+            streq(js(sh, "needs"), need.ptr) && streq(js(sh, "engine"), engine))
+            same = sh;
+    }
+    return same;
+}
+
+static void
+explain_fleet(const json_t *c)
+{
+    int64_t looked = js_int(c, "instances", 0), fits = js_int(c, "free", 0);
+
+    printf("  fleet %s: ", js(c, "fleet"));
+    if (looked == 0)
+        puts("no usable instance");
+    else if (fits > 0)
+        printf("%lld of %lld instances have room\n", (long long)fits, (long long)looked);
+    else
+        printf("none of %lld instances has room; nearest is %s: %s\n", (long long)looked,
+               js(c, "nearest"), js(c, "lacks"));
+}
+
+static void
+explain_shape(const json_t *state, const json_t *job)
+{
+    const json_t *sh = shape_of(state, job), *c;
+    const char *first = js(sh, "first"), *starts = js(sh, "startsAt");
+    size_t i;
+
+    if (sh == NULL)
+        return;
+    if (js_int(sh, "jobs", 0) > 1)
+        printf("  one of %lld jobs %s; the first is %s\n",
+               (long long)js_int(sh, "jobs", 0),
+               js_int(sh, "nodes", 0) > 0 ? "that start together" : "that need the same",
+               first);
+    if (starts[0] != '\0')
+        printf("  %s is expected to start by %s (from maxDuration of what runs)\n",
+               streq(js(sh, "uid"), js(job, "metadata.uid")) ? "it" : first, starts);
+    json_array_foreach (js_get(sh, "candidates"), i, c)
+        explain_fleet(c);
+}
+
 /* --- explain ----------------------------------------------------------------------- */
 
 static void
-explain_job(const json_t *job, const json_t *jobs, const json_t *instances)
+explain_job(const json_t *job, const json_t *jobs, const json_t *instances,
+            const json_t *state)
 {
     const char *why = waits_for(job);
 
@@ -133,6 +210,7 @@ explain_job(const json_t *job, const json_t *jobs, const json_t *instances)
     }
     if (why[0] != '\0')
         printf("  %s: %s\n", why, js(job, "status.message"));
+    explain_shape(state, job);
     placement_explain(job, jobs, instances, stdout);
 }
 
@@ -142,6 +220,7 @@ explain(struct session *s, const struct named_resource *r, const char *name,
 {
     auto_str path = STR_INIT(4096);
     json_t *run = NULL, *jobs = NULL, *instances = NULL;
+    json_t *state = queue_state(s, s->ns);
     size_t i, n = 0;
     const json_t *j;
 
@@ -156,7 +235,7 @@ explain(struct session *s, const struct named_resource *r, const char *name,
     json_array_foreach (json_object_get(jobs, "items"), i, j) {
         if (rc < 0 || !streq(js(j, of_run ? "spec.runUID" : "metadata.uid"), uid))
             continue;
-        explain_job(j, jobs, instances);
+        explain_job(j, jobs, instances, state);
         n++;
     }
     if (rc == 0 && n == 0)
@@ -165,6 +244,7 @@ explain(struct session *s, const struct named_resource *r, const char *name,
     json_decref(run);
     json_decref(jobs);
     json_decref(instances);
+    json_decref(state);
     return rc;
 }
 

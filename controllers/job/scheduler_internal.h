@@ -61,16 +61,6 @@ struct gang_work {
 };
 TAILQ_HEAD(gang_list, gang_work);
 
-/* An object of which the status is written at most once a second. */
-struct report {
-    char *key; /* uid of a Quota, or namespace of a QueueState */
-    char *ns, *name;
-    char *written; /* what was acknowledged last; NULL: not known */
-    char *sending;
-    bool in_flight, absent; /* absent: is to be created first */
-    int64_t next_ms;        /* not before */
-};
-
 struct scheduler_loop {
     struct manager *m;
     struct manager_part_ref *part;
@@ -83,9 +73,9 @@ struct scheduler_loop {
     struct map *gangs;         /* key -> struct gang_work */
     struct gang_list gang_list;
     struct map *dirty_runs; /* uid -> any: their placement is to be looked at */
-    bool quotas_changed, queue_changed;
-    struct map *quota_reports; /* uid -> struct report */
-    struct map *queue_reports; /* namespace -> struct report */
+    bool quotas_changed, queue_changed; /* since they were reported */
+    int64_t report_at_ms;               /* not before */
+    struct map *reports;                /* "resource/ns/name" -> struct report */
 };
 
 /* scheduler_loop.c */
@@ -117,6 +107,12 @@ int64_t scheduler_retry_writes(struct scheduler_loop *l, int64_t now);
 void scheduler_writes_free(struct scheduler_loop *l);
 /* When to try again after this failure. */
 int64_t scheduler_retry_at(struct scheduler_loop *l, const struct error *e);
+
+/* scheduler_report.c */
+struct map *scheduler_reports_new(void);
+void scheduler_quota_set(struct scheduler_loop *l, const struct object *o);
+/* Returns when something is due; -1: nothing. */
+int64_t scheduler_reports_step(struct scheduler_loop *l, int64_t now);
 
 /* scheduler_gang.c */
 #define INDEX_JOBS_BY_GANG "gang"

@@ -5,6 +5,8 @@
  */
 #include "controllers/job/scheduler_loop.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "controllers/job/scheduler_internal.h"
@@ -97,6 +99,30 @@ instance_deleted(void *arg, const struct object *last)
     manager_wake(l->part);
 }
 
+static void
+quota_set(void *arg, const struct object *before, const struct object *now, bool initial)
+{
+    struct scheduler_loop *l = arg;
+    struct span was, is;
+
+    UNUSED(initial);
+    if (before != NULL && before->facts.deleting_s == now->facts.deleting_s &&
+        object_path(before, "spec", &was) && object_path(now, "spec", &is) &&
+        was.len == is.len && memcmp(was.ptr, is.ptr, is.len) == 0)
+        return; /* its status */
+    scheduler_quota_set(l, now);
+    manager_wake(l->part);
+}
+
+static void
+quota_deleted(void *arg, const struct object *last)
+{
+    struct scheduler_loop *l = arg;
+
+    scheduler_remove_quota(l->s, last->uid);
+    manager_wake(l->part);
+}
+
 /* Only the placement matters. */
 static void
 run_set(void *arg, const struct object *before, const struct object *now, bool initial)
@@ -186,7 +212,8 @@ step(void *arg, int64_t now)
             scheduler_write_reason(l, &r);
         break;
     }
-    return earlier(due, scheduler_gangs_step(l, now));
+    due = earlier(due, scheduler_gangs_step(l, now));
+    return earlier(due, scheduler_reports_step(l, now));
 }
 
 /* --- life -------------------------------------------------------------------------- */
@@ -199,6 +226,8 @@ watch(struct scheduler_loop *l, struct manager *m)
     struct informer *jobs = manager_informer(m, &resource_jobs);
     struct informer *runs = manager_informer(m, &resource_runs);
     struct informer *instances = manager_informer(m, &resource_instances);
+    struct informer *quotas = manager_informer(m, &resource_quotas);
+    struct informer_handler on_quota = {quota_set, quota_deleted, NULL, l};
     struct informer_handler on_job = {job_set, job_deleted, NULL, l};
     struct informer_handler on_run = {run_set, run_deleted, NULL, l};
     struct informer_handler on_instance = {instance_set, instance_deleted, NULL, l};
@@ -206,9 +235,12 @@ watch(struct scheduler_loop *l, struct manager *m)
     l->jobs = jobs;
     l->runs = runs;
     l->instances = instances;
+    l->quotas = quotas;
+    l->states = manager_informer(m, &resource_queuestates);
     informer_add_index(jobs, &by_gang);
     informer_add_handler(jobs, &on_job);
     informer_add_handler(runs, &on_run);
+    informer_add_handler(quotas, &on_quota);
     informer_add_handler(instances, &on_instance);
 }
 
@@ -224,6 +256,7 @@ scheduler_loop_new(struct manager *m)
     l->stops = map_new(NULL);
     l->gangs = map_new(NULL);
     l->dirty_runs = map_new(NULL);
+    l->reports = scheduler_reports_new();
     TAILQ_INIT(&l->writes);
     TAILQ_INIT(&l->gang_list);
     l->part = manager_add_part(m, &part);
@@ -238,6 +271,7 @@ scheduler_loop_free(struct scheduler_loop *l)
         return;
     scheduler_writes_free(l);
     scheduler_gangs_free(l);
+    map_free(l->reports);
     scheduler_free(l->s);
     free(l);
 }

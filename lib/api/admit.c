@@ -6,6 +6,7 @@
 
 #include "api/admit_internal.h"
 #include "api/fleet.h"
+#include "api/quota.h"
 #include "api/resources.h"
 #include "api/values.h"
 #include "base/mem.h"
@@ -107,6 +108,19 @@ admit_fleet(const struct admission *a)
     json_decref(spec);
 }
 
+static void
+admit_quota(const struct admission *a)
+{
+    struct quota_limit limits[QUOTA_LIMITS_MAX];
+    struct error e = ERROR_INIT;
+    size_t n;
+    json_t *value = admit_field(a, "limits");
+    int rc = quota_parse(value, "spec.limits", limits, &n, a->v, &e);
+
+    UNUSED(rc); /* its violations are in the list */
+    json_decref(value);
+}
+
 static const struct {
     const char *resource;
     void (*admit)(const struct admission *a);
@@ -114,6 +128,7 @@ static const struct {
     {"runs.drover.dev", admit_run},
     {"profiles.drover.dev", admit_profile},
     {"fleets.drover.dev", admit_fleet},
+    {"quotas.drover.dev", admit_quota},
 };
 
 int

@@ -14,6 +14,9 @@ const struct resource resource_profiles = {DROVER_GROUP, "v1", "profiles", "Prof
                                            true};
 const struct resource resource_instances = {DROVER_GROUP, "v1", "instances", "Instance",
                                             true};
+const struct resource resource_quotas = {DROVER_GROUP, "v1", "quotas", "Quota", true};
+const struct resource resource_queuestates = {DROVER_GROUP, "v1", "queuestates",
+                                              "QueueState", true};
 const struct resource resource_secrets = {"", "v1", "secrets", "Secret", true};
 const struct resource resource_configmaps = {"", "v1", "configmaps", "ConfigMap", true};
 const struct resource resource_events = {"", "v1", "events", "Event", true};

@@ -173,7 +173,8 @@ add_job_in(struct world *w, const char *ns, const char *name, json_t *more)
     json_t *spec = json_pack("{s:s, s:s, s:s, s:{s:i}}", "runName", "r", "runUID", "none",
                              "desiredState", "Running", "resources", "cpu", 1);
 
-    json_object_update(spec, more);
+    if (more != NULL)
+        json_object_update(spec, more);
     json_decref(more);
     create_in(w, ns, &resource_jobs,
               json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
@@ -201,7 +202,10 @@ add_gang(struct world *w, const char *run_uid, int n)
 static char *
 text_of(struct world *w, const char *object, const char *path)
 {
-    autofree char *whole = xasprintf(NS "%s", object);
+    autofree char *whole = str_starts(object, "../other/")
+                               ? xasprintf("/apis/drover.dev/v1/namespaces/other/%s",
+                                           object + strlen("../other/"))
+                               : xasprintf(NS "%s", object);
     autofree char *words = xstrdup(path);
     json_t *o = fake_api_get(w->api, whole);
     const json_t *at = o;
@@ -480,6 +484,122 @@ victims_are_told(void **state)
     world_done(&w);
 }
 
+/* --- quotas and the queue ---------------------------------------------------------- */
+
+static void
+add_quota(struct world *w, const char *ns, json_t *spec)
+{
+    create_in(w, ns, &resource_quotas,
+              json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
+                        "Quota", "metadata", "name", "q", "spec", spec));
+}
+
+static void
+quota_is_kept_and_reported(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, "m0", 8);
+    add_quota(&w, "default",
+              json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "limits", "resource", "cpu",
+                        "hard", "2500m", "resource", "memory", "hard", "64GB"));
+    settle(&w);
+    add_job(&w, "a", json_pack("{s:{s:i, s:s}}", "resources", "cpu", 1, "memory", "2GB"));
+    add_job(&w, "b", json_pack("{s:{s:i, s:s}}", "resources", "cpu", 1, "memory", "2GB"));
+    add_job(&w, "c", json_pack("{s:{s:i, s:s}}", "resources", "cpu", 1, "memory", "2GB"));
+    advance(&w, 3000);
+    is(&w, "jobs/a", "spec.engine", "process");
+    is(&w, "jobs/b", "spec.engine", "process");
+    is(&w, "jobs/c", "status.reason", "QuotaExceeded");
+    is(&w, "quotas/q", "status.summary", "cpu 2/2.500, memory 4GB/64GB");
+    is(&w, "quotas/q", "status.used.1.used", "4GB");
+    rests(&w);
+    release(&w, "a");
+    settle(&w);
+    is(&w, "jobs/c", "spec.engine", "process");
+    patch_in(&w, "default", &resource_quotas, "q",
+             json_pack("{s:{s:[{s:s, s:i}]}}", "spec", "limits", "resource", "jobs",
+                       "hard", 9));
+    advance(&w, 3000);
+    is(&w, "quotas/q", "status.summary", "jobs 2/9");
+    rests(&w);
+    world_done(&w);
+}
+
+static void
+share_is_taken_back(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    for (int i = 0; i < 2; i++)
+        add_quota(&w, i == 0 ? "default" : "other",
+                  json_pack("{s:s, s:[{s:s, s:i}]}", "cohort", "lab", "limits",
+                            "resource", "jobs", "hard", 1));
+    add_machine(&w, "m0", 8);
+    create_in(&w, "other", &resource_instances,
+              json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:s, s:{s:[{s:s, s:b}], s:{s:i, "
+                        "s:i, s:i}}}}",
+                        "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
+                        "name", "m1", "spec", "fleetName", "local", "status", "phase",
+                        "Ready", "agent", "engines", "name", "process", "available", 1,
+                        "inventory", "cpus", 4, "memoryMiB", 65536, "diskMiB", 100000));
+    add_job(&w, "a", json_pack("{s:i}", "priority", 2));
+    add_job(&w, "b", json_pack("{s:i}", "priority", 1));
+    advance(&w, 2000);
+    is(&w, "jobs/b", "spec.engine", "process");
+    is(&w, "quotas/q", "status.used.0.borrowed", "1");
+    add_job_in(&w, "other", "own", json_object());
+    settle(&w);
+    is(&w, "jobs/a", "spec.desiredState", "Running");
+    is(&w, "jobs/b", "spec.stopReason", "Preempted");
+    release(&w, "b");
+    settle(&w);
+    is(&w, "../other/jobs/own", "spec.engine", "process");
+    world_done(&w);
+}
+
+static void
+queue_explains_itself(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, "m0", 2);
+    add_job(&w, "first",
+            json_pack("{s:{s:i}, s:i, s:i}", "resources", "cpu", 2, "maxDurationSeconds",
+                      600, "stopDurationSeconds", 0));
+    settle(&w);
+    add_job(&w, "a", NULL);
+    for (int i = 0; i < 20; i++) {
+        autofree char *name = xasprintf("b%d", i);
+        add_job(&w, name, json_pack("{s:{s:i}}", "resources", "cpu", 64));
+        advance(&w, 50);
+    }
+    advance(&w, 3000);
+    is(&w, "queuestates/queue", "status.waiting", "21");
+    is(&w, "queuestates/queue", "status.shapes.0.first", "a");
+    is(&w, "queuestates/queue", "status.shapes.0.reason", "InsufficientCPU");
+    is(&w, "queuestates/queue", "status.shapes.0.candidates.0.fleet", "default/local");
+    is(&w, "queuestates/queue", "status.shapes.0.candidates.0.nearest", "m0");
+    is(&w, "queuestates/queue", "status.shapes.0.startsAt", "2026-01-01T00:10:01Z");
+    is(&w, "queuestates/queue", "status.shapes.1.jobs", "20");
+    unsigned writes = fake_api_count(w.api, "PATCH", NS "queuestates");
+    assert_true(writes >= 2 && writes <= 6); /* some four seconds */
+    rests(&w);
+    stop(&w);
+    start(&w);
+    rests(&w);
+    release(&w, "first");
+    advance(&w, 3000);
+    is(&w, "queuestates/queue", "status.waiting", "20");
+    world_done(&w);
+}
+
 int
 main(void)
 {
@@ -491,6 +611,9 @@ main(void)
         cmocka_unit_test(unbound_gang_is_placed_again),
         cmocka_unit_test(gang_ends_with_a_member),
         cmocka_unit_test(victims_are_told),
+        cmocka_unit_test(quota_is_kept_and_reported),
+        cmocka_unit_test(share_is_taken_back),
+        cmocka_unit_test(queue_explains_itself),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

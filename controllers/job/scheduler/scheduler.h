@@ -158,6 +158,32 @@ bool scheduler_next_preemption(struct scheduler *s, struct sched_preemption *ret
  * no such booking. */
 bool scheduler_booking_of(const struct scheduler *s, const char *job_uid, size_t i,
                           const char **ret_instance_uid, int64_t *ret_start_ns);
+/* One shape of waiting jobs, for people. Borrowed during the call. */
+enum { SCHED_CANDIDATES_MAX = 16 };
+struct sched_candidate {
+    const char *fleet;                 /* "<namespace>/<fleet>" */
+    size_t instances;                  /* usable ones, of those that were looked at */
+    size_t fits;                       /* of these */
+    const char *nearest, *nearest_uid; /* NULL: none is usable */
+    enum resource_lack lack;           /* of the nearest */
+    const struct resource_have *capacity, *free;
+};
+struct sched_shape {
+    const char *ns;
+    const struct resource_req *req; /* of the first job */
+    unsigned engine;
+    size_t jobs, nodes;     /* nodes: of a gang; 0: single jobs */
+    const char *uid, *name; /* of the job that leaves first */
+    const char *reason;     /* NULL: not looked at yet */
+    int64_t starts_ns;      /* when the first is expected to start; 0: not known */
+    const struct sched_candidate *candidates;
+    size_t n_candidates;
+};
+typedef void sched_shape_fn(void *arg, const struct sched_shape *sh);
+/* Shapes in the order in which their first jobs leave, at most max; looks at some
+ * `effort` instances in all. */
+void scheduler_each_shape(struct scheduler *s, size_t max, size_t effort,
+                          sched_shape_fn *fn, void *arg);
 size_t scheduler_waiting(const struct scheduler *s);
 /* What is free of an instance; false: unknown. */
 bool scheduler_free_of(const struct scheduler *s, const char *instance_uid,
