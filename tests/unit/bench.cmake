@@ -7,3 +7,5 @@ add_executable(bench_sched EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/tests/bench/benc
 target_include_directories(bench_sched PRIVATE ${CMAKE_SOURCE_DIR})
 target_link_libraries(bench_sched PRIVATE drover_options scheduler api base)
 add_custom_target(bench_programs DEPENDS bare_mhd watch_fan)
+add_executable(sim_fleet EXCLUDE_FROM_ALL ${CMAKE_SOURCE_DIR}/tests/bench/sim_fleet.c)
+target_link_libraries(sim_fleet PRIVATE drover_options control client api io base)
