@@ -30,6 +30,8 @@ read_member(struct jtok_reader *r, struct names *names)
     if (t.type == JTOK_STRING && into != NULL) {
         str_reset(into);
         jtok_unescape(&t, into);
+        if (into->toobig) /* no name at all rather than the first part of one */
+            str_reset(into);
     }
     return (t.type != JTOK_OBJECT && t.type != JTOK_ARRAY) || jtok_skip(r, &e) == 0;
 }
@@ -61,7 +63,7 @@ scan(struct span body, struct names *names)
 char *
 body_name(struct span body, char **ret_generate_base)
 {
-    struct names names = {STR_INIT(ROUTE_SEGMENT_MAX), STR_INIT(1024)};
+    struct names names = {STR_INIT(ROUTE_SEGMENT_MAX - 1), STR_INIT(1024)};
 
     scan(body, &names);
     if (ret_generate_base != NULL && names.name.len == 0 && names.base.len > 0) {

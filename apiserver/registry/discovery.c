@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Discovery documents, built when first asked for after a change of the kinds: the legacy
- * lists, the aggregated form (v2 and v2beta1 differ in one word), /version. Served with
- * ETags (reference F §2).
+ * Discovery documents, each built when first asked for after a change of the kinds: the
+ * legacy lists, the aggregated form (v2 and v2beta1 differ in one word), /version. Served
+ * with ETags (reference F §2). One at a time, and each from an index of the kinds by
+ * group and version, so that hundreds of kinds do not hold up the loop.
  */
 #include <stdlib.h>
 
@@ -22,9 +23,6 @@ enum { DOCUMENT_MAX = 4 << 20 };
 struct document {
     struct str body;
     char etag[68]; /* quoted */
-};
-struct discovery {
-    struct map *documents; /* path, or "v2 /apis" -> struct document */
 };
 
 /* Kinds that are only ever created: questions with an answer in the status. */
@@ -65,65 +63,82 @@ static const struct subresource {
 static const char *const extra_groups[] = {"streams.drover.dev", "authentication.k8s.io",
                                            "authorization.k8s.io"};
 
+#define NO_VERSION SIZE_MAX
 /* What is served, in discovery order: the first version of a group is preferred. */
 struct group_version {
-    const char *group, *version;
+    const char *group, *version; /* of a kind, or static */
+    bool first;                  /* of its group */
+    size_t next;                 /* version of the same group, or NO_VERSION */
+    vec(struct kind *) kinds;    /* references */
 };
 struct groups {
     vec(struct group_version) list;
+    struct map *versions; /* "group/version" -> index + 1 */
+    struct map *last;     /* group -> index + 1 of its last version */
+};
+struct discovery {
+    const struct api_server *s;
+    struct groups groups;
+    struct map *documents; /* path, or "v2 /apis" -> struct document; as asked for */
 };
 
-static void
-add_group(struct groups *g, const char *group, const char *version)
+static struct group_version *
+group_get(const struct groups *g, const char *group, const char *version)
 {
-    vec_foreach (x, &g->list) {
-        if (streq(x->group, group) && streq(x->version, version))
-            return;
-    }
-    vec_push(&g->list, ((struct group_version){group, version}));
+    autofree char *key = xasprintf("%s/%s", group, version);
+    uintptr_t i = (uintptr_t)map_get(g->versions, key);
+
+    return i == 0 ? NULL : &g->list.items[i - 1];
 }
 
-static bool
-has_group(const struct groups *g, const char *group)
+static struct group_version *
+group_add(struct groups *g, const char *group, const char *version)
 {
-    vec_foreach (x, &g->list) {
-        if (streq(x->group, group))
-            return true;
-    }
-    return false;
+    struct group_version *have = group_get(g, group, version);
+    size_t at = g->list.len;
+
+    if (have != NULL)
+        return have;
+    uintptr_t last = (uintptr_t)map_get(g->last, group);
+    vec_push(
+        &g->list,
+        ((struct group_version){
+            .group = group, .version = version, .first = last == 0, .next = NO_VERSION}));
+    if (last != 0)
+        g->list.items[last - 1].next = at;
+    autofree char *key = xasprintf("%s/%s", group, version);
+    map_put(g->versions, key, (void *)(at + 1));
+    map_put(g->last, group, (void *)(at + 1));
+    return &g->list.items[at];
 }
 
 static void
-collect_groups(const struct api_server *s, struct groups *g)
+groups_init(const struct api_server *s, struct groups *g)
 {
+    g->versions = map_new(NULL);
+    g->last = map_new(NULL);
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
-        const struct kind *k = kinds_at(s->kinds, i)->kind;
+        struct kind *k = kinds_at(s->kinds, i)->kind;
         if (k->served)
-            add_group(g, k->group, k->version);
+            vec_push(&group_add(g, k->group, k->version)->kinds, kind_ref(k));
     }
-    for (size_t i = 0; i < ARRAY_LEN(extra_groups); i++)
-        if (!has_group(g, extra_groups[i]))
-            add_group(g, extra_groups[i], "v1");
+    for (size_t i = 0; i < ARRAY_LEN(extra_groups); i++) {
+        if (map_get(g->last, extra_groups[i]) == NULL)
+            group_add(g, extra_groups[i], "v1");
+    }
 }
 
-/* True for the first entry of a group other than the core's. */
-static bool
-begins_group(const struct groups *g, size_t i)
+static void
+groups_done(struct groups *g)
 {
-    const char *group = g->list.items[i].group;
-
-    if (*group == '\0')
-        return false;
-    for (size_t j = 0; j < i; j++)
-        if (streq(g->list.items[j].group, group))
-            return false;
-    return true;
-}
-
-static bool
-is_in(const struct kind *k, const struct group_version *gv)
-{
-    return k->served && streq(k->group, gv->group) && streq(k->version, gv->version);
+    vec_foreach (gv, &g->list) {
+        vec_foreach (k, &gv->kinds)
+            kind_unref(*k);
+        vec_done(&gv->kinds);
+    }
+    vec_done(&g->list);
+    map_free(g->versions);
+    map_free(g->last);
 }
 
 static void
@@ -228,8 +243,7 @@ legacy_extras(const char *group, struct str *out)
 }
 
 static void
-resource_list(struct discovery *d, const struct api_server *s,
-              const struct group_version *gv)
+resource_list(struct discovery *d, const struct group_version *gv)
 {
     struct str out = STR_INIT(DOCUMENT_MAX);
     bool core = *gv->group == '\0';
@@ -240,11 +254,8 @@ resource_list(struct discovery *d, const struct api_server *s,
              "{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":"
              "\"%s%s%s\",\"resources\":[",
              gv->group, core ? "" : "/", gv->version);
-    for (size_t i = 0; i < kinds_len(s->kinds); i++) {
-        const struct kind *k = kinds_at(s->kinds, i)->kind;
-        if (is_in(k, gv))
-            legacy_resource(k, &out);
-    }
+    vec_foreach (k, &gv->kinds)
+        legacy_resource(*k, &out);
     if (streq(gv->version, "v1"))
         legacy_extras(gv->group, &out);
     str_adds(&out, "]}");
@@ -266,9 +277,7 @@ group_members(const struct api_server *s, const struct groups *g, size_t first,
 
     jput_member(out, "name", group);
     str_adds(out, ",\"versions\":[");
-    for (size_t i = first; i < g->list.len; i++) {
-        if (!streq(g->list.items[i].group, group))
-            continue;
+    for (size_t i = first; i != NO_VERSION; i = g->list.items[i].next) {
         jput_item(out);
         version_member(&g->list.items[i], out);
     }
@@ -282,32 +291,52 @@ group_members(const struct api_server *s, const struct groups *g, size_t first,
 }
 
 static void
-group_lists(struct discovery *d, const struct api_server *s, const struct groups *g)
+group_document(struct discovery *d, const char *path, size_t first)
 {
-    struct str all = STR_INIT(DOCUMENT_MAX), one = STR_INIT(DOCUMENT_MAX);
+    struct str one = STR_INIT(DOCUMENT_MAX);
+
+    str_adds(&one, "{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\"");
+    group_members(d->s, &d->groups, first, &one);
+    str_addc(&one, '}');
+    publish(d, path, &one);
+}
+
+/* Of the core there is no group, only versions. */
+static bool
+is_listed(const struct group_version *gv)
+{
+    return gv->first && *gv->group != '\0';
+}
+
+static void
+group_list(struct discovery *d)
+{
+    struct str all = STR_INIT(DOCUMENT_MAX);
 
     str_adds(&all, "{\"kind\":\"APIGroupList\",\"apiVersion\":\"v1\",\"groups\":[");
-    for (size_t i = 0; i < g->list.len; i++) {
-        if (!begins_group(g, i))
+    for (size_t i = 0; i < d->groups.list.len; i++) {
+        if (!is_listed(&d->groups.list.items[i]))
             continue;
-        autofree char *path = xasprintf("/apis/%s", g->list.items[i].group);
         jput_item(&all);
         str_addc(&all, '{');
-        group_members(s, g, i, &all);
+        group_members(d->s, &d->groups, i, &all);
         str_addc(&all, '}');
-        str_adds(&one, "{\"kind\":\"APIGroup\",\"apiVersion\":\"v1\"");
-        group_members(s, g, i, &one);
-        str_addc(&one, '}');
-        publish(d, path, &one);
     }
     str_adds(&all, "]}");
     publish(d, "/apis", &all);
-    str_addf(&one,
+}
+
+static void
+core_versions(struct discovery *d)
+{
+    struct str out = STR_INIT(DOCUMENT_MAX);
+
+    str_addf(&out,
              "{\"kind\":\"APIVersions\",\"versions\":[\"v1\"],"
              "\"serverAddressByClientCIDRs\":[{\"clientCIDR\":\"0.0.0.0/0\","
              "\"serverAddress\":\"%s\"}]}",
-             s->advertise_address);
-    publish(d, "/api", &one);
+             d->s->advertise_address);
+    publish(d, "/api", &out);
 }
 
 /* --- aggregated
@@ -395,17 +424,13 @@ aggregated_reviews(const char *group, struct str *out)
 }
 
 static void
-aggregated_version(const struct api_server *s, const struct group_version *gv,
-                   struct str *out)
+aggregated_version(const struct group_version *gv, struct str *out)
 {
     jput_item(out);
     str_addf(out, "{\"version\":\"%s\",\"freshness\":\"Current\",\"resources\":[",
              gv->version);
-    for (size_t i = 0; i < kinds_len(s->kinds); i++) {
-        const struct kind *k = kinds_at(s->kinds, i)->kind;
-        if (is_in(k, gv))
-            aggregated_resource(k, out);
-    }
+    vec_foreach (k, &gv->kinds)
+        aggregated_resource(*k, out);
     if (streq(gv->version, "v1"))
         aggregated_reviews(gv->group, out);
     if (streq(gv->group, "streams.drover.dev"))
@@ -414,8 +439,7 @@ aggregated_version(const struct api_server *s, const struct group_version *gv,
 }
 
 static void
-aggregated_group(const struct api_server *s, const struct groups *g, size_t first,
-                 struct str *out)
+aggregated_group(const struct groups *g, size_t first, struct str *out)
 {
     const char *group = g->list.items[first].group;
 
@@ -425,36 +449,31 @@ aggregated_group(const struct api_server *s, const struct groups *g, size_t firs
         jput_member(out, "name", group);
     jput_key(out, "creationTimestamp");
     str_adds(out, "null},\"versions\":[");
-    for (size_t i = first; i < g->list.len; i++)
-        if (streq(g->list.items[i].group, group))
-            aggregated_version(s, &g->list.items[i], out);
+    for (size_t i = first; i != NO_VERSION; i = g->list.items[i].next)
+        aggregated_version(&g->list.items[i], out);
     str_adds(out, "]}");
 }
 
+/* path: /api or /apis */
 static void
-aggregated(struct discovery *d, const struct api_server *s, const struct groups *g,
-           const char *version)
+aggregated(struct discovery *d, const char *version, const char *path)
 {
-    struct str core = STR_INIT(DOCUMENT_MAX), named = STR_INIT(DOCUMENT_MAX);
-    autofree char *core_key = xasprintf("%s /api", version);
-    autofree char *named_key = xasprintf("%s /apis", version);
-    autofree char *head =
-        xasprintf("{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":"
-                  "\"apidiscovery.k8s.io/%s\",\"metadata\":{},\"items\":[",
-                  version);
+    const struct groups *g = &d->groups;
+    struct str out = STR_INIT(DOCUMENT_MAX);
+    autofree char *key = xasprintf("%s %s", version, path);
+    bool core = streq(path, "/api");
 
-    str_adds(&core, head);
-    str_adds(&named, head);
+    str_addf(&out,
+             "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":"
+             "\"apidiscovery.k8s.io/%s\",\"metadata\":{},\"items\":[",
+             version);
     for (size_t i = 0; i < g->list.len; i++) {
-        if (begins_group(g, i))
-            aggregated_group(s, g, i, &named);
-        else if (*g->list.items[i].group == '\0')
-            aggregated_group(s, g, i, &core);
+        const struct group_version *gv = &g->list.items[i];
+        if (core ? gv->first && *gv->group == '\0' : is_listed(gv))
+            aggregated_group(g, i, &out);
     }
-    str_adds(&core, "]}");
-    publish(d, core_key, &core);
-    str_adds(&named, "]}");
-    publish(d, named_key, &named);
+    str_adds(&out, "]}");
+    publish(d, key, &out);
 }
 
 static void
@@ -475,17 +494,10 @@ struct discovery *
 discovery_new(const struct api_server *s)
 {
     struct discovery *d = xnew(struct discovery);
-    struct groups g = {0};
 
+    d->s = s;
     d->documents = map_new(document_free);
-    collect_groups(s, &g);
-    vec_foreach (gv, &g.list)
-        resource_list(d, s, gv);
-    group_lists(d, s, &g);
-    aggregated(d, s, &g, "v2");
-    aggregated(d, s, &g, "v2beta1");
-    version_document(d);
-    vec_done(&g.list);
+    groups_init(s, &d->groups);
     return d;
 }
 
@@ -502,18 +514,65 @@ discovery_free(struct discovery *d)
     if (d == NULL)
         return;
     map_free(d->documents);
+    groups_done(&d->groups);
     free(d);
 }
 
-static const struct document *
-find(const struct discovery *d, const char *path, const char *aggregation)
+/* /apis/GROUP or /apis/GROUP/VERSION, or the core's. */
+static void
+make_of_group(struct discovery *d, const char *path)
 {
+    bool core = str_starts(path, "/api/");
+    const char *group = path + strlen(core ? "/api" : "/apis/");
+    const char *slash = strchr(group, '/');
+
+    if (slash != NULL) {
+        autofree char *name = xstrndup(group, (size_t)(slash - group));
+        const struct group_version *gv = group_get(&d->groups, name, slash + 1);
+        if (gv != NULL && (*name == '\0') == core)
+            resource_list(d, gv);
+        return;
+    }
+    for (size_t i = 0; i < d->groups.list.len; i++) {
+        const struct group_version *gv = &d->groups.list.items[i];
+        if (is_listed(gv) && streq(gv->group, group))
+            group_document(d, path, i);
+    }
+}
+
+static void
+make(struct discovery *d, const char *path, const char *aggregation)
+{
+    bool root = streq(path, "/api") || streq(path, "/apis");
+
+    if (aggregation != NULL && root)
+        aggregated(d, aggregation, path);
+    else if (aggregation != NULL)
+        return;
+    else if (streq(path, "/apis"))
+        group_list(d);
+    else if (root)
+        core_versions(d);
+    else if (streq(path, "/version"))
+        version_document(d);
+    else if (str_starts(path, "/api/") || str_starts(path, "/apis/"))
+        make_of_group(d, path);
+}
+
+static const struct document *
+find(struct discovery *d, const char *asked, const char *aggregation)
+{
+    autofree char *path = xstrdup(asked);
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        path[--n] = '\0';
     autofree char *key =
         aggregation == NULL ? xstrdup(path) : xasprintf("%s %s", aggregation, path);
-    size_t n = strlen(key);
-
-    while (n > 1 && key[n - 1] == '/')
-        key[--n] = '\0';
+    const struct document *have = map_get(d->documents, key);
+    if (have != NULL)
+        return have;
+    make(d, path, aggregation);
     return map_get(d->documents, key);
 }
 

@@ -12,9 +12,14 @@
 #include "base/clock.h"
 #include "base/id.h"
 
-enum { DOCUMENT_MAX = 16 << 20 };
+enum {
+    DOCUMENT_MAX = 16 << 20,
+    COPIED_MAX = 64 << 10, /* larger ones are read from where they are */
+};
 
+/* Refcounted: who reads a large one may be slower than the next change of the kinds. */
 struct openapi_doc {
+    _Atomic unsigned refs;
     struct str body;
     char hash[65];
 };
@@ -180,12 +185,32 @@ operations(const struct kind *k)
     return json_pack("{s:o,s:o}", "get", get, "patch", patch);
 }
 
+static struct openapi_doc *
+doc_new(void)
+{
+    struct openapi_doc *d = xnew(struct openapi_doc);
+
+    d->refs = 1;
+    return d;
+}
+
+static void
+doc_unref(void *p)
+{
+    struct openapi_doc *d = p;
+
+    if (d == NULL || --d->refs > 0)
+        return;
+    str_done(&d->body);
+    free(d);
+}
+
 /* Takes the tree. */
 static struct openapi_doc *
 document_of(json_t *tree)
 {
     autofree char *text = json_dumps(tree, JSON_COMPACT | JSON_SORT_KEYS);
-    struct openapi_doc *d = xnew(struct openapi_doc);
+    struct openapi_doc *d = doc_new();
 
     bug_if(text == NULL);
     str_init(&d->body, DOCUMENT_MAX);
@@ -244,17 +269,6 @@ write_v3(struct documents *d)
 }
 
 static void
-doc_free(void *p)
-{
-    struct openapi_doc *d = p;
-
-    if (d == NULL)
-        return;
-    str_done(&d->body);
-    free(d);
-}
-
-static void
 documents_free(struct documents *d)
 {
     if (d == NULL)
@@ -263,8 +277,8 @@ documents_free(struct documents *d)
         kind_unref(*k);
     vec_done(&d->kinds.list);
     map_free(d->v3);
-    doc_free(d->v2);
-    doc_free(d->v2_json);
+    doc_unref(d->v2);
+    doc_unref(d->v2_json);
     free(d);
 }
 
@@ -273,7 +287,7 @@ documents_new(const struct api_server *s)
 {
     struct documents *d = xnew(struct documents);
 
-    d->v3 = map_new(doc_free);
+    d->v3 = map_new(doc_unref);
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
         struct kind *k = kinds_at(s->kinds, i)->kind;
         if (k->served)
@@ -286,7 +300,7 @@ static void
 write_all(struct documents *d)
 {
     write_v3(d);
-    d->v2 = xnew(struct openapi_doc);
+    d->v2 = doc_new();
     str_init(&d->v2->body, DOCUMENT_MAX);
     openapi_v2_write(&d->kinds, &d->v2->body);
     id_hash_hex(d->v2->body.ptr, d->v2->body.len, d->v2->hash);
@@ -303,6 +317,28 @@ openapi_new(struct api_server *s)
     return o;
 }
 
+static void
+free_docs(void *arg)
+{
+    documents_free(arg);
+}
+
+static void
+freed(void *arg)
+{
+    UNUSED(arg);
+}
+
+/* Thousands of blocks, where there are many kinds: not on the loop. */
+static void
+drop(struct openapi *o, struct documents *d)
+{
+    if (d != NULL && o->s->pool != NULL)
+        loop_pool_run(o->s->pool, free_docs, freed, d);
+    else
+        documents_free(d);
+}
+
 void
 openapi_forget(struct api_server *s)
 {
@@ -310,8 +346,7 @@ openapi_forget(struct api_server *s)
 
     if (o == NULL)
         return;
-    documents_free(o->docs);
-    o->docs = NULL;
+    drop(o, move_ptr(o->docs));
     o->stale = true;
 }
 
@@ -325,10 +360,54 @@ openapi_free(struct openapi *o)
     free(o);
 }
 
-static void
-answer(struct api_call *c, const struct openapi_doc *d, const char *type)
+struct doc_reader {
+    struct openapi_doc *doc;
+    size_t at;
+};
+
+static ssize_t
+doc_read(void *arg, char *buf, size_t max)
 {
-    struct str body = STR_INIT(DOCUMENT_MAX);
+    struct doc_reader *r = arg;
+    size_t n = r->doc->body.len - r->at;
+
+    if (n > max)
+        n = max;
+    memcpy(buf, r->doc->body.ptr + r->at, n);
+    r->at += n;
+    return (ssize_t)n;
+}
+
+static void
+doc_read_end(void *arg)
+{
+    struct doc_reader *r = arg;
+
+    doc_unref(r->doc);
+    free(r);
+}
+
+static void
+answer_body(struct api_call *c, struct openapi_doc *d, const char *type)
+{
+    struct str body = STR_INIT(COPIED_MAX);
+
+    if (d->body.len <= COPIED_MAX) {
+        str_add(&body, d->body.ptr, d->body.len);
+        call_respond(c, 200, type, &body);
+        return;
+    }
+    struct doc_reader *r = xnew(struct doc_reader);
+    r->doc = d;
+    d->refs++;
+    struct api_reader reader = {doc_read, doc_read_end, r};
+    call_respond_reader(c, 200, type, d->body.len, &reader);
+}
+
+static void
+answer(struct api_call *c, struct openapi_doc *d, const char *type)
+{
+    struct str body = STR_INIT(0);
     const char *match = call_header_in(c, "If-None-Match");
     char etag[68];
 
@@ -339,8 +418,7 @@ answer(struct api_call *c, const struct openapi_doc *d, const char *type)
         call_respond(c, 304, type, &body);
         return;
     }
-    str_add(&body, d->body.ptr, d->body.len);
-    call_respond(c, 200, type, &body);
+    answer_body(c, d, type);
 }
 
 /* The document as it is now, where a client has asked for an earlier one by its hash. The
@@ -410,7 +488,7 @@ serve(struct api_call *c, const struct documents *d)
     }
     path += strlen("/openapi/v3");
     path += strspn(path, "/");
-    const struct openapi_doc *one = map_get(d->v3, path);
+    struct openapi_doc *one = map_get(d->v3, path);
     if (one != NULL && *path != '\0' && redirect(c, path, one))
         return;
     if (one != NULL)
@@ -443,7 +521,7 @@ on_written(void *arg)
 
     o->writing = false;
     if (o->stale) {
-        documents_free(w->docs);
+        drop(o, w->docs);
         free(w);
         write_soon(o);
         return;
