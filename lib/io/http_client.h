@@ -37,6 +37,10 @@ struct http_call {
     size_t body_len;
     int timeout_ms;         /* whole call; 0: 30 s; -1: none */
     int connect_timeout_ms; /* 0: 5 s */
+    /* On a connection of its own. libcurl sends a request again, without saying so, when
+     * a connection that it reuses turns out to be closed: by then another server may be
+     * there. */
+    bool once;
 };
 
 struct http_reply {

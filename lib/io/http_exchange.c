@@ -314,6 +314,8 @@ set_transport(CURL *c, const struct http_call *call)
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, timeout < 0 ? 0L : timeout);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, connect);
+    curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, call->once ? 1L : 0L);
+    curl_easy_setopt(c, CURLOPT_FORBID_REUSE, call->once ? 1L : 0L);
     curl_easy_setopt(c, CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(c, CURLOPT_TCP_KEEPIDLE, (long)KEEPALIVE_IDLE_S);

@@ -145,7 +145,8 @@ struct engine_result {
     int signal;                      /* 0: none */
     int64_t started_ns, finished_ns; /* wall */
     char message[400];               /* for people; "" when there is nothing to add */
-    /* Of an OOM: the cgroup whose limit it was, or "". */
+    /* Of an OOM: the cgroup whose limit it was; "/": the machine ran out; "": not known.
+     */
     char oom_cgroup[200];
     int64_t memory_peak_bytes; /* 0: not known */
     bool log_follows; /* the last frames are not on disk yet; on_log_end comes then */

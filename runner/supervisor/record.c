@@ -211,6 +211,8 @@ record_exit_write(const char *dir, const struct record_exit *x, struct error *e)
         msg = json_string("(message is not UTF-8)");
     if (j != NULL)
         json_object_set_new(j, "message", msg);
+    if (j != NULL && x->oom_cgroup[0] != '\0')
+        json_object_set_new(j, "oomCgroup", json_string(x->oom_cgroup));
     unlink(reserve);
     return save(dir, RECORD_EXIT, j, true, e);
 }
@@ -237,6 +239,7 @@ record_exit_read(const char *dir, struct record_exit *ret, struct error *e)
         .dropped_bytes = number(j, "droppedBytes"),
     };
     text_to(j, "message", ret->message, sizeof(ret->message));
+    text_to(j, "oomCgroup", ret->oom_cgroup, sizeof(ret->oom_cgroup));
     text_to(j, "end", end, sizeof(end));
     json_decref(j);
     for (int i = 0; i < RECORD_N_ENDS; i++) {

@@ -78,7 +78,8 @@ struct record_exit {
     int signal;    /* 0: none */
     int64_t started_ns, finished_ns;
     int64_t oom_kills;
-    int64_t memory_peak; /* bytes; 0: the kernel does not say */
+    int64_t memory_peak;  /* bytes; 0: the kernel does not say */
+    char oom_cgroup[200]; /* of an OOM: whose limit it was; "/": the machine's */
     int64_t log_length;
     int64_t dropped_bytes;
     char message[400];

@@ -224,7 +224,10 @@ describe_oom(const struct watch *w, struct record_exit *x)
     char by[160];
     int64_t peak_mib = x->memory_peak / (1024 * 1024);
 
-    if (cgroup_hit_own_limit(&w->cgroup))
+    bool own = cgroup_hit_own_limit(&w->cgroup);
+    snprintf(x->oom_cgroup, sizeof(x->oom_cgroup), "%.199s",
+             own ? w->cgroup.dir[w->cgroup.of[CGROUP_MEMORY]] : "/");
+    if (own)
         snprintf(by, sizeof(by),
                  "by the memory limit of the job (limit %" PRId64 " MiB, peak %" PRId64
                  " MiB)",

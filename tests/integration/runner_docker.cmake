@@ -1,6 +1,6 @@
 # They need a real dockerd, which hack/with-dockerd starts; skipped where that is
 # impossible. The registry of the second is Debian's docker-registry.
-foreach(part engine features registry)
+foreach(part engine features kill registry)
   drover_test(test_docker_${part}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_docker_${part}.c
       ${CMAKE_CURRENT_SOURCE_DIR}/docker_fixture.c

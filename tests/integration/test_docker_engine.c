@@ -3,6 +3,7 @@
  * The docker engine against a real dockerd (run it by hack/with-dockerd): outcomes, logs
  * to the byte, stop of a whole job, restarts of the agent and of the daemon.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -78,6 +79,47 @@ outcomes(void **state)
         assert_int_equal(job->result.signal, cases[i].signal);
         remove_job(f, job);
     }
+}
+
+/* The daemon's words are "killed"; the kernel says whose limit it was, and the peak. It
+ * is read as soon as the end is heard of, and by then the runtime may have cleaned up. */
+static bool
+peak_is_told(struct fixture *f)
+{
+    struct job *job =
+        job_new(f, "read go </go; dd if=/dev/zero of=/dev/null bs=200M count=2");
+    autofree char *fifo = xasprintf("%s/go", job->dir);
+    autofree char *bind = xasprintf("%s:/go", fifo);
+    const char *binds[] = {bind, NULL};
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    autoclose int go = open(fifo, O_RDWR | O_CLOEXEC);
+    job->j.binds = binds;
+    job->j.memory_limit_mib = 32;
+    launch(f, job);
+    wait_for(f, job->n_started == 1); /* its facts are known */
+    assert_int_equal(write(go, "\n", 1), 1);
+    wait_for(f, job->n_exits == 1);
+    const struct engine_result *r = &job->result;
+    bool told = r->memory_peak_bytes > 0;
+    assert_int_equal(r->reason, ENGINE_OOM);
+    assert_int_equal(r->signal, SIGKILL);
+    assert_non_null(strstr(r->message, "by the memory limit of the job (limit 32 MiB"));
+    if (told) {
+        assert_in_range(r->memory_peak_bytes, 24 << 20, 32 << 20);
+        assert_non_null(strstr(r->message, ", peak "));
+        assert_non_null(strstr(r->oom_cgroup, "/docker"));
+    }
+    remove_job(f, job);
+    return told;
+}
+
+static void
+out_of_memory(void **state)
+{
+    bool told = false;
+    for (int i = 0; i < 10 && !told; i++)
+        told = peak_is_told(*state);
+    assert_true(told);
 }
 
 static void
@@ -427,102 +469,6 @@ sweep_removes_leftovers(void **state)
     remove_job(f, kept);
 }
 
-struct crowd {
-    struct job *active[8];
-    char script[8][40];
-    unsigned n_begun, n_done;
-};
-
-static void
-begin(struct fixture *f, struct crowd *c, size_t slot)
-{
-    snprintf(c->script[slot], sizeof(c->script[slot]), "echo job %u", c->n_begun++);
-    c->active[slot] = job_new(f, c->script[slot]);
-    launch(f, c->active[slot]);
-}
-
-/* One that never ran may be launched again; any other end is final. */
-static void
-reap(struct fixture *f, struct crowd *c, size_t slot, unsigned total)
-{
-    struct job *job = c->active[slot];
-    if (job == NULL || !over(job))
-        return;
-    if (job->result.never_started) {
-        job->n_exits = 0;
-        launch(f, job);
-        return;
-    }
-    if (job->result.reason != ENGINE_EXITED || job->result.exit_code != 0)
-        fail_msg("%s: reason %d, exit %d: %s", c->script[slot], (int)job->result.reason,
-                 job->result.exit_code, job->result.message);
-    autofree char *want = xasprintf("%s\n", c->script[slot] + strlen("echo "));
-    assert_log(job, SEGMENT_STDOUT, want);
-    remove_job(f, job);
-    c->active[slot] = NULL;
-    c->n_done++;
-    if (c->n_begun < total)
-        begin(f, c, slot);
-}
-
-static void
-new_agent(struct fixture *f, struct crowd *c, struct job *neighbour)
-{
-    engine_docker.close(f->en);
-    engine_up(f, NULL);
-    wait_for(f, f->status.available);
-    engine_docker.adopt(f->en, &neighbour->j);
-    for (size_t i = 0; i < ARRAY_LEN(c->active); i++) {
-        if (c->active[i] != NULL) {
-            c->active[i]->n_exits = 0;
-            engine_docker.adopt(f->en, &c->active[i]->j);
-        }
-    }
-}
-
-/* Short jobs at concurrency 8 while the agent is replaced again and again: each runs once
- * and tells all; a neighbour never notices. */
-static void
-short_jobs_under_kills(void **state)
-{
-    struct fixture *f = *state;
-    const unsigned total = getenv("DROVER_LONG") != NULL ? 500 : 40;
-    struct crowd c = {0};
-    struct job *neighbour = job_new(
-        f, "trap 'exit 9' TERM; i=0; while :; do echo $i; i=$((i+1)); sleep 0.1; done");
-    launch(f, neighbour);
-    wait_for(f, neighbour->n_started == 1);
-    for (size_t i = 0; i < ARRAY_LEN(c.active); i++)
-        begin(f, &c, i);
-    int64_t begun = clock_now_ms();
-    for (unsigned told = 0; c.n_done < total;) {
-        unsigned before = c.n_done;
-        wait_for(f, ({
-                     for (size_t i = 0; i < ARRAY_LEN(c.active); i++)
-                         reap(f, &c, i, total);
-                     c.n_done > before || c.n_done >= total;
-                 }));
-        if (c.n_done / 10 == told)
-            continue;
-        told = c.n_done / 10;
-        new_agent(f, &c, neighbour);
-    }
-    print_message("%u short jobs in %lld ms\n", total,
-                  (long long)(clock_now_ms() - begun));
-    assert_int_equal(neighbour->n_exits, 0);
-    wait_for(f, f->status.available);
-    engine_docker.stop(f->en, &neighbour->j, 30000);
-    wait_for(f, neighbour->n_exits == 1);
-    assert_int_equal(neighbour->result.exit_code, 9);
-    auto_str got = STR_INIT(1 << 20);
-    read_log(neighbour, SEGMENT_STDOUT, &got);
-    unsigned n = 0;
-    for (const char *p = got.ptr; *p != '\0'; p++)
-        n += *p == '\n';
-    assert_counted(neighbour, n);
-    remove_job(f, neighbour);
-}
-
 static int
 by_value(const void *a, const void *b)
 {
@@ -552,14 +498,21 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(outcome_and_log),           T(outcomes),
-        T(failures_before_the_start), T(log_is_exact),
-        T(log_follows_at_once),       T(stop_reaches_everything),
-        T(stop_before_the_start),     T(agent_restarts),
-        T(adopt_what_never_ran),      T(restart_while_launching),
-        T(daemon_restarts),           T(missing_daemon),
-        T(sweep_removes_leftovers),   T(start_latency),
-        T(short_jobs_under_kills),
+        T(outcome_and_log),
+        T(outcomes),
+        T(out_of_memory),
+        T(failures_before_the_start),
+        T(log_is_exact),
+        T(log_follows_at_once),
+        T(stop_reaches_everything),
+        T(stop_before_the_start),
+        T(agent_restarts),
+        T(adopt_what_never_ran),
+        T(restart_while_launching),
+        T(daemon_restarts),
+        T(missing_daemon),
+        T(sweep_removes_leftovers),
+        T(start_latency),
     };
     UNUSED(argc);
     int skip = under_dockerd((char *[]){argv[0], argv[0], NULL});

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "integration/docker_fixture.h"
@@ -15,6 +16,7 @@
 #include "io/segment.h"
 
 #define MAX_SEEN 64
+#define ID "c111111111111111111111111111111111111111111111111111111111111111"
 
 struct daemon {
     struct http_server *server;
@@ -23,6 +25,9 @@ struct daemon {
     const char *api, *min_api, *components;
     const char *pull_lines;  /* reply of a pull; NULL: it never ends */
     const char *start_error; /* of the first start */
+    const char *state;       /* of the container, until it is started; NULL: exited, 0 */
+    const char *actions;     /* kept events of the container, comma-separated */
+    bool no_restore;         /* live-restore is off */
     bool has_image;
     int exit_code;
     bool log_waits;                 /* nothing of a log is sent before this is false */
@@ -139,7 +144,7 @@ on_create(struct daemon *d, struct http_request *r)
     if (d->n_creates < ARRAY_LEN(d->created))
         snprintf(d->created[d->n_creates], sizeof(d->created[0]), "%.*s", SPAN_ARG(body));
     d->n_creates++;
-    json(r, 201, "{\"Id\":\"c\"}");
+    json(r, 201, "{\"Id\":\"" ID "\"}");
 }
 
 static void
@@ -156,17 +161,40 @@ on_start(struct daemon *d, struct http_request *r)
 }
 
 static void
-on_inspect(const struct daemon *d, struct http_request *r)
+on_inspect(struct daemon *d, struct http_request *r)
 {
     auto_str out = STR_INIT(2048);
     const char *uid = strstr(http_path(r), "/containers/") + strlen("/containers/");
-    str_addf(
-        &out,
-        "{\"Id\":\"c\",\"State\":{\"Status\":\"exited\",\"ExitCode\":%d,\"StartedAt\":"
-        "\"2036-01-02T03:04:05Z\",\"FinishedAt\":\"2036-01-02T03:04:06Z\"},"
-        "\"Config\":{\"Labels\":{\"drover.dev/job-uid\":\"%.36s\"}}}",
-        d->exit_code, uid);
+    const char *state = d->n_starts == 0 ? d->state : NULL;
+    if (state == NULL)
+        state = "\"Status\":\"exited\",\"StartedAt\":"
+                "\"2036-01-02T03:04:05Z\",\"FinishedAt\":\"2036-01-02T03:04:06Z\"";
+    auto_str code = STR_INIT(64);
+    if (state != d->state)
+        str_addf(&code, ",\"ExitCode\":%d", d->exit_code);
+    str_addf(&out,
+             "{\"Id\":\"" ID "\",\"State\":{%s%s},"
+             "\"Config\":{\"Labels\":{\"drover.dev/job-uid\":\"%.36s\"}}}",
+             state, code.ptr, uid);
     json(r, 200, out.ptr);
+}
+
+static void
+on_kept_events(struct daemon *d, struct http_request *r)
+{
+    auto_str out = STR_INIT(64 * 1024);
+    autofree char *actions =
+        xstrdup(d->actions != NULL && d->n_starts == 0 ? d->actions : "start");
+    char *rest = NULL;
+    str_adds(&out, "{\"Type\":\"network\",\"Action\":\"create\",\"Actor\":{\"ID\":\"" ID
+                   "\"}}\n{\"Type\":\"container\",\"Action\":\"die\",\"Actor\":{\"ID\":"
+                   "\"another\"}}\n");
+    for (char *a = strtok_r(actions, ",", &rest); a; a = strtok_r(NULL, ",", &rest))
+        str_addf(&out,
+                 "{\"Type\":\"container\",\"Action\":\"%s\",\"Actor\":{\"ID\":\"" ID
+                 "\"}}\n",
+                 a);
+    http_respond(r, 200, "application/json", out.ptr, out.len);
 }
 
 static bool
@@ -184,10 +212,14 @@ handle(void *arg, struct http_request *r)
                  http_raw_path(r));
     if (is(r, "GET", "/version"))
         on_version(d, r);
+    else if (is(r, "GET", "/events") && strstr(http_raw_path(r), "until=") != NULL)
+        on_kept_events(d, r);
     else if (is(r, "GET", "/events"))
         http_respond_stream(r, 200, "application/json", silence, NULL, d);
     else if (is(r, "GET", "/info"))
-        json(r, 200, "{\"LiveRestoreEnabled\":true}");
+        json(r, 200,
+             d->no_restore ? "{\"LiveRestoreEnabled\":false}"
+                           : "{\"LiveRestoreEnabled\":true}");
     else if (is(r, "POST", "/images/create"))
         on_pull(d, r);
     else if (is(r, "POST", "/containers/create"))
@@ -448,6 +480,66 @@ log_that_explains(void **state)
     down(f, &d);
 }
 
+/* What a daemon's files say, and what of it the daemon has seen itself. */
+static void
+what_a_daemon_cannot_know(void **state)
+{
+#define CREATED "\"Status\":\"created\",\"StartedAt\":\"0001-01-01T00:00:00Z\""
+#define ENDED(code)                                                                      \
+    "\"Status\":\"exited\",\"ExitCode\":" #code                                          \
+    ",\"StartedAt\":\"2036-01-02T03:04:05Z\",\"FinishedAt\":\"2036-01-02T03:04:06Z\""
+    /* Before the pretended daemon's process began. */
+#define ENDED_BEFORE(code)                                                               \
+    "\"Status\":\"exited\",\"ExitCode\":" #code                                          \
+    ",\"StartedAt\":\"2020-01-02T03:04:05Z\",\"FinishedAt\":\"2020-01-02T03:04:06Z\""
+    static const struct {
+        const char *state, *actions;
+        bool marked, no_restore;
+        enum engine_reason reason;
+        int exit_code;
+        unsigned n_starts;
+    } cases[] = {
+        {CREATED, "", false, false, ENGINE_EXITED, 0, 1},
+        {CREATED, "create", true, false, ENGINE_EXITED, 0, 1},
+        {CREATED, "", true, false, ENGINE_RESTARTED, -1, 0},
+        {ENDED(255), "create,start,die", true, false, ENGINE_EXITED, 255, 0},
+        {ENDED(255), "die", true, false, ENGINE_EXITED, 255, 0},
+        {ENDED(255), "", true, false, ENGINE_RESTARTED, 255, 0},
+        {ENDED(0), "", true, false, ENGINE_RESTARTED, 0, 0},
+        {ENDED(0), "start,die", true, false, ENGINE_EXITED, 0, 0},
+        {ENDED_BEFORE(0), "", true, false, ENGINE_EXITED, 0, 0},
+        {ENDED_BEFORE(255), "", true, false, ENGINE_EXITED, 255, 0},
+        {ENDED(254), "", true, false, ENGINE_EXITED, 254, 0},
+        {ENDED(143), "", true, false, ENGINE_SIGNALED, 143, 0},
+        {ENDED(143), "start,die", true, true, ENGINE_SIGNALED, 143, 0},
+        {ENDED(143), "die", true, true, ENGINE_RESTARTED, 143, 0},
+        {ENDED(137), "", true, true, ENGINE_RESTARTED, 137, 0},
+        {ENDED(3), "", true, true, ENGINE_EXITED, 3, 0},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct daemon d = {.has_image = true,
+                           .state = cases[i].state,
+                           .actions = cases[i].actions,
+                           .no_restore = cases[i].no_restore};
+        struct fixture *f = up(&d);
+        struct job *job = job_new(f, "true");
+        autofree char *mark = xasprintf("%s/docker.start", job->dir);
+        struct error e = ERROR_INIT;
+        if (cases[i].marked)
+            assert_int_equal(fs_write_atomic(mark, "", 0, 0600, &e), 0);
+        engine_docker.adopt(f->en, &job->j);
+        wait_for(f, job->n_exits == 1);
+        if (job->result.reason != cases[i].reason ||
+            job->result.exit_code != cases[i].exit_code)
+            fail_msg("case %zu: reason %d, exit %d: %s", i, (int)job->result.reason,
+                     job->result.exit_code, job->result.message);
+        assert_int_equal(d.n_starts, cases[i].n_starts);
+        remove_job(f, job);
+        down(f, &d);
+    }
+}
+
 int
 main(void)
 {
@@ -459,6 +551,7 @@ main(void)
         cmocka_unit_test(pulls_are_shared),
         cmocka_unit_test(exit_before_the_log),
         cmocka_unit_test(log_that_explains),
+        cmocka_unit_test(what_a_daemon_cannot_know),
     };
     cmocka_set_test_filter(getenv("TEST_FILTER"));
     log_set_spec(getenv("TEST_LOG") != NULL ? getenv("TEST_LOG") : "error");

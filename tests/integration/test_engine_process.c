@@ -103,6 +103,7 @@ test_out_of_memory(void **state)
     }
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(all[i]->result.reason, ENGINE_OOM);
+        assert_non_null(strstr(all[i]->result.oom_cgroup, all[i]->uid));
         assert_int_equal(all[i]->result.signal, SIGKILL);
         assert_non_null(strstr(all[i]->result.message, "memory limit"));
     }

@@ -3,12 +3,15 @@
  * Inside of the docker engine, shared by its own files only.
  *
  *   docker_engine.c  the table: open, probe, availability, slots, sweep
- *   docker_job.c     one container's way from launch or adopt to its exit and removal
+ *   docker_job.c     one container's way from launch or adopt to its end; stop
+ *   docker_end.c     its end: facts, rest of the log, what they mean; removal
+ *   docker_witness.c what the daemon has seen itself; strays that it does not know of
  *   docker_pull.c    the image, when it is absent or has to be fresh
  *   docker_space.c   room for images: which were used when, and their collection
  *   docker_prepare.c directories of the machine that are mounted, owners of devices
  *   docker_log.c     the daemon's log of a container copied into the job's segments
  *   docker_api.c     requests to the daemon
+ *   docker_memory.c  the most memory a container used, and whose limit ended it
  *   docker_signal.c  a signal to every process of a container
  *   docker_image.c, docker_progress.c, docker_stream.c, docker_spec.c, docker_accel.c
  *                    pure parts
@@ -34,6 +37,7 @@
 struct docker_call;
 struct docker_reply {
     bool reached;        /* a reply came at all */
+    bool refused;        /* there was no connection: certainly nothing was sent */
     int status;          /* HTTP */
     const json_t *doc;   /* NULL when the body is no JSON; borrowed for the callback */
     const char *message; /* the daemon's words, or why there is no reply; never NULL */
@@ -154,68 +158,6 @@ int docker_prepare_mounts(struct engine_job *j, struct error *e) WARN_UNUSED;
 /* Groups that own the job's device nodes; returns how many. */
 size_t docker_prepare_groups(const struct engine_job *j,
                              unsigned groups[DOCKER_GROUPS_MAX]);
-
-/* --- job -----------------------------------------------------------------------------
- */
-enum docker_step {
-    DOCKER_QUEUED,   /* waits for a slot, then creates */
-    DOCKER_LOOKING,  /* is the image one that a registry can refresh? */
-    DOCKER_CREATING, /* create request in flight */
-    DOCKER_PULLING,
-    DOCKER_STARTING,   /* start request in flight */
-    DOCKER_REDOING,    /* refused at the start: removed to be created otherwise */
-    DOCKER_INSPECTING, /* adopting, or finding out after a broken call */
-    DOCKER_SETTLING,   /* an earlier request may still be in the daemon */
-    DOCKER_RUNNING,    /* wait request in flight */
-    DOCKER_ENDING,     /* ended; exit facts and the rest of the log are fetched */
-    DOCKER_AWAY,       /* the daemon does not answer; `back` says what to do then */
-    DOCKER_ENDED,      /* on_exit was told */
-    DOCKER_REMOVING,
-};
-
-struct docker_job {
-    struct engine *en;
-    struct engine_job *j;
-    TAILQ_ENTRY(docker_job) link, wait_link;
-    enum docker_step step;
-    void (*back)(struct docker_job *dj);
-    struct docker_call *call; /* of the step */
-    struct docker_call *wait_call, *inspect_call, *kill_call;
-    struct loop_timer *timer; /* of the step: stall, settle, patience */
-    struct loop_timer *kill_timer;
-    struct docker_image image;
-    struct docker_fetch *fetch; /* the pull it waits for, maybe with others */
-    TAILQ_ENTRY(docker_job) fetch_link;
-    bool no_display, no_memlock; /* see struct docker_spec_env */
-    struct docker_log *log;
-    bool slot_held, slot_waiting, pulled;
-    bool stop_wanted, kill_now, term_sent;
-    bool started_told, facts_known, log_complete, log_late;
-    bool log_owed;        /* the exit was told before the log was whole */
-    bool conflict;        /* the name is taken; by what is being looked at */
-    unsigned n_conflicts; /* by something that is not there */
-    int64_t kill_at_ms;
-    bool lost; /* the daemon went while it ran */
-    struct docker_facts facts;
-};
-void docker_job_launch(struct engine *en, struct engine_job *j);
-void docker_job_adopt(struct engine *en, struct engine_job *j);
-void docker_job_stop(struct engine *en, struct engine_job *j, int64_t grace_ms);
-void docker_job_remove(struct engine *en, struct engine_job *j);
-void docker_job_slot_granted(struct docker_job *dj);
-/* The daemon answers again. */
-void docker_job_engine_back(struct docker_job *dj);
-void docker_job_free(struct docker_job *dj);
-/* From docker_pull.c: fetches the image, then goes on with the creation or fails. One
- * pull serves all jobs that want the same with the same credentials. */
-void docker_job_pull(struct docker_job *dj);
-void docker_job_pull_leave(struct docker_job *dj); /* the last one out ends the pull */
-void docker_fetches_free(struct engine *en);
-void docker_job_create(struct docker_job *dj);
-void docker_job_fail(struct docker_job *dj, enum engine_reason reason,
-                     const char *message);
-void docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
-                     int64_t patience_ms);
 
 /* Signals every process of the container whose init is pid, but not the init itself.
  * Returns how many, or < 0 when the processes cannot be found from here. */

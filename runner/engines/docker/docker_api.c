@@ -6,6 +6,7 @@
 #include "runner/engines/docker/docker.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <sodium.h>
 
 #include "base/mem.h"
@@ -67,6 +68,7 @@ on_done(void *arg, const struct http_reply *r, const struct error *e)
         *c->slot = NULL;
     if (e->code != ERR_OK) {
         snprintf(message, sizeof(message), "%s", e->msg);
+        reply.refused = e->sys == ECONNREFUSED;
     } else {
         const struct str *body = &r->body;
         reply.reached = true;
@@ -116,6 +118,7 @@ docker_call_start(struct engine *en, struct docker_call **slot,
         .body_len = body != NULL ? strlen(body) : 0,
         .timeout_ms = r->timeout_ms == 0 ? 60000 : r->timeout_ms,
         .connect_timeout_ms = 5000,
+        .once = streq(r->method, "POST"),
     };
     struct http_transfer *t = http_multi_start(
         en->http, &target, &call, REPLY_MAX, r->on_data != NULL ? &stream : &collect, c);

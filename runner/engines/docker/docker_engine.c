@@ -5,7 +5,7 @@
  * When the daemon is down, inotify on the socket's directory tells of its return; a slow
  * retry covers a daemon that has its socket but does not answer yet.
  */
-#include "runner/engines/docker/docker.h"
+#include "runner/engines/docker/docker_job.h"
 
 #include <fcntl.h>
 #include <sys/inotify.h>

@@ -10,7 +10,7 @@
  * still "created", an agent was killed around its start request, which the daemon may be
  * about to carry out: it gets SETTLE_MS for that before the start is asked for again.
  */
-#include "runner/engines/docker/docker.h"
+#include "runner/engines/docker/docker_job.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -28,14 +28,10 @@ LOG_MODULE(docker);
 #define CONFLICT_MS 100
 #define CONFLICTS_MAX 300
 #define PATIENCE_MS 30000
-#define LOG_PATIENCE_MS 30 /* how long an exit waits for the log, to be told with it */
 #define START_TIMEOUT_MS 120000
 #define START_MARK "docker.start"
 
 static void job_start(struct docker_job *dj);
-static void job_inspect(struct docker_job *dj);
-static void job_running(struct docker_job *dj);
-static void job_ending(struct docker_job *dj);
 static void send_stop(struct docker_job *dj);
 static void on_timer(void *arg);
 static void on_kill_timer(void *arg);
@@ -43,8 +39,8 @@ static void on_kill_timer(void *arg);
 /* --- helpers -------------------------------------------------------------------------
  */
 
-static struct docker_job *
-job_new(struct engine *en, struct engine_job *j)
+struct docker_job *
+docker_job_new(struct engine *en, struct engine_job *j)
 {
     struct docker_job *dj = xnew(struct docker_job);
     dj->en = en;
@@ -67,6 +63,8 @@ docker_job_free(struct docker_job *dj)
     loop_timer_free(dj->timer);
     loop_timer_free(dj->kill_timer);
     docker_job_pull_leave(dj);
+    docker_witness_free(dj);
+    docker_memory_free(dj->memory);
     docker_log_free(dj->log);
     TAILQ_REMOVE(&dj->en->jobs, dj, link);
     dj->j->engine_state = NULL;
@@ -89,9 +87,16 @@ mark_start(const struct docker_job *dj)
     return fd >= 0;
 }
 
-static void
-request(struct docker_job *dj, struct docker_call **slot, const char *method,
-        const char *action, docker_reply_fn *fn)
+static bool
+unmark_start(const struct docker_job *dj)
+{
+    autofree char *path = fs_join(dj->j->dir, START_MARK);
+    return unlink(path) == 0;
+}
+
+void
+docker_job_request(struct docker_job *dj, struct docker_call **slot, const char *method,
+                   const char *action, docker_reply_fn *fn)
 {
     auto_str path = STR_INIT(256);
     str_addf(&path, "/containers/%s%s", dj->j->uid, action);
@@ -114,6 +119,7 @@ docker_job_away(struct docker_job *dj, void (*back)(struct docker_job *dj),
     docker_slot_release(dj);
     docker_call_cancel(&dj->wait_call);
     docker_call_cancel(&dj->inspect_call);
+    docker_witness_free(dj);
     if (dj->step == DOCKER_STARTING || dj->step == DOCKER_RUNNING ||
         dj->step == DOCKER_ENDING)
         dj->lost = true;
@@ -137,33 +143,6 @@ docker_job_engine_back(struct docker_job *dj)
 }
 
 static void
-tell_exit(struct docker_job *dj, const struct engine_result *r)
-{
-    docker_slot_release(dj);
-    loop_timer_cancel(dj->timer);
-    loop_timer_cancel(dj->kill_timer);
-    dj->step = DOCKER_ENDED;
-    if (dj->log_owed) { /* the end was told; there is no more of the log */
-        dj->log_owed = false;
-        if (dj->j->events->on_log_end != NULL)
-            dj->j->events->on_log_end(dj->j);
-        return;
-    }
-    dj->log_owed = r->log_follows;
-    dj->j->events->on_exit(dj->j, r);
-}
-
-/* It never ran. */
-void
-docker_job_fail(struct docker_job *dj, enum engine_reason reason, const char *message)
-{
-    struct engine_result r = {.reason = reason, .exit_code = -1};
-    r.finished_ns = clock_wall_ns();
-    snprintf(r.message, sizeof(r.message), "%.*s", (int)sizeof(r.message) - 1, message);
-    tell_exit(dj, &r);
-}
-
-static void
 fail_stopped(struct docker_job *dj)
 {
     docker_job_fail(dj, ENGINE_START_FAILED, "stopped before the start");
@@ -180,11 +159,13 @@ on_created(void *arg, const struct docker_reply *r)
         docker_job_away(dj, docker_job_create, PATIENCE_MS);
     else if (dj->stop_wanted)
         fail_stopped(dj);
-    else if (r->status == 201)
+    else if (r->status == 201) {
+        const char *id = json_string_value(json_object_get(r->doc, "Id"));
+        snprintf(dj->facts.id, sizeof(dj->facts.id), "%s", id != NULL ? id : "");
         job_start(dj);
-    else if (r->status == 409) {
+    } else if (r->status == 409) {
         dj->conflict = true; /* exists: ours from before */
-        job_inspect(dj);
+        docker_job_inspect(dj);
     } else if (r->status == 404 && !dj->pulled) {
         docker_slot_release(dj);
         docker_job_pull(dj);
@@ -278,19 +259,14 @@ docker_job_create(struct docker_job *dj)
     json_decref(body);
 }
 
-/* "task <id>: already exists", "id already in use": what a daemon that died had begun to
- * start is there, and the next one does not know of it. */
+/* What a daemon that died had begun to start is there, and this one does not know of it.
+ */
 static bool
-half_started(const char *message)
+says_half_started(const char *message)
 {
-    return strstr(message, "task ") != NULL &&
-           strstr(message, ": already exists") != NULL;
-}
-
-static void
-fail_half_started(struct docker_job *dj)
-{
-    docker_job_fail(dj, ENGINE_RESTARTED, "the daemon died while it started the job");
+    return streq(message, "id already in use") ||
+           (strstr(message, "task ") != NULL &&
+            strstr(message, ": already exists") != NULL);
 }
 
 static void
@@ -305,6 +281,13 @@ on_undone(void *arg, const struct docker_reply *r)
         docker_job_create(dj); /* a container that is still there is found by its name */
 }
 
+static void
+make_anew(struct docker_job *dj)
+{
+    dj->step = DOCKER_REDOING;
+    docker_job_request(dj, &dj->call, "DELETE", "?force=1&v=1", on_undone);
+}
+
 /* The daemon would not start it with something that it can do without: no process of it
  * ran, so it is made anew. The mark goes first: from then on an absent container means
  * that nothing ran, which is so. */
@@ -312,17 +295,31 @@ static bool
 redo(struct docker_job *dj, const char *message)
 {
     struct docker_spec_env env;
-    autofree char *mark = fs_join(dj->j->dir, START_MARK);
     fill_env(dj, &env);
-    if (dj->stop_wanted || !docker_accel_retry(message, dj->j, &env) || unlink(mark) < 0)
+    if (dj->stop_wanted || !docker_accel_retry(message, dj->j, &env) || !unmark_start(dj))
         return false;
     log_info("once more without what was refused", "uid=%s message=\"%s\"", dj->j->uid,
              message);
     dj->no_display = env.no_display;
     dj->no_memlock = env.no_memlock;
-    dj->step = DOCKER_REDOING;
-    request(dj, &dj->call, "DELETE", "?force=1&v=1", on_undone);
+    make_anew(dj);
     return true;
+}
+
+/* Maybe it ran, maybe it still does: not for long, and never twice. */
+static void
+half_started(struct docker_job *dj)
+{
+    if (docker_stray_kill(dj->facts.id) && !dj->stop_wanted && unmark_start(dj)) {
+        log_info("once more: the daemon died before the job was started", "uid=%s",
+                 dj->j->uid);
+        make_anew(dj);
+        return;
+    }
+    docker_job_fail(
+        dj, ENGINE_RESTARTED,
+        "the daemon died while it started the job; whether its program ran is "
+        "not known");
 }
 
 static void
@@ -330,12 +327,14 @@ on_started(void *arg, const struct docker_reply *r)
 {
     struct docker_job *dj = arg;
     docker_slot_release(dj);
-    if (!r->reached) /* it may or may not have happened */
-        docker_job_away(dj, job_inspect, 0);
+    if (r->refused)
+        unmark_start(dj);
+    if (!r->reached) /* unless refused, it may or may not have happened */
+        docker_job_away(dj, docker_job_inspect, 0);
     else if (r->status == 204 || r->status == 304)
-        job_running(dj);
-    else if (half_started(r->message))
-        fail_half_started(dj);
+        docker_job_running(dj);
+    else if (says_half_started(r->message))
+        half_started(dj);
     else if (!redo(dj, r->message))
         docker_job_fail(dj, ENGINE_START_FAILED, r->message);
 }
@@ -348,7 +347,7 @@ job_start(struct docker_job *dj)
         return;
     }
     dj->step = DOCKER_STARTING;
-    request(dj, &dj->call, "POST", "/start", on_started);
+    docker_job_request(dj, &dj->call, "POST", "/start", on_started);
 }
 
 void
@@ -363,7 +362,7 @@ docker_job_launch(struct engine *en, struct engine_job *j)
 {
     struct docker_job *dj = j->engine_state;
     if (dj == NULL)
-        dj = job_new(en, j);
+        dj = docker_job_new(en, j);
     bug_if(dj->step != DOCKER_QUEUED && dj->step != DOCKER_ENDED);
     struct error e = ERROR_INIT;
     dj->step = DOCKER_QUEUED;
@@ -392,17 +391,37 @@ adopt_absent(struct docker_job *dj)
     r.never_started = !r.started;
     snprintf(r.message, sizeof(r.message), "%s",
              r.started ? "the container is gone" : "no container was made");
-    tell_exit(dj, &r);
+    docker_job_tell_exit(dj, &r);
 }
 
-/* Created, and not started as far as the daemon knows. */
+static void
+on_witness(struct docker_job *dj, const struct docker_seen *seen)
+{
+    if (!seen->reached) {
+        docker_job_away(dj, docker_job_inspect, 0);
+    } else if (!seen->created) {
+        half_started(dj);
+    } else if (dj->step != DOCKER_SETTLING) {
+        dj->step = DOCKER_SETTLING;
+        loop_timer_in(dj->timer, SETTLE_MS);
+    } else if (dj->stop_wanted) {
+        fail_stopped(dj);
+    } else {
+        job_start(dj);
+    }
+}
+
+/* Created, and not started as far as the daemon knows. That is the truth unless we asked
+ * for the start and the daemon was replaced since: then only its files say so. */
 static void
 adopt_created(struct docker_job *dj)
 {
-    if (half_started(dj->facts.error)) {
-        fail_half_started(dj);
+    if (says_half_started(dj->facts.error)) {
+        half_started(dj);
     } else if (dj->facts.error[0] != '\0') {
         docker_job_fail(dj, ENGINE_START_FAILED, dj->facts.error);
+    } else if (start_marked(dj) && !dj->en->podman) {
+        docker_witness_ask(dj, on_witness);
     } else if (start_marked(dj) && dj->step != DOCKER_SETTLING) {
         dj->step = DOCKER_SETTLING;
         loop_timer_in(dj->timer, SETTLE_MS);
@@ -413,23 +432,13 @@ adopt_created(struct docker_job *dj)
     }
 }
 
-static void
-tell_started(struct docker_job *dj)
-{
-    if (dj->started_told || !dj->facts.started)
-        return;
-    dj->started_told = true;
-    dj->j->facts = dj->facts.job;
-    dj->j->events->on_started(dj->j, dj->facts.started_ns);
-}
-
 /* Reads the facts of the reply; false when it was dealt with otherwise. */
-static bool
-take_facts(struct docker_job *dj, const struct docker_reply *r)
+bool
+docker_job_facts(struct docker_job *dj, const struct docker_reply *r)
 {
     struct error e = ERROR_INIT;
     if (!r->reached) {
-        docker_job_away(dj, job_inspect, 0);
+        docker_job_away(dj, docker_job_inspect, 0);
         return false;
     }
     if (r->status == 404) {
@@ -439,7 +448,7 @@ take_facts(struct docker_job *dj, const struct docker_reply *r)
     if (r->status != 200 || docker_facts_parse(r->doc, &dj->facts, &e) < 0) {
         log_warn_rl("inspect failed", "uid=%s status=%d message=\"%s\"", dj->j->uid,
                     r->status, r->message);
-        docker_job_away(dj, job_inspect, 0);
+        docker_job_away(dj, docker_job_inspect, 0);
         return false;
     }
     if (!streq(dj->facts.job_uid, dj->j->uid)) {
@@ -454,7 +463,7 @@ static void
 on_inspected(void *arg, const struct docker_reply *r)
 {
     struct docker_job *dj = arg;
-    if (!take_facts(dj, r))
+    if (!docker_job_facts(dj, r))
         return;
     if (!dj->facts.started &&
         (dj->facts.error[0] != '\0' || streq(dj->facts.status, "created") ||
@@ -463,24 +472,24 @@ on_inspected(void *arg, const struct docker_reply *r)
         return;
     }
     if (dj->facts.running)
-        job_running(dj);
+        docker_job_running(dj);
     else
-        job_ending(dj);
+        docker_job_ending(dj);
 }
 
-static void
-job_inspect(struct docker_job *dj)
+void
+docker_job_inspect(struct docker_job *dj)
 {
     if (dj->step != DOCKER_SETTLING)
         dj->step = DOCKER_INSPECTING;
-    request(dj, &dj->call, "GET", "/json", on_inspected);
+    docker_job_request(dj, &dj->call, "GET", "/json", on_inspected);
 }
 
 void
 docker_job_adopt(struct engine *en, struct engine_job *j)
 {
     bug_if(j->engine_state != NULL);
-    job_inspect(job_new(en, j));
+    docker_job_inspect(docker_job_new(en, j));
 }
 
 /* --- running -------------------------------------------------------------------------
@@ -491,9 +500,9 @@ on_wait(void *arg, const struct docker_reply *r)
 {
     struct docker_job *dj = arg;
     if (!r->reached || r->status != 200)
-        docker_job_away(dj, job_inspect, 0);
+        docker_job_away(dj, docker_job_inspect, 0);
     else
-        job_ending(dj);
+        docker_job_ending(dj);
 }
 
 static void
@@ -503,116 +512,25 @@ on_running_facts(void *arg, const struct docker_reply *r)
     struct error e = ERROR_INIT;
     if (!r->reached || r->status != 200 || docker_facts_parse(r->doc, &dj->facts, &e) < 0)
         return; /* the wait call sees the same daemon */
-    tell_started(dj);
+    if (dj->memory == NULL)
+        dj->memory = docker_memory_watch(dj->en->loop, dj->facts.pid);
+    docker_job_tell_started(dj);
     if (dj->stop_wanted && dj->step == DOCKER_RUNNING)
         send_stop(dj);
 }
 
-static void
-job_running(struct docker_job *dj)
+void
+docker_job_running(struct docker_job *dj)
 {
     docker_slot_release(dj);
     dj->step = DOCKER_RUNNING;
     dj->lost = false;
-    request(dj, &dj->wait_call, "POST", "/wait?condition=not-running", on_wait);
+    docker_job_request(dj, &dj->wait_call, "POST", "/wait?condition=not-running",
+                       on_wait);
     if (dj->log == NULL)
         dj->log = docker_log_new(dj->en, dj->j);
     docker_log_follow(dj->log);
-    request(dj, &dj->inspect_call, "GET", "/json", on_running_facts);
-}
-
-/* --- the end -------------------------------------------------------------------------
- */
-
-/* Its end is the daemon's doing, or nobody's knowledge: the next daemon writes 255 for
- * one whose end it did not see, and one without live-restore stops its containers when it
- * had gone or takes no more requests. NULL: the job's own end. */
-static const char *
-fell_with_daemon(const struct docker_job *dj)
-{
-    const struct docker_facts *f = &dj->facts;
-    int code = f->exit_code;
-    if (dj->stop_wanted || f->oom)
-        return NULL;
-    if (code == 255 && dj->lost)
-        return "it ended while the daemon was down, which does not know how";
-    if (!dj->en->live_restore && (code == 128 + SIGTERM || code == 128 + SIGKILL) &&
-        (dj->lost || docker_engine_closed(dj->en)))
-        return "the daemon was stopped, and its containers with it: it runs without "
-               "live-restore";
-    return NULL;
-}
-
-/* Nobody waits for the end of a job because much of its output is still to be read. Only
- * where the init's complaint may explain the exit code, the log comes first. */
-static void
-ended(struct docker_job *dj)
-{
-    struct engine_result r;
-    int64_t boot_ns = clock_wall_ns() - clock_boot_ms() * 1000000;
-    if (!dj->facts_known || (!dj->log_complete && (!dj->log_late || dj->log_owed)))
-        return;
-    docker_facts_result(&dj->facts, boot_ns, &r);
-    bool log_tells =
-        r.reason == ENGINE_EXITED && (r.exit_code == 126 || r.exit_code == 127 ||
-                                      (dj->en->podman && r.exit_code == 1));
-    if (!dj->log_complete && log_tells)
-        return;
-    r.log_follows = !dj->log_complete;
-    const char *fell = fell_with_daemon(dj);
-    if (fell != NULL) {
-        r.reason = ENGINE_RESTARTED;
-        snprintf(r.message, sizeof(r.message), "%s", fell);
-    }
-    const char *exec_error = docker_log_exec_error(dj->log);
-    if (log_tells && exec_error[0] != '\0' && r.reason == ENGINE_EXITED) {
-        r.reason = ENGINE_START_FAILED;
-        snprintf(r.message, sizeof(r.message), "%s", exec_error);
-    }
-    tell_started(dj);
-    tell_exit(dj, &r);
-}
-
-static void
-on_end_facts(void *arg, const struct docker_reply *r)
-{
-    struct docker_job *dj = arg;
-    if (!take_facts(dj, r))
-        return;
-    if (dj->facts.running) {
-        job_running(dj); /* not our end: somebody started it again by hand */
-        return;
-    }
-    dj->facts_known = true;
-    ended(dj);
-}
-
-static void
-on_log_complete(void *arg, bool reached)
-{
-    struct docker_job *dj = arg;
-    if (dj->step != DOCKER_ENDING && !dj->log_owed)
-        return;
-    if (!reached) {
-        docker_job_away(dj, job_ending, 0);
-        return;
-    }
-    dj->log_complete = true;
-    ended(dj);
-}
-
-static void
-job_ending(struct docker_job *dj)
-{
-    docker_slot_release(dj);
-    dj->step = DOCKER_ENDING;
-    dj->facts_known = dj->log_complete = dj->log_late = false;
-    loop_timer_in(dj->timer, LOG_PATIENCE_MS);
-    docker_call_cancel(&dj->wait_call);
-    if (dj->log == NULL)
-        dj->log = docker_log_new(dj->en, dj->j);
-    request(dj, &dj->inspect_call, "GET", "/json", on_end_facts);
-    docker_log_finish(dj->log, on_log_complete, dj);
+    docker_job_request(dj, &dj->inspect_call, "GET", "/json", on_running_facts);
 }
 
 /* --- stop ----------------------------------------------------------------------------
@@ -631,7 +549,7 @@ static void
 send_kill(struct docker_job *dj)
 {
     /* The death of its init takes the whole pid namespace with it. */
-    request(dj, &dj->kill_call, "POST", "/kill?signal=SIGKILL", on_killed);
+    docker_job_request(dj, &dj->kill_call, "POST", "/kill?signal=SIGKILL", on_killed);
 }
 
 static void
@@ -646,7 +564,7 @@ send_term(struct docker_job *dj)
     if (n < 0)
         log_info("stop reaches the main process only", "uid=%s reason=\"%s\"", dj->j->uid,
                  e.msg);
-    request(dj, &dj->kill_call, "POST", "/kill?signal=SIGTERM", on_killed);
+    docker_job_request(dj, &dj->kill_call, "POST", "/kill?signal=SIGTERM", on_killed);
 }
 
 /* In RUNNING, with facts. */
@@ -699,7 +617,7 @@ docker_job_stop(struct engine *en, struct engine_job *j, int64_t grace_ms)
         if (dj->kill_now)
             send_kill(dj);
         else if (!dj->term_sent) /* with the pid of now */
-            request(dj, &dj->inspect_call, "GET", "/json", on_running_facts);
+            docker_job_request(dj, &dj->inspect_call, "GET", "/json", on_running_facts);
         break;
     case DOCKER_CREATING: /* these look at stop_wanted when they have their answer */
     case DOCKER_STARTING:
@@ -723,15 +641,14 @@ on_timer(void *arg)
             dj->conflict = false;
             docker_job_create(dj);
         } else {
-            job_inspect(dj);
+            docker_job_inspect(dj);
         }
         break;
     case DOCKER_AWAY:
         docker_job_fail(dj, ENGINE_UNAVAILABLE, dj->en->status.message);
         break;
     case DOCKER_ENDING:
-        dj->log_late = true;
-        ended(dj);
+        docker_job_log_late(dj);
         break;
     case DOCKER_QUEUED:
     case DOCKER_LOOKING:
@@ -745,40 +662,4 @@ on_timer(void *arg)
     case DOCKER_REMOVING:
         break;
     }
-}
-
-/* --- removal -------------------------------------------------------------------------
- */
-
-static void
-on_removed(void *arg, const struct docker_reply *r)
-{
-    struct docker_job *dj = arg;
-    struct engine_job *j = dj->j;
-    struct engine *en = dj->en;
-    struct error e = ERROR_INIT;
-
-    bool gone = r->reached && (r->status == 204 || r->status == 200 || r->status == 404);
-    if (!gone)
-        error_set(&e, r->reached ? ERR_PROVIDER : ERR_UNAVAILABLE,
-                  "remove container %s: %s", j->uid, r->message);
-    docker_job_free(dj);
-    if (!r->reached)
-        docker_engine_suspect(en);
-    j->events->on_removed(j, gone ? NULL : &e);
-}
-
-void
-docker_job_remove(struct engine *en, struct engine_job *j)
-{
-    struct docker_job *dj = j->engine_state;
-    if (dj == NULL)
-        dj = job_new(en, j);
-    if (dj->step == DOCKER_REMOVING)
-        return;
-    dj->step = DOCKER_REMOVING;
-    dj->log_owed = false;
-    docker_log_free(dj->log);
-    dj->log = NULL;
-    request(dj, &dj->call, "DELETE", "?force=1&v=1", on_removed);
 }

@@ -5,7 +5,7 @@
  * only on the time in which nothing moves. It has succeeded when the daemon says so in
  * its last line: a stream that just ends has not.
  */
-#include "runner/engines/docker/docker.h"
+#include "runner/engines/docker/docker_job.h"
 
 #include <inttypes.h>
 #include <sodium.h>

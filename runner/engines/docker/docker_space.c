@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/vec.h"
-#include "runner/engines/docker/docker.h"
+#include "runner/engines/docker/docker_job.h"
 
 LOG_MODULE(docker);
 

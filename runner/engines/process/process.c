@@ -101,6 +101,8 @@ tell_record(struct process_job *p, const struct record_exit *x)
                               .finished_ns = x->finished_ns};
 
     snprintf(r.message, sizeof(r.message), "%s", x->message);
+    if (x->end == RECORD_OOM)
+        snprintf(r.oom_cgroup, sizeof(r.oom_cgroup), "%s", x->oom_cgroup);
     if (x->started)
         tell_started(p, x->started_ns);
     tell_exit(p, &r);
