@@ -5,47 +5,13 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "cli/cli.h"
+#include "cli/control.h"
 
 enum { ANSWER_MAX = 1 << 20 };
-
-static int
-ask(const char *dir, const char *command, struct str *out, struct error *e)
-{
-    autofree char *path = fs_join(dir, "run/apiserver.ctl");
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    char buf[4096];
-    ssize_t n;
-
-    if (fd < 0)
-        return error_errno(e, errno, "socket");
-    if (strlen(path) >= sizeof(a.sun_path))
-        return error_set(e, ERR_BAD_REQUEST, "%s: the path is too long for a socket",
-                         path);
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) != 0)
-        return error_set(e, ERR_UNAVAILABLE, "no server runs on %s (%s: %s)", dir, path,
-                         strerrorname_np(errno));
-    autofree char *line = xasprintf("mirror %s\n", command);
-    if (fs_write_all(fd, line, strlen(line), e) < 0)
-        return -(int)e->code;
-    while ((n = read(fd, buf, sizeof(buf))) > 0)
-        str_add(out, buf, (size_t)n);
-    if (n < 0)
-        return error_errno(e, errno, "read the answer");
-    if (str_starts(out->ptr, "error: ")) {
-        out->ptr[strcspn(out->ptr, "\n")] = '\0';
-        return error_set(e, ERR_UNSUPPORTED, "%s", out->ptr + strlen("error: "));
-    }
-    return 0;
-}
 
 /* A file as the shell names it -> its path in the tree; a path in the tree stays. */
 static char *
@@ -96,7 +62,8 @@ run(int argc, char **argv)
     }
     if (strpbrk(command.ptr, "\r\n") != NULL)
         return cli_misuse(&verb_mirror, "a file name with line breaks is no object's");
-    if (ask(dir, command.ptr, &answer, &e) < 0)
+    autofree char *line = xasprintf("mirror %s", command.ptr);
+    if (control_ask(dir, line, &answer, &e) < 0)
         return cli_fail(&verb_mirror, &e);
     fwrite(answer.ptr, 1, answer.len, stdout);
     return 0;

@@ -14,6 +14,9 @@ struct store_verb {
 extern const struct store_verb store_verb_check, store_verb_dump, store_verb_compact,
     store_verb_backup, store_verb_restore, store_verb_rekey, store_verb_rebuild;
 
+/* Becomes `drover-apiserver <tool> <argv...>`. Returns only on failure, with the exit
+ * status. */
+int apiserver_exec(const char *tool, int argc, char **argv);
 /* Becomes `drover-apiserver store <argv...>`, which has the options and their help.
  * Returns only on failure, with the exit status. */
 int store_exec(const struct store_verb *v, int argc, char **argv);

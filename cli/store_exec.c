@@ -10,28 +10,35 @@
 #include "cli/store.h"
 
 int
-store_exec(const struct store_verb *v, int argc, char **argv)
+apiserver_exec(const char *tool, int argc, char **argv)
 {
     char self[PATH_MAX];
-    char store[] = "store";
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
-    UNUSED(v);
     if (n < 0) {
-        fprintf(stderr, "drover store: /proc/self/exe: %s\n", strerrorname_np(errno));
+        fprintf(stderr, "drover %s: /proc/self/exe: %s\n", tool, strerrorname_np(errno));
         return 6;
     }
     self[n] = '\0';
     autofree char *program = xasprintf("%s/drover-apiserver", dirname(self));
+    autofree char *first = xstrdup(tool);
     char **args = xcalloc((size_t)argc + 3, sizeof(*args));
     args[0] = program;
-    args[1] = store;
+    args[1] = first;
     for (int i = 0; i < argc; i++)
         args[i + 2] = argv[i];
     execv(program, args);
-    fprintf(stderr, "drover store: cannot run %s: %s\n", program, strerrorname_np(errno));
+    fprintf(stderr, "drover %s: cannot run %s: %s\n", tool, program,
+            strerrorname_np(errno));
     free(args);
     return 6;
+}
+
+int
+store_exec(const struct store_verb *v, int argc, char **argv)
+{
+    UNUSED(v);
+    return apiserver_exec("store", argc, argv);
 }
 
 const struct store_verb store_verb_check = {

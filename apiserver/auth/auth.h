@@ -12,10 +12,11 @@
  * Client certificates and anonymous requests are the front's (http/identity.c).
  *
  * The parts: authn.c (token -> user), token.c (signed tokens), join.c (join tokens),
- * enroll.c (endpoints that hand out tokens), authz.c (the chain of authorizers), rbac*.c
- * (roles and bindings), node*.c (agents), bootstrap.c (what every server has),
- * aggregate.c, escalate.c (who may write roles), reviews.c (the review kinds). Loop
- * thread only.
+ * rotate.c (keys change while
+ * the server runs), enroll.c (endpoints that hand out tokens), authz.c (the chain of
+ * authorizers), rbac*.c (roles and bindings), node*.c (agents), bootstrap.c (what every
+ * server has), aggregate.c, escalate.c (who may write roles), reviews.c (the review
+ * kinds). Loop thread only.
  */
 #ifndef AUTH_AUTH_H
 #define AUTH_AUTH_H
@@ -48,6 +49,13 @@ void auth_bootstrap(struct auth *a, void (*done)(void *arg, const struct error *
  * with NULL on success, maybe before this returns. */
 void auth_check_keys(struct auth *a, void (*done)(void *arg, const struct error *e),
                      void *arg);
+/* Takes a new key for signing (it is on the disk before the first token of it), or reads
+ * the keys' file again. done comes once, on the loop, with the key that signs, or with
+ * why it stays as it was. Tokens of former keys verify until they expire. */
+typedef void auth_keys_fn(void *arg, const char *kid, const struct error *e);
+void auth_rotate_keys(struct auth *a, auth_keys_fn *done, void *arg);
+void auth_reload_keys(struct auth *a, auth_keys_fn *done, void *arg);
+void auth_list_keys(const struct auth *a, struct str *out); /* a line each */
 /* The plain admin token, for the kubeconfig; wiped by auth_forget_admin. */
 const char *auth_admin_token(const struct auth *a);
 void auth_forget_admin(struct auth *a);

@@ -39,6 +39,8 @@ struct auth {
     struct api_user *admin;
     vec(struct part_token) parts;
     struct signer *signer;
+    struct loop_timer *key_age; /* NULL: keys are not rotated by age */
+    bool rotating;
     char *ca_hash;
     struct node_index *nodes; /* these three until auth_stop */
     struct rbac *rbac;
@@ -64,6 +66,16 @@ struct signer_opts {
 };
 int signer_new(const struct signer_opts *o, struct signer **ret,
                struct error *e) WARN_UNUSED;
+/* For a rotation while the server runs: what signs next, with a new key and the present
+ * one among those that verify; not in the file yet. */
+struct signer *signer_rotated(const struct signer *s, int64_t now_s);
+int signer_write(const struct signer *s,
+                 struct error *e) WARN_UNUSED; /* waits for disk */
+/* What the file holds now. */
+int signer_read(const struct signer *s, struct signer **ret, struct error *e) WARN_UNUSED;
+bool signer_is_old(const struct signer *s);
+/* "<kid> signs, made <time>", "<kid> verifies until <time>", a line each. */
+void signer_list(const struct signer *s, struct str *out);
 const char *signer_kid(const struct signer *s); /* the fingerprint of what signs */
 bool signer_knows(const struct signer *s, const char *kid); /* former ones too */
 void signer_free(struct signer *s);
@@ -75,6 +87,9 @@ void signer_sign_payload(const struct signer *s, const char *payload, size_t n,
 /* Signature, algorithm, issuer and expiry are right, or ERR_UNAUTHORIZED. */
 int signer_verify(const struct signer *s, const char *token, int64_t now_s,
                   struct token_claims *ret, struct error *e) WARN_UNUSED;
+
+/* --- rotate.c */
+void rotation_start(struct auth *a);
 
 /* --- account.c */
 struct api_user *account_user(const char *ns, const char *name, const char *uid);

@@ -133,6 +133,7 @@ auth_new(const struct auth_opts *o, struct auth **ret, struct error *e)
         auth_free(a);
         return rc;
     }
+    rotation_start(a);
     *ret = a;
     return 0;
 }
@@ -142,9 +143,11 @@ auth_stop(void *auth)
 {
     struct auth *a = auth;
 
+    loop_timer_free(a->key_age);
     aggregation_free(a->aggregation);
     rbac_free(a->rbac);
     node_index_free(a->nodes);
+    a->key_age = NULL;
     a->aggregation = NULL;
     a->rbac = NULL;
     a->nodes = NULL;

@@ -28,6 +28,7 @@ struct signer {
     struct sign_key keys[KEYS_MAX]; /* the first one signs */
     size_t n;
     char *issuer;
+    char *file; /* NULL: of this process alone */
 };
 
 /* --- keys
@@ -142,21 +143,25 @@ rotate(struct signer *s, int64_t now_s)
     sodium_memzero(seed, sizeof(seed));
 }
 
+static bool
+is_old(const struct signer *s, int64_t now_s)
+{
+    return s->made_s != 0 && now_s - s->made_s >= KEY_AGE_S;
+}
+
 static int
 load(struct signer *s, const struct signer_opts *o, struct error *e)
 {
-    autofree char *file = o->dir == NULL ? NULL : fs_join(o->dir, "tokens.key");
     int64_t now_s = clock_wall_ns() / 1000000000;
-    int rc = file == NULL ? 0 : read_keys(s, file, e);
+    int rc = s->file == NULL ? 0 : read_keys(s, s->file, e);
 
     if (rc < 0 && e->code != ERR_NOT_FOUND)
         return rc;
     *e = ERROR_INIT;
-    if (rc == 0 && s->n > 0 && !o->rotate &&
-        (o->keep || s->made_s == 0 || now_s - s->made_s < KEY_AGE_S))
+    if (rc == 0 && s->n > 0 && !o->rotate && (o->keep || !is_old(s, now_s)))
         return 0;
     rotate(s, now_s);
-    return file == NULL ? 0 : write_keys(s, file, e);
+    return s->file == NULL ? 0 : write_keys(s, s->file, e);
 }
 
 int
@@ -165,6 +170,7 @@ signer_new(const struct signer_opts *o, struct signer **ret, struct error *e)
     struct signer *s = xnew(struct signer);
 
     s->issuer = xstrdup(o->issuer);
+    s->file = o->dir == NULL ? NULL : fs_join(o->dir, "tokens.key");
     int rc = load(s, o, e);
     if (rc < 0) {
         signer_free(s);
@@ -172,6 +178,71 @@ signer_new(const struct signer_opts *o, struct signer **ret, struct error *e)
     }
     *ret = s;
     return 0;
+}
+
+static struct signer *
+copy_names(const struct signer *s)
+{
+    struct signer *next = xnew(struct signer);
+
+    next->issuer = xstrdup(s->issuer);
+    next->file = s->file == NULL ? NULL : xstrdup(s->file);
+    return next;
+}
+
+struct signer *
+signer_rotated(const struct signer *s, int64_t now_s)
+{
+    struct signer *next = copy_names(s);
+
+    memcpy(next->secret_key, s->secret_key, sizeof(s->secret_key));
+    memcpy(next->keys, s->keys, sizeof(s->keys));
+    next->made_s = s->made_s;
+    next->n = s->n;
+    rotate(next, now_s);
+    return next;
+}
+
+int
+signer_write(const struct signer *s, struct error *e)
+{
+    return s->file == NULL ? 0 : write_keys(s, s->file, e);
+}
+
+int
+signer_read(const struct signer *s, struct signer **ret, struct error *e)
+{
+    if (s->file == NULL)
+        return error_set(e, ERR_UNSUPPORTED, "the keys of this server are in no file");
+    struct signer *next = copy_names(s);
+    int rc = read_keys(next, next->file, e);
+    if (rc < 0)
+        signer_free(next);
+    else
+        *ret = next;
+    return rc;
+}
+
+bool
+signer_is_old(const struct signer *s)
+{
+    return is_old(s, clock_wall_ns() / 1000000000);
+}
+
+void
+signer_list(const struct signer *s, struct str *out)
+{
+    int64_t now_s = clock_wall_ns() / 1000000000;
+    char when[CLOCK_RFC3339_LEN];
+
+    for (size_t i = 0; i < s->n; i++) {
+        if (i > 0 && s->keys[i].until_s <= now_s)
+            continue;
+        int64_t at_s = i == 0 ? s->made_s : s->keys[i].until_s;
+        clock_format(at_s * 1000000000, when);
+        str_addf(out, "%s %s %s\n", s->keys[i].kid,
+                 i == 0 ? "signs, made" : "verifies until", at_s == 0 ? "unknown" : when);
+    }
 }
 
 const char *
@@ -196,6 +267,7 @@ signer_free(struct signer *s)
     if (s == NULL)
         return;
     free(s->issuer);
+    free(s->file);
     sodium_memzero(s, sizeof(*s));
     free(s);
 }

@@ -29,7 +29,8 @@ struct session {
 };
 TAILQ_HEAD(sessions, session);
 
-/* A command under way in the store; the session may be gone before it ends. */
+/* A command under way in the store or the pool; the session may be gone before it ends.
+ */
 struct later {
     struct session *session;
     uint64_t revision; /* to answer; 0: that of the store's completion */
@@ -43,9 +44,16 @@ struct control {
     struct loop_io *io;
     struct sessions sessions;
     size_t n;
+    struct auth *auth;                                               /* NULL: none */
     void (*mirror)(void *arg, const char *command, struct str *out); /* NULL: none */
     void *mirror_arg;
 };
+
+void
+control_set_auth(struct control *c, struct auth *a)
+{
+    c->auth = a;
+}
 
 void
 control_set_mirror(struct control *c,
@@ -96,6 +104,39 @@ on_stored(void *arg, uint64_t revision, const struct error *e)
     free(l);
 }
 
+static void
+on_keys(void *arg, const char *kid, const struct error *e)
+{
+    struct later *l = arg;
+    auto_str text = STR_INIT(LINE_MAX_BYTES * 2);
+
+    if (e != NULL)
+        str_addf(&text, "error: %s\n", e->msg);
+    else
+        str_addf(&text, "%s\n", kid);
+    if (l->session != NULL) {
+        l->session->later = NULL;
+        answer(l->session, &text);
+    }
+    free(l);
+}
+
+/* Rotating and reading keys waits for a disk. */
+static bool
+run_keys(struct session *s, const char *line)
+{
+    bool rotate = streq(line, "keys rotate");
+    struct auth *auth = s->control->auth;
+
+    if (auth == NULL || (!rotate && !streq(line, "keys reload")))
+        return false;
+    struct later *l = xnew(struct later);
+    l->session = s;
+    s->later = l;
+    (rotate ? auth_rotate_keys : auth_reload_keys)(auth, on_keys, l);
+    return true;
+}
+
 /* Commands that the store answers later. False: it is none, or out has the answer. */
 static bool
 run_later(struct session *s, const char *line, struct str *out)
@@ -133,14 +174,17 @@ run_command(struct control *c, const char *line, struct str *out)
         loop_dump(c->loop, out);
     else if (str_starts(line, "log "))
         str_adds(out, log_set_spec(line + 4) ? "ok\n" : "unknown level or module\n");
+    else if (streq(line, "keys") && c->auth != NULL)
+        auth_list_keys(c->auth, out);
     else if (str_starts(line, "mirror ") && c->mirror != NULL)
         c->mirror(c->mirror_arg, line + strlen("mirror "), out);
     else if (str_starts(line, "mirror "))
         str_adds(out, "error: this server runs without the mirror (--no-mirror)\n");
     else if (out->len == 0)
-        str_adds(out,
-                 "commands: stats, loop, log SPEC, snapshot, compact REVISION, mirror "
-                 "COMMAND\n");
+        str_adds(
+            out,
+            "commands: stats, loop, log SPEC, snapshot, compact REVISION, keys, keys "
+            "rotate, keys reload, mirror COMMAND\n");
 }
 
 static void
@@ -166,7 +210,7 @@ on_session(void *arg, int fd, uint32_t events)
     }
     auto_str text = STR_INIT(ANSWER_MAX);
     *end = '\0';
-    if (run_later(s, s->line.ptr, &text))
+    if (run_keys(s, s->line.ptr) || run_later(s, s->line.ptr, &text))
         return;
     run_command(s->control, s->line.ptr, &text);
     answer(s, &text);

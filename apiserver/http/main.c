@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "apiserver/http/ca.h"
 #include "apiserver/http/control.h"
 #include "apiserver/http/front.h"
 #include "apiserver/http/options.h"
@@ -318,6 +319,8 @@ start_listeners(struct program *p, struct error *e)
     if (o->control_socket != NULL &&
         control_start(p->loop, o->control_socket, p->server, &p->control, e) < 0)
         return -(int)e->code;
+    if (p->control != NULL)
+        control_set_auth(p->control, p->auth);
     return write_kubeconfig(p, http_server_port(p->tcp), e);
 }
 
@@ -450,6 +453,8 @@ main(int argc, char **argv)
     log_set_program("drover-apiserver");
     if (argc > 2 && streq(argv[1], "store") && streq(argv[2], "rebuild"))
         return rebuild_main(argc - 2, argv + 2);
+    if (argc > 1 && streq(argv[1], "keys"))
+        return ca_tool_main(argc - 1, argv + 1);
     if (argc > 1 && streq(argv[1], "store"))
         return tool_main(argc - 1, argv + 1);
     signal(SIGPIPE, SIG_IGN);

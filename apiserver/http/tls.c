@@ -7,18 +7,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "apiserver/http/ca.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/vec.h"
-#include "io/pki.h"
 
 LOG_MODULE(tls);
 
 enum {
     PEM_MAX = 64 * 1024,
-    CA_DAYS = 3650,
     CA_WARN_DAYS = 180,
     NAMES_MAX = 60,
     LONGEST_WAIT_S = 12 * 3600, /* the wall clock may have been set meanwhile */
@@ -30,7 +29,7 @@ struct tls {
     int64_t lifetime_s;
     vec(char *) names;
     bool own;
-    struct pki_pair ca; /* own: with its key */
+    struct ca ca; /* own: with its key */
     char ca_hash[80];
     struct tls_files *files;
     struct loop_timer *timer;
@@ -68,23 +67,6 @@ pair_done(struct pki_pair *p)
 {
     str_done(&p->cert);
     str_done(&p->key);
-}
-
-static int
-load_ca(const char *dir, struct pki_pair *ca, struct error *e)
-{
-    int rc = read_pair(dir, "ca", ca, e);
-
-    if (rc == 0 || e->code != ERR_NOT_FOUND)
-        return rc;
-    *e = ERROR_INIT;
-    pair_done(ca);
-    rc = pki_make_ca("drover", CA_DAYS, ca, e);
-    if (rc == 0)
-        rc = write_pair(dir, "ca", ca, e);
-    if (rc == 0)
-        log_info("made a certificate authority", "dir=%s", dir);
-    return rc;
 }
 
 static int64_t
@@ -130,8 +112,9 @@ make_server(struct tls *t, struct error *e)
     for (size_t i = 0; i < t->names.len; i++)
         names[i] = t->names.items[i];
     pair_init(&made);
-    int rc =
-        pki_make_server_for(&t->ca, "drover-apiserver", names, t->lifetime_s, &made, e);
+    /* The chain begins with the CA, as itself or as an older one vouches for it. */
+    struct pki_pair by = {.cert = t->ca.chain, .key = t->ca.pair.key};
+    int rc = pki_make_server_for(&by, "drover-apiserver", names, t->lifetime_s, &made, e);
     if (rc == 0)
         rc = write_pair(t->dir, "server", &made, e);
     if (rc == 0)
@@ -176,7 +159,7 @@ on_timer(void *arg)
     struct error e = ERROR_INIT;
     int64_t due = left_of(tls_files_cert(t->files)) - t->lifetime_s / 3;
 
-    if (left_of(t->ca.cert.ptr) < (int64_t)CA_WARN_DAYS * 86400)
+    if (left_of(t->ca.pair.cert.ptr) < (int64_t)CA_WARN_DAYS * 86400)
         log_warn("the certificate authority expires soon", "dir=%s", t->dir);
     if (due > 0) {
         arm(t, due);
@@ -230,7 +213,7 @@ open_own(struct tls *t, const struct tls_opts *o, struct error *e)
 
     t->own = true;
     collect_names(t, o->names);
-    if (fs_mkdirs(o->dir, 0700, e) < 0 || load_ca(o->dir, &t->ca, e) < 0 ||
+    if (fs_mkdirs(o->dir, 0700, e) < 0 || ca_open(o->dir, &t->ca, e) < 0 ||
         ensure_server(t, e) < 0 || tls_files_open(&fo, &t->files, e) < 0)
         return -(int)e->code;
     t->timer = loop_timer_new(o->loop, "tls-rotate", on_timer, t);
@@ -247,11 +230,11 @@ open_given(struct tls *t, const struct tls_opts *o, struct error *e)
     if (tls_files_open(&fo, &t->files, e) < 0)
         return -(int)e->code;
     if (o->ca != NULL)
-        return fs_read(o->ca, &t->ca.cert, e);
+        return fs_read(o->ca, &t->ca.pair.cert, e);
     const char *last = tls_files_cert(t->files), *p = last;
     while ((p = strstr(p, mark)) != NULL)
         last = p++;
-    str_adds(&t->ca.cert, last);
+    str_adds(&t->ca.pair.cert, last);
     return 0;
 }
 
@@ -262,10 +245,10 @@ tls_open(const struct tls_opts *o, struct tls **ret, struct error *e)
 
     t->dir = xstrdup(o->dir);
     t->lifetime_s = o->lifetime_s;
-    pair_init(&t->ca);
+    ca_init(&t->ca);
     int rc = o->cert == NULL ? open_own(t, o, e) : open_given(t, o, e);
     if (rc == 0)
-        rc = pki_ca_hash(t->ca.cert.ptr, t->ca_hash, e);
+        rc = pki_ca_hash(t->ca.pair.cert.ptr, t->ca_hash, e);
     if (rc < 0) {
         tls_free(t);
         return rc;
@@ -281,7 +264,7 @@ tls_free(struct tls *t)
         return;
     loop_timer_free(t->timer);
     tls_files_free(t->files);
-    pair_done(&t->ca);
+    ca_done(&t->ca);
     vec_foreach (name, &t->names) {
         free(*name);
     }
@@ -299,7 +282,7 @@ tls_served(const struct tls *t)
 const char *
 tls_ca(const struct tls *t)
 {
-    return t->ca.cert.ptr;
+    return t->ca.pair.cert.ptr;
 }
 
 const char *

@@ -40,6 +40,12 @@ api_server_new(const struct api_server_opts *o, struct api_server **ret, struct 
     return 0;
 }
 
+struct loop_pool *
+api_server_pool(const struct api_server *s)
+{
+    return s->pool;
+}
+
 void
 api_server_leave_pool(struct api_server *s)
 {

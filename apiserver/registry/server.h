@@ -93,6 +93,7 @@ void api_server_bootstrap(struct api_server *s,
 int api_server_start_loops(struct api_server *s, struct error *e) WARN_UNUSED;
 /* Ends all watches cleanly; new ones are refused with 503. */
 void api_server_stop_watches(struct api_server *s);
+struct loop_pool *api_server_pool(const struct api_server *s); /* NULL: none */
 /* Before the pool is freed: from here on everything is computed at once. NULL ok. */
 void api_server_leave_pool(struct api_server *s);
 /* Before store_close: drops what refers to the store (watches, snapshots, loops). Calls

@@ -269,6 +269,84 @@ pki_make_client(const struct pki_pair *ca, const char *common_name, int days,
     return make_leaf(ca, common_name, NULL, (int64_t)days * DAY_S, ret, e);
 }
 
+/* Name, key, identifier and validity of `ca`, under a new serial number. */
+static int
+fill_vouched(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca, gnutls_x509_crt_t by)
+{
+    unsigned char serial[SERIAL_BYTES], id[64];
+    size_t id_len = sizeof(id);
+    unsigned critical = 0;
+    time_t end = gnutls_x509_crt_get_expiration_time(ca);
+    time_t by_end = gnutls_x509_crt_get_expiration_time(by);
+    int rc = gnutls_rnd(GNUTLS_RND_NONCE, serial, sizeof(serial));
+
+    serial[0] &= 0x7f;
+    if (rc >= 0)
+        rc = gnutls_x509_crt_set_version(crt, 3);
+    if (rc >= 0)
+        rc = gnutls_x509_crt_set_serial(crt, serial, sizeof(serial));
+    if (rc >= 0)
+        rc = gnutls_x509_crt_set_activation_time(crt,
+                                                 gnutls_x509_crt_get_activation_time(ca));
+    if (rc >= 0)
+        rc = gnutls_x509_crt_set_expiration_time(crt, by_end < end ? by_end : end);
+    if (rc >= 0)
+        rc = gnutls_x509_crt_get_subject_key_id(ca, id, &id_len, &critical);
+    if (rc >= 0)
+        rc = gnutls_x509_crt_set_subject_key_id(crt, id, id_len);
+    id_len = sizeof(id);
+    if (rc >= 0 && gnutls_x509_crt_get_subject_key_id(by, id, &id_len, &critical) >= 0)
+        rc = gnutls_x509_crt_set_authority_key_id(crt, id, id_len);
+    return rc < 0 ? rc : fill_ca(crt);
+}
+
+static int
+copy_subject(gnutls_x509_crt_t crt, gnutls_x509_crt_t ca)
+{
+    auto_pubkey pub = NULL;
+    auto_datum dn = {0};
+    int rc = gnutls_pubkey_init(&pub);
+
+    if (rc >= 0)
+        rc = gnutls_pubkey_import_x509(pub, ca, 0);
+    if (rc >= 0)
+        rc = gnutls_x509_crt_set_pubkey(crt, pub);
+    if (rc >= 0)
+        rc = gnutls_x509_crt_get_dn3(ca, &dn, 0);
+    return rc < 0 ? rc : gnutls_x509_crt_set_dn(crt, (const char *)dn.data, NULL);
+}
+
+int
+pki_vouch(const struct pki_pair *by, const char *ca_pem, struct str *out, struct error *e)
+{
+    auto_crt by_crt = NULL;
+    auto_crt ca = NULL;
+    auto_crt crt = NULL;
+    auto_key key = NULL;
+    auto_datum pem = {0};
+    int rc = import(by->cert.ptr, &by_crt);
+
+    if (rc >= 0)
+        rc = import_key(by->key.ptr, &key);
+    if (rc >= 0)
+        rc = import(ca_pem, &ca);
+    if (rc < 0)
+        return tls_error(e, rc, "read the certificate authorities");
+    rc = gnutls_x509_crt_init(&crt);
+    if (rc >= 0)
+        rc = copy_subject(crt, ca);
+    if (rc >= 0)
+        rc = fill_vouched(crt, ca, by_crt);
+    if (rc >= 0)
+        rc = gnutls_x509_crt_sign2(crt, by_crt, key, GNUTLS_DIG_SHA256, 0);
+    if (rc >= 0)
+        rc = gnutls_x509_crt_export2(crt, GNUTLS_X509_FMT_PEM, &pem);
+    if (rc < 0)
+        return tls_error(e, rc, "vouch for a certificate authority");
+    str_add(out, pem.data, pem.size);
+    return out->toobig ? error_set(e, ERR_TOO_LARGE, "certificate authority") : 0;
+}
+
 /* --- looking at -----------------------------------------------------------------------
  */
 

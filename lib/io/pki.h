@@ -24,6 +24,10 @@ int pki_make_server(const struct pki_pair *ca, const char *common_name,
 int pki_make_server_for(const struct pki_pair *ca, const char *common_name,
                         const char *const *names, int64_t seconds, struct pki_pair *ret,
                         struct error *e) WARN_UNUSED;
+/* Another CA's certificate, with its name and key, as `by` vouches for it: who trusts
+ * `by` accepts what that CA signs, as long as both are valid. PEM, appended. */
+int pki_vouch(const struct pki_pair *by, const char *ca_pem, struct str *out,
+              struct error *e) WARN_UNUSED;
 /* A client certificate for the name; alone, without its CA's. */
 int pki_make_client(const struct pki_pair *ca, const char *common_name, int days,
                     struct pki_pair *ret, struct error *e) WARN_UNUSED;

@@ -213,6 +213,54 @@ test_name_must_match(void **state)
     pair_done(&wrong);
 }
 
+/* A new authority that the old one vouches for: who trusts either is content. */
+static void
+test_vouched(void **state)
+{
+    struct pki_pair next = PAIR_INIT, by = PAIR_INIT, made = PAIR_INIT;
+    struct http_multi *m = NULL;
+    auto_str out = STR_INIT(1 << 16), last = STR_INIT(1 << 16);
+    char hash[80], wanted[80];
+
+    UNUSED(state);
+    fixture_free(f);
+    OK(pki_make_ca("next-ca", 60, &next, &err));
+    OK(pki_vouch(&ca, next.cert.ptr, &by.cert, &err));
+    str_add(&by.cert, next.cert.ptr, next.cert.len);
+    str_add(&by.key, next.key.ptr, next.key.len);
+    OK(pki_make_server(&by, "test-server", names, 10, &made, &err));
+    f = fixture_new(&(struct http_server_opts){.tls_cert_pem = made.cert.ptr,
+                                               .tls_key_pem = made.key.ptr});
+    snprintf(url, sizeof(url), "https://127.0.0.1:%u", http_server_port(f->server));
+    const struct {
+        const char *ca;
+        enum err_code code;
+    } clients[] = {{ca.cert.ptr, ERR_OK},
+                   {next.cert.ptr, ERR_OK},
+                   {other_ca.cert.ptr, ERR_PROVIDER}};
+    for (size_t i = 0; i < ARRAY_LEN(clients); i++) {
+        struct http_target t = {.url = url, .ca_pem = clients[i].ca};
+        OK(http_multi_new(f->l, &m, &err));
+        assert_int_equal(fetch_with(m, &t, "/hello", &out), clients[i].code);
+        http_multi_free(m);
+    }
+    /* Its end is that of who vouches; agents that enrol are told of the new one. */
+    int64_t end = 0, ca_end = 0;
+    OK(pki_expiry(by.cert.ptr, &end, &err));
+    OK(pki_expiry(ca.cert.ptr, &ca_end, &err));
+    assert_true(end == ca_end);
+    OK(pki_ca_hash(next.cert.ptr, wanted, &err));
+    const char *end_pem = made.cert.ptr;
+    for (const char *p = end_pem; (p = strstr(p + 1, "-----BEGIN")) != NULL;)
+        end_pem = p;
+    OK(pki_ca_hash(end_pem, hash, &err));
+    assert_string_equal(hash, wanted);
+    assert_true(pki_vouch(&ca, "x", &last, &err) < 0);
+    pair_done(&next);
+    pair_done(&by);
+    pair_done(&made);
+}
+
 /* A name counts only from a certificate that our own authority has signed. */
 static void
 test_client_certificate(void **state)
@@ -333,9 +381,16 @@ main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_fields),     T(test_hash_is_over_the_public_key), T(test_bad_authority),
-        T(test_round_trip), T(test_client_certificate),          T(test_name_must_match),
-        T(test_stream),     T(test_plain_text_to_a_tls_port),    T(test_fetch_ca),
+        T(test_fields),
+        T(test_hash_is_over_the_public_key),
+        T(test_bad_authority),
+        T(test_round_trip),
+        T(test_client_certificate),
+        T(test_vouched),
+        T(test_name_must_match),
+        T(test_stream),
+        T(test_plain_text_to_a_tls_port),
+        T(test_fetch_ca),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
