@@ -15,6 +15,7 @@
 #include "cli/code.h"
 #include "cli/name.h"
 #include "cli/past.h"
+#include "cli/settings.h"
 
 static void
 items_done(struct apply *a)
@@ -114,6 +115,7 @@ write_one(struct apply *a, struct apply_item *i)
         return cli_fail(&verb_apply, &e);
     if (send_with_secrets(a, i, &o, &e) < 0)
         return apply_report(a, i, &e);
+    bug_if(o == NULL);
     printf("%s/%s %s\n", m->resource->singular, m->name, outcome(i, o));
     return 0;
 }
@@ -308,6 +310,7 @@ options(struct apply *a, int argc, char **argv)
 {
     static const struct option longs[] = {
         SESSION_OPTIONS,
+        SETTINGS_OPTIONS,
         {"filename", required_argument, NULL, 'f'},
         {"env", required_argument, NULL, 'e'},
         {"name", required_argument, NULL, OPT_NAME},
@@ -326,8 +329,12 @@ options(struct apply *a, int argc, char **argv)
     int c;
 
     while ((c = getopt_long(argc, argv, SESSION_SHORT "f:e:yda", longs, NULL)) != -1) {
-        if (session_option(&a->s, c, optarg) || text_option(a, c, optarg))
+        if (session_option(&a->s, c, optarg) || text_option(a, c, optarg) ||
+            settings_option(&a->values.settings, c, optarg, &e)) {
+            if (e.code != ERR_OK)
+                return cli_fail(&verb_apply, &e) + 1;
             continue;
+        }
         if (c == 'f') {
             vec_push(&a->paths, optarg);
         } else if (c == 'e') {
@@ -425,7 +432,7 @@ const struct cli_verb verb_apply = {
         "  -e, --env NAME[=VALUE]    a variable of the run; without a value, yours\n"
         "      --profile NAME        of .dstack/profiles.yml, here or at home, or of "
         "the\n"
-        "                            server; --no-profile: none\n"
+        "                            server; --no-profile: none\n" SETTINGS_HELP
         "      --force-conflicts     take over fields that others manage\n"
         "      --field-manager NAME  (default drover)\n" SESSION_HELP
         "\nFiles hold objects with apiVersion and kind, or one task or fleet in dstack's "

@@ -99,6 +99,22 @@ find_engine(const json_t *instance, const char *name)
     return NULL;
 }
 
+/* Of the fleets that the job names, when it names any. */
+static bool
+is_wanted(const json_t *instance, const json_t *job)
+{
+    const json_t *fleets = js_get(job, "spec.fleets");
+    size_t i;
+    const json_t *f;
+
+    json_array_foreach (fleets, i, f) {
+        const char *name = json_string_value(f);
+        if (name != NULL && streq(name, js(instance, "spec.fleetName")))
+            return true;
+    }
+    return json_array_size(fleets) == 0;
+}
+
 static void
 judge(struct candidate *c, const json_t *job, const struct resource_req *req,
       const json_t *jobs)
@@ -119,6 +135,9 @@ judge(struct candidate *c, const json_t *job, const struct resource_req *req,
     } else if (json_is_true(js_get(c->instance, "spec.unschedulable"))) {
         c->why_not = "is cordoned";
         c->distance += 500;
+    } else if (!is_wanted(c->instance, job)) {
+        c->why_not = "is not one that the run may use";
+        c->distance += 1500;
     } else if (!json_is_true(json_object_get(have, "available"))) {
         c->why_detail = js(have, "message");
         c->why_not = streq(engine, "docker")
@@ -160,6 +179,15 @@ void
 placement_explain(const json_t *job, const json_t *jobs, const json_t *instances,
                   FILE *out)
 {
+    struct placement_verdict ignored;
+
+    placement_judge(job, jobs, instances, out, &ignored);
+}
+
+void
+placement_judge(const json_t *job, const json_t *jobs, const json_t *instances, FILE *out,
+                struct placement_verdict *ret)
+{
     const json_t *items = json_object_get(instances, "items");
     size_t n = json_array_size(items);
     struct resource_req req;
@@ -170,6 +198,7 @@ placement_explain(const json_t *job, const json_t *jobs, const json_t *instances
     size_t i;
     const json_t *j;
 
+    *ret = (struct placement_verdict){0};
     if (resources_parse(js_get(job, "spec.resources"), "spec.resources", &req, &v, &e) <
         0) {
         fprintf(out, "Placement: %s\n", e.msg);
@@ -178,6 +207,7 @@ placement_explain(const json_t *job, const json_t *jobs, const json_t *instances
     json_array_foreach (json_object_get(jobs, "items"), i, j)
         ahead += j != job && placement_waits(j) && placement_order(j, job) < 0;
     resources_text(&req, &need);
+    ret->ahead = ahead;
     fprintf(out, "Placement: %zu jobs ahead in the queue; needs %s\n", ahead, need.ptr);
     if (n == 0) {
         fputs("  There is no instance in this namespace. A machine joins with:\n"
@@ -189,6 +219,7 @@ placement_explain(const json_t *job, const json_t *jobs, const json_t *instances
     for (i = 0; i < n; i++) {
         all[i].instance = json_array_get(items, i);
         judge(&all[i], job, &req, jobs);
+        ret->room += all[i].distance == 0;
     }
     qsort(all, n, sizeof(*all), nearer);
     for (i = 0; i < n && i < 5; i++)

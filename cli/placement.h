@@ -19,4 +19,12 @@ int placement_order(const json_t *a, const json_t *b);
 void placement_explain(const json_t *job, const json_t *jobs, const json_t *instances,
                        FILE *out);
 
+struct placement_verdict {
+    size_t ahead; /* jobs before it in the queue */
+    size_t room;  /* instances that could take it now */
+};
+/* The same, and what came of it. */
+void placement_judge(const json_t *job, const json_t *jobs, const json_t *instances,
+                     FILE *out, struct placement_verdict *ret);
+
 #endif

@@ -162,32 +162,61 @@ job_of(const json_t *spec, const json_t *resources)
     return json_pack("{s:{s:s}, s:o}", "metadata", "name", "", "spec", job);
 }
 
+/* What it comes to. An instance with room for one node may have it for more: only where
+ * there is none at all it is certain. */
+static void
+print_verdict(const json_t *spec, const struct placement_verdict *v)
+{
+    const char *room = js(spec, "whenNoCapacity");
+    const json_t *events = js_get(spec, "retry.onEvents");
+    bool patient = false;
+    size_t i;
+    const json_t *e;
+
+    json_array_foreach (events, i, e)
+        patient |= json_is_string(e) && streq(json_string_value(e), "no-capacity");
+    if (js_get(spec, "schedule") != NULL)
+        puts("It starts at the times of its schedule.");
+    else if (js_get(spec, "dependsOn") != NULL)
+        puts("It starts after the runs that it depends on.");
+    else if (v->room > 0)
+        printf("%s\n", v->ahead == 0 ? "It can start now." : "It waits for its turn.");
+    else if (!streq(room, "fail"))
+        puts("No machine has room now: it will wait in the queue.");
+    else if (patient)
+        puts("No machine has room now: it will wait as long as its retry says, and then "
+             "fail with NoCapacity.");
+    else
+        puts(
+            "No machine has room now: it will fail with NoCapacity (retry: true waits).");
+}
+
 static void
 print_places(struct apply *a, const struct apply_item *i, const json_t *spec)
 {
     json_t *jobs = list_of(a, &resource_jobs, i->ns);
     json_t *instances = list_of(a, &resource_instances, i->ns);
     const json_t *groups = json_object_get(spec, "groups");
-    size_t n;
-    const json_t *g;
+    size_t n = groups == NULL ? 1 : json_array_size(groups);
+    struct placement_verdict worst = {.room = SIZE_MAX};
 
-    if (jobs != NULL && instances != NULL) {
-        json_array_foreach (groups, n, g) {
-            json_t *job = job_of(spec, json_object_get(g, "resources"));
-            printf("Group %zu, %lld nodes, for each:\n", n,
-                   (long long)js_int(g, "nodes", 1));
-            placement_explain(job, jobs, instances, stdout);
-            json_decref(job);
-        }
-        if (groups == NULL) {
-            json_t *job = job_of(spec, json_object_get(spec, "resources"));
-            if (js_int(spec, "nodes", 1) > 1)
-                printf("%lld nodes, all at once; for each:\n",
-                       (long long)js_int(spec, "nodes", 1));
-            placement_explain(job, jobs, instances, stdout);
-            json_decref(job);
-        }
+    for (size_t k = 0; k < n && jobs != NULL && instances != NULL; k++) {
+        const json_t *g = groups == NULL ? spec : json_array_get(groups, k);
+        json_t *job = job_of(spec, json_object_get(g, "resources"));
+        struct placement_verdict v;
+        int64_t nodes = js_int(g, "nodes", 1);
+        if (groups != NULL)
+            printf("Group %zu, %lld node%s:\n", k, (long long)nodes,
+                   nodes == 1 ? "" : "s");
+        else if (nodes > 1)
+            printf("%lld nodes, all at once; for each:\n", (long long)nodes);
+        placement_judge(job, jobs, instances, stdout, &v);
+        if (v.room < worst.room)
+            worst = v;
+        json_decref(job);
     }
+    if (worst.room != SIZE_MAX)
+        print_verdict(spec, &worst);
     json_decref(jobs);
     json_decref(instances);
 }
@@ -203,6 +232,28 @@ print_value(const char *title, const json_t *v)
                               ? xstrdup(json_string_value(v))
                               : json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
     printf("  %-14s %s\n", title, text);
+}
+
+static void
+print_retry(const json_t *retry)
+{
+    const json_t *events = json_object_get(retry, "onEvents");
+    const json_t *duration = json_object_get(retry, "duration");
+    const char *sep = "";
+    size_t i;
+    const json_t *e;
+
+    printf("  %-14s after ", "Retry");
+    json_array_foreach (events, i, e) {
+        printf("%s%s", sep, json_string_value(e));
+        sep = ", ";
+    }
+    autofree char *text = json_dumps(duration, JSON_ENCODE_ANY);
+    if (events == NULL)
+        fputs("anything", stdout);
+    printf(", within %s\n", json_is_string(duration) ? json_string_value(duration)
+                            : text != NULL           ? text
+                                                     : "1h");
 }
 
 static void
@@ -228,20 +279,16 @@ print_facts(const struct apply_item *i, const json_t *spec, const json_t *profil
     static const struct {
         const char *title, *field;
     } rows[] = {
-        {"Type", "type"},
-        {"Image", "image"},
-        {"Nodes", "nodes"},
-        {"Array", "array"},
-        {"After", "dependsOn"},
-        {"Schedule", "schedule"},
-        {"Priority", "priority"},
-        {"Fleets", "fleets"},
-        {"Instances", "instances"},
-        {"Retry", "retry"},
-        {"Max duration", "maxDuration"},
-        {"Without room", "whenNoCapacity"},
+        {"Type", "type"},     {"Image", "image"},         {"Nodes", "nodes"},
+        {"Array", "array"},   {"After", "dependsOn"},     {"Schedule", "schedule"},
+        {"Fleets", "fleets"}, {"Instances", "instances"}, {"Max duration", "maxDuration"},
     };
 
+    const json_t *retry = json_object_get(spec, "retry");
+    if (js_int(spec, "priority", 0) > 0)
+        print_value("Priority", json_object_get(spec, "priority"));
+    if (retry != NULL)
+        print_retry(retry);
     for (size_t r = 0; r < ARRAY_LEN(rows); r++)
         print_value(rows[r].title, json_object_get(spec, rows[r].field));
     if (profile != NULL)

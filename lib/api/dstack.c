@@ -124,7 +124,7 @@ as_snake(const char *key, char out[WORD_MAX + 2])
 static const char *
 nearest(const struct dstack_table *t, const char *key)
 {
-    char snake[WORD_MAX + 2];
+    char snake[WORD_MAX + 2] = "";
     const char *best = NULL;
     size_t limit = strlen(key) < 5 ? 1 : 2;
     size_t nearest_yet = limit + 1;

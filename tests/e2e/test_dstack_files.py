@@ -107,6 +107,21 @@ def test_a_name_is_made(shared_server, apply):
         "run/dt-named created\n"
 
 
+def test_fields_on_the_command_line(shared_server, apply):
+    text = "type: task\ncommands: ['true']\nretry: true\nresources: {cpu: 64, memory: 0.., disk: null}\n"
+    apply(text, "--name", "dt-opts", "--cpu", "0..", "--gpu", "0", "--fleet", "local", "--no-retry",
+          "--priority", "9", "--max-duration", "5m")
+    spec = shared_server.get("run", "dt-opts")["spec"]
+    assert spec["resources"] == {"cpu": "0..", "memory": "0..", "gpu": "0"}
+    assert (spec["fleets"], spec["priority"], spec["maxDuration"]) == (["local"], 9, "5m")
+    assert "retry" not in spec
+    shared_server.wait("run/dt-opts", "phase=Done")
+    apply(text, "--name", "dt-opts", "--retry-duration", "7m", "--cpu", "0..")
+    assert shared_server.get("run", "dt-opts")["spec"]["retry"]["duration"] == "7m"
+    r = apply(text, "--name", "dt-opts", "--priority", "high", check=False)
+    assert r.returncode == 2 and "not a number" in r.stderr
+
+
 CASES = {
     "unknown key": ("type: task\ncomands: [x]\n", r":2: comands: .*did you mean \"commands\""),
     "nested": ("type: task\ncommands: [x]\nretry:\n  on_event: [error]\n",
@@ -182,7 +197,16 @@ def test_kind_profile(shared_server):
     assert r.returncode == 2 and "metadata.name" in r.stderr
     shared_server.apply(head % ("good", "maxDuration: 1h"))
     assert shared_server.get("profile", "good")["spec"] == {"maxDuration": "1h"}
-    shared_server.drover("delete", "profile/good")
+    run = {"apiVersion": "drover.dev/v1", "kind": "Run", "metadata": {"name": "dt-kind"},
+           "spec": {"type": "task", "commands": ["true"], "profile": "good",
+                    "resources": {"cpu": "0..", "memory": "0.."}}}
+    plan = shared_server.drover("apply", "--dry-run", "-f", "-", input=json.dumps(run)).stdout
+    assert re.search(r"Max duration +1h", plan) and re.search(r"Profile +good", plan), plan
+    shared_server.apply(run)
+    shared_server.wait("run/dt-kind", "phase=Done")
+    job, = [j for j in shared_server.get("jobs") if j["spec"]["runName"] == "dt-kind"]
+    assert job["spec"]["maxDurationSeconds"] == 3600
+    shared_server.drover("delete", "run/dt-kind", "profile/good")
 
 
 def test_secrets_are_references(shared_server, apply):
@@ -212,3 +236,15 @@ def test_a_missing_key_ends_the_run(shared_server, apply):
     shared_server.wait("run/dt-nokey", "phase=Failed")
     status = shared_server.get("run", "dt-nokey")["status"]
     assert status["reason"] == "SecretMissing" and 'no key "OTHER"' in status["message"], status
+
+
+def test_objects_of_kind_run_take_values_too(shared_server, workdir):
+    f = workdir / "run.yaml"
+    f.write_text("apiVersion: drover.dev/v1\nkind: Run\nmetadata: {name: dt-native}\nspec:\n"
+                 "  type: task\n  env:\n    MINE:\n  resources: {cpu: 0.., memory: 0..}\n"
+                 "  commands: ['echo $MINE ${{ run.args }} $$ >/dev/null', 'echo $MINE ${{ run.args }}']\n")
+    r = shared_server.drover("apply", "-f", str(f), "--", "x", check=False)
+    assert r.returncode == 2 and re.search(r":7: spec\.env\.MINE: MINE is not set", r.stderr), r.stderr
+    shared_server.drover("apply", "-f", str(f), "-e", "MINE=one", "--", "x")
+    shared_server.wait("run/dt-native", "phase=Done")
+    assert shared_server.drover("logs", "dt-native").stdout == "one x\n"

@@ -41,6 +41,10 @@ def test_dry_run_says_what_and_where(shared_server, run):
     run["spec"]["resources"] = {"cpu": "0..", "memory": "0..", "gpu": "H100:8"}
     out = apply(shared_server, run, "--dry-run").stdout
     assert re.search(r"needs GPU H100, has no GPU", out), out
+    assert "it will wait in the queue" in out
+    run["spec"].update(whenNoCapacity="fail", fleets=["elsewhere"], resources=ANY)
+    out = apply(shared_server, run, "--dry-run").stdout
+    assert "is not one that the run may use" in out and "fail with NoCapacity" in out, out
 
 
 def test_priority_changes_in_place(shared_server, run):
