@@ -21,7 +21,7 @@ enum { RETRY_MS = 300, GIVE_UP_MS = 60000 };
 
 struct logs {
     struct session s;
-    bool follow, timestamps, raw, previous, tty;
+    bool follow, timestamps, raw, previous, diagnose, tty;
     const char *tail, *since, *node, *replica;
     const char *run_name;
     char job[256];      /* the job being read */
@@ -199,6 +199,8 @@ log_path(const struct logs *l, const char *format, struct str *path)
 {
     str_addf(path, "/apis/streams.drover.dev/v1/namespaces/%s/jobs/%s/log?format=%s",
              l->s.ns, l->job, format);
+    if (l->diagnose)
+        str_adds(path, "&log=diagnostics");
     if (streq(format, "frames")) {
         str_addf(path, "&follow=%s&from=%llu", l->follow ? "true" : "false",
                  (unsigned long long)l->offset);
@@ -284,7 +286,8 @@ is_complete(struct logs *l)
     const char *state = js(job, "status.agent.state");
     bool over = cli_final_phase(js(job, "status.phase"));
     bool open = length < 0 && !json_is_true(js_get(job, "status.agent.released"));
-    bool whole = !streq(state, "Exited") || (!open && l->offset >= (uint64_t)length);
+    bool whole = l->diagnose || !streq(state, "Exited") ||
+                 (!open && l->offset >= (uint64_t)length);
     json_decref(job);
     return over && whole;
 }
@@ -448,6 +451,7 @@ run(int argc, char **argv)
         {"node", required_argument, NULL, 'N'},
         {"replica", required_argument, NULL, 'R'},
         {"raw", no_argument, NULL, 'r'},
+        {"diagnose", no_argument, NULL, 'D'},
         {0},
     };
     struct logs l = {.s.verb = &verb_logs,
@@ -476,6 +480,8 @@ run(int argc, char **argv)
             l.replica = optarg;
         } else if (c == 'r') {
             l.raw = true;
+        } else if (c == 'D') {
+            l.diagnose = l.timestamps = true;
         } else if (c == 'h') {
             cli_usage(&verb_logs);
             return 0;
@@ -509,6 +515,7 @@ const struct cli_verb verb_logs = {
             "  -p, --previous            the attempt before the last one\n"
             "      --node N              of a node other than 0\n"
             "      --replica N           of a replica other than 0\n"
+            "      --diagnose            what the agent says of the job, not its output\n"
             "      --raw                 on a terminal, too, the bytes as they "
             "are\n" SESSION_HELP,
     .run = run,

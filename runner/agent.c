@@ -148,6 +148,7 @@ open_engines(struct agent *a)
                               .agent_id = a->agent_id,
                               .docker_socket = a->opts->docker_socket,
                               .supervisor = a->opts->program,
+                              .spool_bytes = a->opts->spool_bytes,
                               .host_dir_mask = a->masks};
     for (size_t i = 0; i < AGENT_ENGINES; i++) {
         struct agent_engine *en = &a->engines[i];
@@ -264,6 +265,7 @@ agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
     a->server = server_new(l, a->http);
     a->pool = loop_pool_new(l, "probe", 1);
     a->streams = streams_new(a);
+    a->diag = diag_start(a);
     read_boot_id(a);
     agent_engines_open(a);
     for (size_t i = 0; i < journal_len(a->journal); i++)
@@ -291,6 +293,7 @@ agent_stop(struct agent *a)
     loop_pool_free(a->pool);
     machine_free(a->machine);
     agent_engines_close(a);
+    diag_free(a->diag);
     map_free(a->jobs);
     map_free(a->over);
     streams_free(a->streams);

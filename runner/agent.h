@@ -33,6 +33,7 @@ struct agent_opts { /* borrowed for the agent's life */
     const char *fake_gpus, *docker_socket;
     const char *masks[AGENT_MASKS]; /* directories no job may see, besides dir */
     size_t n_masks;
+    int64_t spool_bytes; /* of a job's log on this machine; 0: default */
     const char *program; /* path by which supervisors are started */
     /* AGENT_ENGINES tables instead of our own, for tests; NULL: our own. */
     const struct engine_ops *const *engines;
@@ -55,6 +56,7 @@ struct lease;
 struct watch;
 struct status;
 struct streams;
+struct diag;
 
 struct agent {
     struct loop *loop;
@@ -80,6 +82,7 @@ struct agent {
     struct watch *watch;
     struct status *status;
     struct streams *streams;
+    struct diag *diag;
 };
 
 int agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
@@ -135,13 +138,16 @@ void streams_free(struct streams *s);
  * API server passes its requests on. */
 const char *streams_url(struct streams *s);
 struct shipper;
-/* acked() is called when more is acknowledged, or when nothing more can be (gone). All
- * strings are borrowed. */
-struct shipper *shipper_start(struct streams *s, const char *dir, const char *ns,
-                              const char *name, const char *uid, void (*acked)(void *arg),
-                              void *arg);
+struct shipped_log { /* all borrowed for the call */
+    const char *dir;
+    const char *kind; /* NULL: the job's output; "diagnostics" */
+    const char *ns, *name, *uid;
+};
+/* acked() is called when more is acknowledged, or when nothing more can be (gone). */
+struct shipper *shipper_start(struct streams *s, const struct shipped_log *what,
+                              void (*acked)(void *arg), void *arg);
 /* Output per clock hour, counted as it is stored; past it acked() is called and
- * shipper_over_quota stays true. 0: no limit. A restart of the agent counts anew. */
+ * shipper_over_quota stays true. 0: no limit. Kept over restarts, beside the log. */
 void shipper_set_quota(struct shipper *s, int64_t bytes);
 bool shipper_over_quota(const struct shipper *s);
 uint64_t shipper_acked(const struct shipper *s);
@@ -150,5 +156,10 @@ void shipper_kick(struct shipper *s);       /* do not wait for the back-off */
 /* The last bytes of output as UTF-8 text, at most max. */
 void shipper_tail(const struct shipper *s, uint64_t length, size_t max, struct str *out);
 void shipper_free(struct shipper *s);
+
+/* --- diag.c ----------------------------------------------------------------------------
+ */
+struct diag *diag_start(struct agent *a);
+void diag_free(struct diag *dg); /* NULL ok */
 
 #endif

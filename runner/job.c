@@ -63,6 +63,7 @@ job_free(void *job)
     secrets_cancel(j);
     place_cancel(j);
     shipper_free(j->shipper);
+    job_diag_free(j);
     report_done(j);
     loop_timer_free(j->remove_retry);
     release_run(j);
@@ -171,6 +172,7 @@ job_kick(struct job *j)
     report_kick(j);
     if (j->shipper != NULL)
         shipper_kick(j->shipper);
+    job_diag_kick(j);
 }
 
 /* --- facts ---------------------------------------------------------------------------
@@ -227,7 +229,7 @@ engine_use(struct job *j)
 static bool
 logs_acked(const struct job *j)
 {
-    if (j->log_open)
+    if (j->log_open || !job_diag_acked(j))
         return false;
     return j->shipper == NULL || shipper_gone(j->shipper) ||
            j->report.log_length <= (int64_t)shipper_acked(j->shipper);
@@ -280,9 +282,11 @@ start_shipper(struct job *j)
     if (j->shipper != NULL)
         return;
     autofree char *log = fs_join(j->dir, "log");
-    j->shipper =
-        shipper_start(j->a->streams, log, j->view.ns, j->view.name, j->uid, on_acked, j);
+    struct shipped_log what = {
+        .dir = log, .ns = j->view.ns, .name = j->view.name, .uid = j->uid};
+    j->shipper = shipper_start(j->a->streams, &what, on_acked, j);
     shipper_set_quota(j->shipper, j->view.log_quota);
+    job_diag_open(j, on_acked);
 }
 
 static int
@@ -486,6 +490,7 @@ finish(struct job *j)
     struct error e = ERROR_INIT;
     shipper_free(j->shipper);
     j->shipper = NULL;
+    job_diag_close(j);
     if (fs_remove_tree(j->dir, &e) < 0)
         log_warn("job directory not removed", "uid=%s error=\"%s\"", j->uid, e.msg);
     e = ERROR_INIT;
@@ -693,6 +698,8 @@ on_removed(struct engine_job *ej, const struct error *e)
     j->engine = JOB_ENGINE_REMOVED;
     journal_free_hold(j->a->journal, j->uid);
     release_run(j);
+    const char *state = j->report.state;
+    job_diag_end(j, state != NULL && (j->report.failed || !streq(state, "Exited")));
     job_step(j);
 }
 

@@ -77,6 +77,7 @@ struct job {
 
     struct job_report report;
     struct shipper *shipper;
+    struct job_diag *diag; /* NULL: nothing was said of it yet */
 };
 
 /* From the watch. object is referenced; older revisions than the known one are ignored.
@@ -122,6 +123,15 @@ bool report_end_acked(const struct job *j);
 bool report_freed_acked(const struct job *j);
 /* The claim: with the revision, so that two agents cannot both have it. */
 void report_claim(struct job *j);
+
+/* diag.c */
+void job_diag_open(struct job *j, void (*acked)(void *arg)); /* its directory is there */
+bool job_diag_acked(const struct job *j); /* all of it is at the server */
+void job_diag_kick(struct job *j);
+/* The job is over and removed. keep: also when nothing is written yet. */
+void job_diag_end(struct job *j, bool keep);
+void job_diag_close(struct job *j); /* its directory goes */
+void job_diag_free(struct job *j);
 
 /* job_place.c */
 bool place_needed(const struct job *j);

@@ -19,6 +19,8 @@
 #include "runner/uninstall.h"
 #include "runner/upgrade.h"
 
+enum { SPOOL_MIN = 1 << 20 };
+
 static const char usage[] =
     "usage: drover-runner --join URL (--token T | --token-file F)\n"
     "                     (--ca-hash H | --ca-file F) --dir DIR [option...]\n"
@@ -34,6 +36,10 @@ static const char usage[] =
     "  --dir DIR             the agent's directory: identity, journal, jobs\n"
     "  --name N              name of this machine (default: host name)\n"
     "  --mask-dir D          a directory that no job may see (repeatable)\n"
+    "  --log-spool-bytes N   of one job's output, kept while the server cannot be "
+    "reached;\n"
+    "                        what comes on top is dropped and counted (default: 512 "
+    "MiB)\n"
     "  --docker-socket S     default: $DOCKER_HOST or /var/run/docker.sock\n"
     "  --fake-gpus F         pretend to have the GPUs that this file lists\n"
     "  --uninstall           remove everything of this agent from the machine, then end\n"
@@ -53,6 +59,7 @@ enum {
     OPT_DIR,
     OPT_NAME,
     OPT_MASK_DIR,
+    OPT_SPOOL,
     OPT_SOCKET,
     OPT_FAKE_GPUS,
     OPT_UNINSTALL,
@@ -71,6 +78,7 @@ static const struct option options[] = {
     {"dir", required_argument, NULL, OPT_DIR},
     {"name", required_argument, NULL, OPT_NAME},
     {"mask-dir", required_argument, NULL, OPT_MASK_DIR},
+    {"log-spool-bytes", required_argument, NULL, OPT_SPOOL},
     {"docker-socket", required_argument, NULL, OPT_SOCKET},
     {"fake-gpus", required_argument, NULL, OPT_FAKE_GPUS},
     {"uninstall", no_argument, NULL, OPT_UNINSTALL},
@@ -125,6 +133,11 @@ take_option(int c, struct flags *f)
         if (o->n_masks == AGENT_MASKS - 1)
             return bad_usage("too many --mask-dir");
         o->masks[o->n_masks++] = optarg;
+        break;
+    case OPT_SPOOL:
+        o->spool_bytes = strtoll(optarg, NULL, 10);
+        if (o->spool_bytes < SPOOL_MIN)
+            return bad_usage("--log-spool-bytes: a number, at least 1048576");
         break;
     case OPT_SOCKET:
         o->docker_socket = optarg;

@@ -37,6 +37,7 @@ LOG_MODULE(ship);
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
 #define PLAIN_BATCHES 64
+#define HOUR_NS (INT64_C(3600) * 1000000000)
 #define TAILS 8
 
 /* Where drover-streams is; asked from the API server, whose own address is the fallback
@@ -405,20 +406,52 @@ ship(struct shipper *s)
     server_call(s->streams->a->server, &s->call, &r);
 }
 
+/* "<hour> <offset>": where in the log the hour began, for an agent after this one. */
+static void
+save_hour(const struct shipper *s)
+{
+    struct error e = ERROR_INIT;
+    char text[64];
+    autofree char *path = xasprintf("%s.hour", s->dir);
+    int n =
+        snprintf(text, sizeof(text), "%" PRId64 " %" PRIu64 "\n", s->hour, s->hour_start);
+
+    if (fs_write_atomic(path, text, (size_t)n, 0600, &e) < 0)
+        log_warn_rl("log quota not written", "path=%s error=\"%s\"", path, e.msg);
+}
+
+/* Without a word of an earlier agent, all that there is counts: it began in this hour. */
+static void
+load_hour(struct shipper *s)
+{
+    struct error e = ERROR_INIT;
+    auto_str text = STR_INIT(64);
+    autofree char *path = xasprintf("%s.hour", s->dir);
+
+    if (fs_read(path, &text, &e) < 0 ||
+        sscanf(text.ptr, "%" SCNd64 " %" SCNu64, &s->hour, &s->hour_start) != 2) {
+        s->hour = clock_wall_ns() / HOUR_NS;
+        s->hour_start = 0;
+        save_hour(s);
+    }
+}
+
 static void
 check_quota(struct shipper *s)
 {
     struct error e = ERROR_INIT;
     uint64_t first;
     uint64_t length;
-    int64_t hour = clock_wall_ns() / (INT64_C(3600) * 1000000000);
+    int64_t hour = clock_wall_ns() / HOUR_NS;
 
     if (s->quota <= 0 || s->over_quota || segment_stat(s->dir, &first, &length, &e) < 0)
         return;
+    if (s->hour == 0)
+        load_hour(s);
     if (hour != s->hour) {
-        /* Of the very first hour all that there is counts. */
-        s->hour_start = s->hour == 0 ? first : length;
+        s->hour_start = length;
         s->hour = hour;
+        save_hour(s);
     }
     if (length - s->hour_start <= (uint64_t)s->quota)
         return;
@@ -454,22 +487,24 @@ on_retry(void *arg)
 }
 
 struct shipper *
-shipper_start(struct streams *st, const char *dir, const char *ns, const char *name,
-              const char *uid, void (*acked)(void *arg), void *arg)
+shipper_start(struct streams *st, const struct shipped_log *what,
+              void (*acked)(void *arg), void *arg)
 {
     struct error e = ERROR_INIT;
     struct shipper *s = xnew(struct shipper);
     s->streams = st;
-    s->dir = xstrdup(dir);
+    s->dir = xstrdup(what->dir);
     s->path = xasprintf("/apis/streams.drover.dev/v1/namespaces/%s/jobs/%s/"
-                        "log?uid=%s&offset=",
-                        ns, name, uid);
+                        "log?%s%s%suid=%s&offset=",
+                        what->ns, what->name, what->kind != NULL ? "log=" : "",
+                        what->kind != NULL ? what->kind : "",
+                        what->kind != NULL ? "&" : "", what->uid);
     s->acked_fn = acked;
     s->arg = arg;
     s->retry = loop_timer_new(st->a->loop, "log shipper", on_retry, s);
-    if (loop_watch_add(st->a->loop, dir, IN_MODIFY | IN_CREATE, on_watch, s, &s->watch,
+    if (loop_watch_add(st->a->loop, s->dir, IN_MODIFY | IN_CREATE, on_watch, s, &s->watch,
                        &e) < 0)
-        log_warn("log not watched", "dir=%s error=\"%s\"", dir, e.msg);
+        log_warn("log not watched", "dir=%s error=\"%s\"", s->dir, e.msg);
     ship(s);
     return s;
 }

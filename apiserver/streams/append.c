@@ -48,7 +48,7 @@ struct append_item {
     struct http_request *request; /* NULL: the client left */
     struct access_check *access;
     struct route route;
-    char uid[64];
+    char uid[64], name[STREAMS_LOG_MAX]; /* of the Job; of the log */
     uint64_t offset;
     struct str body;
     bool compressed; /* zlib */
@@ -498,7 +498,7 @@ on_access(void *arg, const struct job_facts *facts, const struct error *e)
         item_free(i);
         return;
     }
-    i->log = get_log(i->s, i->route.ns, i->uid);
+    i->log = get_log(i->s, i->route.ns, i->name);
     i->log->pending++;
     vec_push(&i->s->queue->waiting, i);
     submit(i->s->queue);
@@ -543,10 +543,13 @@ append_handle(struct streams *s, struct http_request *r, const struct route *rou
 {
     struct error e = ERROR_INIT;
     const char *uid = http_query(r, "uid");
-    uint64_t offset;
+    uint64_t offset = 0;
 
-    if (uid == NULL || !is_uid(uid) || !number(http_query(r, "offset"), &offset)) {
+    const char *kind = NULL;
+
+    if (uid == NULL || !is_uid(uid) || !number(http_query(r, "offset"), &offset))
         error_set(&e, ERR_BAD_REQUEST, "query parameters uid and offset are required");
+    if (e.code != ERR_OK || streams_log_kind(r, &kind, &e) < 0) {
         streams_error(r, &e);
         return;
     }
@@ -557,6 +560,8 @@ append_handle(struct streams *s, struct http_request *r, const struct route *rou
     i->route = *route;
     i->offset = offset;
     snprintf(i->uid, sizeof(i->uid), "%s", uid);
+    snprintf(i->name, sizeof(i->name), "%s%s%s", uid, kind != NULL ? "/" : "",
+             kind != NULL ? kind : "");
     i->body = http_body_take(r);
     i->dirty = SEGMENT_DIRTY_INIT;
     i->early = early != NULL && streq(early, "true");

@@ -23,6 +23,7 @@ struct blobs {
     unsigned step; /* index into collected_kinds */
     struct map *refs;
     size_t removed, logs_removed;
+    uint64_t log_bytes_freed;
 };
 
 struct op {
@@ -264,6 +265,7 @@ sweep_work(void *arg)
 
     blob_store_sweep(b->c.dir, b->refs, b->c.grace_s, &b->removed);
     blob_store_sweep_logs(b->c.output_dir, b->refs, b->c.log_ttl_s, &b->logs_removed);
+    log_bound_apply(b->c.output_dir, b->refs, b->c.log_total_bytes, &b->log_bytes_freed);
 }
 
 static void
@@ -281,6 +283,9 @@ sweep_done(void *arg)
 
     if (b->removed > 0 || b->logs_removed > 0)
         log_info("collected", "blobs=%zu logs=%zu", b->removed, b->logs_removed);
+    if (b->log_bytes_freed > 0)
+        log_warn("logs over the bound removed", "bytes=%" PRIu64 " bound=%" PRIu64,
+                 b->log_bytes_freed, b->c.log_total_bytes);
     collect_end(b);
 }
 

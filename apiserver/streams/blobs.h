@@ -28,6 +28,7 @@ struct blob_config {
     /* Logs are collected along with them: those whose Job is gone for log_ttl_s. */
     const char *output_dir;
     int64_t log_ttl_s;
+    uint64_t log_total_bytes; /* of all logs together */
 };
 
 struct blobs;
@@ -63,6 +64,9 @@ void blob_store_sweep(const char *dir, const struct map *refs, int64_t grace_s,
  * written before the time to live. */
 void blob_store_sweep_logs(const char *dir, const struct map *refs, int64_t ttl_s,
                            size_t *ret_removed);
+/* Past max_bytes in all, what was not written for the longest time goes; log_bound.c. */
+void log_bound_apply(const char *dir, const struct map *refs, uint64_t max_bytes,
+                     uint64_t *ret_freed);
 /* Puts each "sha256:<hex>" and each uid of the text into refs. */
 void blob_scan_refs(struct span text, struct map *refs);
 

@@ -24,6 +24,8 @@ struct follower {
     struct http_request *request;
     struct access_check *access;
     struct route route;
+    const char *kind; /* of the log; NULL: the output */
+    char log[STREAMS_LOG_MAX];
     char *dir;
     bool follow, previous_end, position;
     struct log_format format;
@@ -59,6 +61,16 @@ follower_free(void *arg)
 /* --- the Job
  * ------------------------------------------------------------------------------ */
 
+/* Only of the output the Job tells how long it will be. */
+static void
+facts_of_kind(struct follower *f)
+{
+    if (f->kind == NULL)
+        return;
+    f->job.log_length = -1;
+    f->job.log_open = f->job.lost = false;
+}
+
 static void
 on_event_line(struct follower *f)
 {
@@ -75,6 +87,7 @@ on_event_line(struct follower *f)
         !job_facts_read(object, &facts) || !streq(facts.uid, f->job.uid))
         return;
     f->job = facts;
+    facts_of_kind(f);
     if (jscan_is(type, "DELETED")) {
         f->job.finished = true;
         f->job.log_open = false;
@@ -172,7 +185,7 @@ read_more(struct follower *f, bool *ret_failed)
     struct error e = ERROR_INIT;
     uint64_t length;
 
-    if (append_length(f->s, &f->route, f->job.uid, &length, &e) < 0) {
+    if (append_length(f->s, &f->route, f->log, &length, &e) < 0) {
         *ret_failed = true;
         return false;
     }
@@ -302,7 +315,8 @@ read_query(struct follower *f, struct error *e)
     if (format != NULL && !f->format.frames && !f->position && !streq(format, "text"))
         return error_set(e, ERR_BAD_REQUEST,
                          "query parameter format: use text, frames or position");
-    if (query_number(r, "sinceSeconds", UINT32_MAX, &given, &n, e) < 0)
+    if (streams_log_kind(r, &f->kind, e) < 0 ||
+        query_number(r, "sinceSeconds", UINT32_MAX, &given, &n, e) < 0)
         return -(int)e->code;
     if (given)
         f->format.since_ns = clock_wall_ns() - (int64_t)n * 1000000000;
@@ -333,7 +347,7 @@ find_start(struct follower *f, struct error *e)
         return 0;
     }
     /* Not the length on disk: the last of it may not be durable yet. */
-    if (append_length(f->s, &f->route, f->job.uid, &f->stop_at, e) < 0)
+    if (append_length(f->s, &f->route, f->log, &f->stop_at, e) < 0)
         return -(int)e->code;
     f->offset = first;
     if (query_number(f->request, "from", INT64_MAX, &given, &n, e) < 0)
@@ -401,7 +415,10 @@ on_access(void *arg, const struct job_facts *facts, const struct error *why)
     http_set_state(f->request, NULL, NULL);
     if (facts != NULL) {
         f->job = *facts;
-        f->dir = xasprintf("%s/%s/%s", f->s->output_dir, f->route.ns, facts->uid);
+        facts_of_kind(f);
+        snprintf(f->log, sizeof(f->log), "%s%s%s", facts->uid, f->kind != NULL ? "/" : "",
+                 f->kind != NULL ? f->kind : "");
+        f->dir = xasprintf("%s/%s/%s", f->s->output_dir, f->route.ns, f->log);
         e = ERROR_INIT;
     }
     if (e.code != ERR_OK || find_start(f, &e) < 0) {
@@ -421,7 +438,7 @@ on_access(void *arg, const struct job_facts *facts, const struct error *why)
     if (!f->follow)
         await_rest(f);
     if (f->follow) {
-        append_wait(f->s, f->route.ns, f->job.uid, &f->waiter);
+        append_wait(f->s, f->route.ns, f->log, &f->waiter);
         if (!settled(f))
             watch_job(f);
     }

@@ -21,7 +21,7 @@ enum { PER_ADDRESS_MAX = 4096 };
 struct options {
     const char *data_dir, *listen, *unix_socket, *api_socket, *token_file;
     const char *tls_cert, *tls_key;
-    int64_t blob_quota, blob_grace_s, log_max, log_ttl_s;
+    int64_t blob_quota, blob_grace_s, log_max, log_ttl_s, log_total;
 };
 
 struct program {
@@ -39,6 +39,7 @@ static const char usage[] =
     "                      --api-socket PATH --token-file FILE [--log-level SPEC]\n"
     "                      [--blob-quota BYTES] [--blob-grace SECONDS]\n"
     "                      [--log-max-bytes BYTES] [--log-ttl SECONDS]\n"
+    "                      [--log-total-bytes BYTES]\n"
     "                      [--tls-cert-file FILE --tls-private-key-file FILE]\n"
     "The certificate is the API server's (keys/server.crt) if none is given; it is\n"
     "followed when it changes.\n"
@@ -70,6 +71,7 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
         {"blob-grace", required_argument, NULL, 'G'},
         {"log-max-bytes", required_argument, NULL, 'M'},
         {"log-ttl", required_argument, NULL, 'T'},
+        {"log-total-bytes", required_argument, NULL, 'A'},
         {"help", no_argument, NULL, 'h'},
         {0},
     };
@@ -100,7 +102,10 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
             break;
         case 'M':
         case 'T':
-            if (!take_number(optarg, c == 'M' ? &o->log_max : &o->log_ttl_s))
+        case 'A':
+            if (!take_number(optarg, c == 'M'   ? &o->log_max
+                                     : c == 'T' ? &o->log_ttl_s
+                                                : &o->log_total))
                 return error_set(e, ERR_BAD_REQUEST, "\"%s\" is not a positive number",
                                  optarg);
             break;
@@ -205,7 +210,8 @@ start(struct program *p, const struct options *o, struct error *e)
                                 .quota_bytes = (uint64_t)o->blob_quota,
                                 .grace_s = o->blob_grace_s,
                                 .output_dir = p->output_dir,
-                                .log_ttl_s = o->log_ttl_s};
+                                .log_ttl_s = o->log_ttl_s,
+                                .log_total_bytes = (uint64_t)o->log_total};
     s->log_max_bytes = (uint64_t)o->log_max;
     s->blobs = blobs_new(s, &blobs);
     s->writer = loop_pool_new(p->loop, "log-writer", 1);
@@ -251,6 +257,7 @@ main(int argc, char **argv)
     struct options o = {.blob_quota = INT64_C(20) << 30,
                         .blob_grace_s = 3600,
                         .log_max = INT64_C(8) << 30,
+                        .log_total = INT64_C(64) << 30,
                         .log_ttl_s = 24 * 3600};
     struct program p = {.lock_fd = -1};
     struct error e = ERROR_INIT;

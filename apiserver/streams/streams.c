@@ -88,3 +88,15 @@ streams_handle(void *arg, struct http_request *r)
         streams_error(r, &e);
     }
 }
+
+int
+streams_log_kind(const struct http_request *r, const char **ret_kind, struct error *e)
+{
+    const char *kind = http_query(r, "log");
+
+    if (kind != NULL && !streq(kind, "diagnostics"))
+        return error_set(e, ERR_BAD_REQUEST,
+                         "query parameter log: use diagnostics, or leave it out");
+    *ret_kind = kind;
+    return 0;
+}

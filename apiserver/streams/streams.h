@@ -7,6 +7,7 @@
  *        answered after fdatasync with {"length":N,"durable":N}; 409 with the length on a
  *        gap. With early=true it may be answered before: up to "durable" it is kept, the
  *        rest is to be sent again if the length turns out to be less
+ *        With log=diagnostics what the agent says of the job, a log of its own
  *   GET  .../jobs/<job>/log                   text, or frames with format=frames, or with
  *        format=position where tailLines= or since*= begin
  *   PUT, HEAD, GET  .../blobs/sha256:<hex>    see blobs.h
@@ -38,7 +39,7 @@ struct streams {
     const char *output_dir;
     struct map *tokens; /* token hash -> struct identity, see access.c */
     struct map *jobs;   /* ns/name -> struct job_fact, see access.c */
-    struct map *logs;   /* uid -> struct job_log, see append.c */
+    struct map *logs;   /* log -> struct job_log, see append.c */
     struct loop_pool *writer, *syncer;
     struct append_queue *queue;
     uint64_t log_max_bytes; /* kept of a job's log; the oldest segments go */
@@ -59,6 +60,13 @@ bool job_facts_read(struct span json, struct job_facts *ret);
 struct route {
     char ns[STREAMS_NAME_MAX], job[STREAMS_NAME_MAX];
 };
+
+/* log=: the job's output when there is none; "diagnostics", what its agent says of it.
+ * Logs other than the output lie in a directory of their name below it. */
+int streams_log_kind(const struct http_request *r, const char **ret_kind,
+                     struct error *e) WARN_UNUSED;
+/* "<uid>" or "<uid>/<kind>": names a log within its namespace. */
+#define STREAMS_LOG_MAX 96
 
 void streams_handle(void *arg, struct http_request *r); /* http_handler_fn */
 
@@ -91,15 +99,15 @@ struct append_queue *append_queue_new(struct streams *s);
 void append_queue_close(struct append_queue *q);
 void append_queue_free(struct append_queue *q);
 void append_handle(struct streams *s, struct http_request *r, const struct route *route);
-/* Durable length of the job's log as this process knows it, from disk at first. */
-int append_length(struct streams *s, const struct route *route, const char *uid,
+/* Durable length of the log as this process knows it, from disk at first. */
+int append_length(struct streams *s, const struct route *route, const char *log,
                   uint64_t *ret, struct error *e) WARN_UNUSED;
-/* Registers a stream to be woken when the log of uid grows. */
+/* Registers a stream to be woken when the log grows. */
 struct log_waiter {
     struct log_waiter *next, **link;
     struct http_stream *stream;
 };
-void append_wait(struct streams *s, const char *ns, const char *uid,
+void append_wait(struct streams *s, const char *ns, const char *log,
                  struct log_waiter *w);
 void append_unwait(struct log_waiter *w);
 void append_free_log(void *log);

@@ -24,6 +24,8 @@ static atomic_bool json_lines;
 static atomic_int out_fd = 2;
 static const char *program = "drover";
 static __thread const char *context;
+static _Atomic(log_tap_fn *) tap;
+static _Atomic(void *) tap_arg;
 
 /* Levels asked for before the module logged its first line. */
 static struct {
@@ -140,6 +142,14 @@ emit(const struct log_module *m, enum log_level lv, const char *msg, const char 
 }
 
 void
+log_set_tap(log_tap_fn *fn, void *arg)
+{
+    if (fn != NULL)
+        atomic_store(&tap_arg, arg);
+    atomic_store(&tap, fn);
+}
+
+void
 log_write(struct log_module *m, enum log_level lv, const char *msg, const char *fmt, ...)
 {
     int saved = errno;
@@ -151,7 +161,8 @@ log_write(struct log_module *m, enum log_level lv, const char *msg, const char *
     int limit = __atomic_load_n(&m->level, __ATOMIC_RELAXED);
     if (limit < 0)
         limit = atomic_load(&default_level);
-    if ((int)lv > limit)
+    log_tap_fn *fn = atomic_load(&tap);
+    if ((int)lv > limit && fn == NULL)
         return;
     va_start(ap, fmt);
     vsnprintf(fields, sizeof(fields), fmt, ap);
@@ -161,7 +172,10 @@ log_write(struct log_module *m, enum log_level lv, const char *msg, const char *
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
             *p = ' ';
     }
-    emit(m, lv, msg, fields);
+    if ((int)lv <= limit)
+        emit(m, lv, msg, fields);
+    if (fn != NULL)
+        fn(atomic_load(&tap_arg), lv, m->name, msg, fields);
     errno = saved;
 }
 

@@ -65,6 +65,11 @@ void log_set_json(bool on);
 void log_set_fd(int fd);
 /* "debug", or "store=debug,http=warn"; false when a word is unknown. */
 bool log_set_spec(const char *spec);
+/* Sees every line that is formatted, of any thread, and all of them down to debug
+ * whatever the levels; what it logs itself comes to it too. NULL removes it. */
+typedef void log_tap_fn(void *arg, enum log_level lv, const char *module, const char *msg,
+                        const char *fields);
+void log_set_tap(log_tap_fn *fn, void *arg);
 /* Per-thread context put on each line as " k=v"; NULL removes it. Borrowed. */
 void log_context(const char *fields);
 

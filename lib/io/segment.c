@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -24,6 +25,8 @@
 LOG_MODULE(segment);
 
 enum { NAME_LEN = 16 + 4, NAME_SIZE = NAME_LEN + 1, SCAN_BLOCK = 256 << 10 };
+
+#define KEEP_FREE_MAX (UINT64_C(512) << 20)
 
 typedef vec(uint64_t) offset_vec;
 
@@ -520,6 +523,19 @@ segment_trim(struct segment_log *s, uint64_t offset, struct error *e)
         vec_remove(&s->starts, 0);
     }
     return 0;
+}
+
+bool
+segment_room(const char *dir)
+{
+    struct statvfs v;
+
+    if (statvfs(dir, &v) < 0)
+        return true;
+    uint64_t keep = (uint64_t)v.f_blocks * v.f_frsize / 20;
+    if (keep > KEEP_FREE_MAX)
+        keep = KEEP_FREE_MAX;
+    return (uint64_t)v.f_bavail * v.f_frsize >= keep;
 }
 
 int

@@ -85,6 +85,9 @@ int segment_stat(const char *dir, uint64_t *ret_first, uint64_t *ret_length,
 int segment_sync_newest(const char *dir, size_t n, struct error *e) WARN_UNUSED;
 /* Cuts the sequence off at a length, a frame's beginning; nobody has it open. */
 int segment_cut(const char *dir, uint64_t length, struct error *e) WARN_UNUSED;
+/* Whether logs may still be written to the file system of dir: 5 % of it, but not more
+ * than 512 MiB, stay free. True when that cannot be found out. */
+bool segment_room(const char *dir);
 /* Drops whole segments before offset. */
 int segment_trim(struct segment_log *s, uint64_t offset, struct error *e) WARN_UNUSED;
 

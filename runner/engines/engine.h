@@ -178,6 +178,7 @@ struct engine_config {
      * 0: 5 %. */
     unsigned image_low_percent;
     uint64_t image_min_free; /* bytes under which nothing is pulled; 0: 256 MiB */
+    int64_t spool_bytes;     /* of a job's log not yet trimmed by the agent; 0: 512 MiB */
     const char *supervisor;  /* path of the drover-runner binary, re-executed per job */
     const char *const *host_dir_mask;
 };

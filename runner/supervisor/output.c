@@ -12,13 +12,19 @@
 #include "base/mem.h"
 #include "base/str.h"
 
-enum { MARK_MAX = 256, FRAMES_MAX = SEGMENT_FRAME_MAX + 2 * SEGMENT_HEADER + MARK_MAX };
+enum {
+    ROOM_EVERY = 8 << 20,
+    MARK_MAX = 256,
+    FRAMES_MAX = SEGMENT_FRAME_MAX + 2 * SEGMENT_HEADER + MARK_MAX
+};
 
 struct output {
     struct segment_log *log;
     char *dir;
     int64_t spool_bytes;
-    uint64_t first;    /* oldest offset on disk, as last looked up */
+    uint64_t first;   /* oldest offset on disk, as last looked up */
+    uint64_t room_at; /* length at which the disk's room was last looked at */
+    bool no_room;
     uint64_t pending;  /* bytes lost since the last marker */
     uint64_t dropped;  /* in all */
     char why[160];     /* of the pending loss */
@@ -52,6 +58,12 @@ spool_full(struct output *o)
     uint64_t length = segment_length(o->log);
     uint64_t on_disk;
 
+    if (o->no_room || length - o->room_at >= ROOM_EVERY) {
+        o->room_at = length;
+        o->no_room = !segment_room(o->dir);
+    }
+    if (o->no_room)
+        return true;
     if (length - o->first < (uint64_t)o->spool_bytes)
         return false;
     if (segment_stat(o->dir, &o->first, &on_disk, &ignored) != 0)

@@ -46,6 +46,19 @@ def test_several_readers_and_a_restart_of_streams(shared_server, workdir):
     assert tail == lines[-len(tail):] and len(tail) > 350
 
 
+def test_diagnostics_are_a_log_of_their_own(shared_server):
+    s = shared_server
+    s.apply(run_object("told", ["echo output", "exit 1"]))
+    s.wait("run/told", "phase=Failed")
+    assert s.drover("logs", "told").stdout == "output\n"
+    said = lambda: s.drover("logs", "told", "--diagnose").stdout
+    wait_until(lambda: "ended" in said(), 60, "what the agent says")
+    said = said()
+    assert all(word in said for word in ("claimed", "started", "ended", "reason=Exited")), said
+    assert "output" not in said and all(line[:2] == "20" for line in said.splitlines())
+    assert len(s.drover("logs", "told", "--diagnose", "--tail", "1").stdout.splitlines()) == 1
+
+
 def test_quota_per_hour(shared_server):
     s = shared_server
     s.apply(run_object("chatty", ["while :; do echo 0123456789012345678901234567890123456789; done"],

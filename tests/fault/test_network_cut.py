@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent in a network namespace of its own, whose link to the server is cut while a job
 writes: nothing is lost, doubled or out of order, and the agent stays small."""
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -52,7 +54,9 @@ def private_kib(pid):
 WRITER = "awk 'BEGIN {{ for (i = 0; i < {lines}; i++) printf \"%031d\\n\", i }}'"
 
 
-def test_cut_link_while_output_flows(namespace, workdir):
+@contextlib.contextmanager
+def machine(namespace, workdir, *args):
+    """A server here, and an agent behind the link: (server, agent's process)."""
     api, streams = free_ports(2)
     s = Server(workdir / "state", args=["--listen", f"{HOST}:{api}", "--streams-listen",
                                         f"{HOST}:{streams}", "--no-runner"])
@@ -66,8 +70,25 @@ def test_cut_link_while_output_flows(namespace, workdir):
             # nsenter, not ip netns exec: that hides the cgroups by a /sys of its own
             ["nsenter", f"--net=/run/netns/{namespace}", BIN / "drover-runner", "--join",
              f"https://{HOST}:{api}", "--token", token, "--ca-file", s.dir / "keys" / "ca.crt",
-             "--dir", workdir / "agent", "--name", "cut"], stdout=log, stderr=log)
+             "--dir", workdir / "agent", "--name", "cut", *args], stdout=log, stderr=log)
         wait_until(s.instance_ready, 30, "the instance")
+        yield s, agent
+    finally:
+        if agent is not None:
+            agent.terminate()
+            agent.wait()
+        s.stop()
+
+
+def follow_to_the_end(s, run):
+    """-f ends when the whole log is there: (its pipe, the process)."""
+    return subprocess.Popen([BIN / "drover", "logs", "-f", run], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE,
+                            env=dict(s.env, DROVER_CONFIG=str(s.kubeconfig)))
+
+
+def test_cut_link_while_output_flows(namespace, workdir):
+    with machine(namespace, workdir) as (s, agent):
         mib = 450 if LONG else 100
         lines = mib * BLOCK // 32
         s.apply(run_object("flow", [WRITER.format(lines=lines)]))
@@ -88,9 +109,7 @@ def test_cut_link_while_output_flows(namespace, workdir):
         want = hashlib.sha256()
         for at in range(0, lines, 32768):
             want.update(b"".join(b"%031d\n" % i for i in range(at, min(lines, at + 32768))))
-        # -f ends when the whole log is there.
-        p = subprocess.Popen([BIN / "drover", "logs", "-f", "flow"], stdout=subprocess.PIPE,
-                             env=dict(s.env, DROVER_CONFIG=str(s.kubeconfig)))
+        p = follow_to_the_end(s, "flow")
         got, n = hashlib.sha256(), 0
         while chunk := p.stdout.read(BLOCK):
             got.update(chunk)
@@ -100,8 +119,31 @@ def test_cut_link_while_output_flows(namespace, workdir):
         assert got.hexdigest() == want.hexdigest()
         print(f"agent peak {peak} KiB, {json.dumps(s.get('run', 'flow')['status']['phase'])}")
         assert peak < 16 * 1024, f"{peak} KiB"
-    finally:
-        if agent is not None:
-            agent.terminate()
-            agent.wait()
-        s.stop()
+
+
+def test_cut_longer_than_the_spool_lasts(namespace, workdir):
+    """What does not fit is dropped and the log says how much; the rest is there, in order,
+    and the job never waited."""
+    spool, lines = 16 * BLOCK, (200 if LONG else 40) * BLOCK // 32
+    with machine(namespace, workdir, "--log-spool-bytes", str(spool)) as (s, agent):
+        s.apply(run_object("much", ["echo begin", "while [ ! -e go ]; do sleep 0.05; done",
+                                    WRITER.format(lines=lines)]))
+        s.wait("run/much", "phase=Running")
+        wait_until(lambda: "begin" in s.drover("logs", "much").stdout, 30, "the first line")
+        ip("link", "set", f"{TAG}h", "down")
+        job = next((workdir / "agent/jobs").iterdir())
+        (job / "work/go").touch()
+        wait_until(lambda: (job / "sup/exit.json").exists(), 60, "the job to end by itself")
+        peak = private_kib(agent.pid)
+        ip("link", "set", f"{TAG}h", "up")
+        s.wait("run/much", "phase=Done", timeout="120s")
+        out, err = follow_to_the_end(s, "much").communicate(timeout=120)
+        assert out.startswith(b"begin\n")
+        dropped = [int(n) for n in re.findall(r"(\d+) bytes dropped", err.decode())]
+        assert sum(dropped) > 0 and len(out) - 6 + sum(dropped) == lines * 32, err
+        # Pieces of lines are missing at most at the edges of what was dropped.
+        whole = [int(x) for x in out[6:].split(b"\n") if len(x) == 31]
+        assert whole == sorted(set(whole)) and whole[0] == 0
+        assert len(whole) >= len(out) // 32 - 2 * len(dropped) - 1
+        assert spool // 2 < len(out) < lines * 32
+        assert max(peak, private_kib(agent.pid)) < 16 * 1024

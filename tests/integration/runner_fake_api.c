@@ -237,7 +237,9 @@ lease(struct fake_api *api, struct http_request *r)
 static void
 append_log(struct fake_api *api, struct http_request *r)
 {
-    const char *uid = http_query(r, "uid");
+    const char *kind = http_query(r, "log");
+    autofree char *uid = xasprintf("%s%s%s", http_query(r, "uid"),
+                                   kind != NULL ? "/" : "", kind != NULL ? kind : "");
     const char *offset_text = http_query(r, "offset");
     struct span body = http_body(r);
     struct error e = ERROR_INIT;

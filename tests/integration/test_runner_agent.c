@@ -394,6 +394,10 @@ whole_life(void **state)
     wait_for(f, streq(agent_field(f, "a", "released"), "true"));
     wait_for(f, journal_len(f->agent->journal) == 0);
     assert_log(f, U1, "hello\n");
+    auto_str said = STR_INIT(1 << 20);
+    fake_api_log(&f->api, U1 "/diagnostics", &said);
+    if (strstr(said.ptr, "claimed") == NULL || strstr(said.ptr, "ended job=a") == NULL)
+        fail_msg("%s", said.ptr);
     assert_int_equal(t->starts, 1);
     assert_int_equal(t->state, THING_REMOVED);
     wait_for(f, f->api.instance_status != NULL && f->api.lease != NULL);

@@ -119,6 +119,8 @@ collection(void **state)
 
 #define UID_A "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c001"
 #define UID_B "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002"
+#define UID_C "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c003"
+#define UID_D "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c004"
 
 /* Logs go when their Job is gone and they were not written for the time to live. */
 static void
@@ -147,6 +149,49 @@ logs_go_with_their_job(void **state)
     assert_int_equal(access(b, F_OK), -1);
 }
 
+/* Of three old logs, the one without a Job goes, one with a Job keeps its newest file,
+ * and no more than is needed. One that is being written stays. */
+static void
+logs_are_bounded_together(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct timespec old[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    struct timespec older[2] = {{.tv_sec = 500}, {.tv_sec = 500}};
+    auto_map *refs = map_new(NULL);
+    static const char bytes[1000];
+    uint64_t freed;
+    UNUSED(state);
+    static const char *const uids[] = {UID_A, UID_B, UID_C, UID_D};
+    static const char *const names[] = {"0000000000000000.seg", "00000000000003e8.seg"};
+    char path[4][2][200];
+    for (size_t i = 0; i < 4; i++) {
+        for (size_t k = 0; k < 2; k++) {
+            snprintf(path[i][k], sizeof(path[i][k]), "%s/n/%s", dir, uids[i]);
+            assert_int_equal(fs_mkdirs(path[i][k], 0700, &e), 0);
+            snprintf(path[i][k], sizeof(path[i][k]), "%s/n/%s/%s", dir, uids[i],
+                     names[k]);
+            assert_int_equal(fs_write_atomic(path[i][k], bytes, 1000, 0600, &e), 0);
+            if (i < 3) /* c is the oldest of those with a Job */
+                utimensat(AT_FDCWD, path[i][k], i == 2 ? older : old, 0);
+        }
+    }
+    blob_scan_refs(
+        span_of("{\"uid\":\"" UID_B "\"}{\"uid\":\"" UID_C "\"}{\"uid\":\"" UID_D "\"}"),
+        refs);
+    log_bound_apply(dir, refs, 8000, &freed);
+    assert_int_equal(freed, 0);
+    log_bound_apply(dir, refs, 5000, &freed);
+    assert_int_equal(freed, 3000);
+    assert_int_equal(access(path[0][1], F_OK), -1);
+    assert_int_equal(access(path[2][0], F_OK), -1);
+    assert_int_equal(access(path[2][1], F_OK), 0);
+    assert_int_equal(access(path[1][0], F_OK), 0);
+    log_bound_apply(dir, refs, 0, &freed);
+    assert_int_equal(freed, 1000);
+    assert_int_equal(access(path[1][1], F_OK), 0);
+    assert_int_equal(access(path[3][0], F_OK), 0);
+}
+
 int
 main(void)
 {
@@ -155,6 +200,7 @@ main(void)
         cmocka_unit_test_setup_teardown(wrong_hash_and_quota, setup, teardown),
         cmocka_unit_test_setup_teardown(collection, setup, teardown),
         cmocka_unit_test_setup_teardown(logs_go_with_their_job, setup, teardown),
+        cmocka_unit_test_setup_teardown(logs_are_bounded_together, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -87,6 +87,7 @@ struct engine {
     const char *proxies[7];
     char *proxy_text[6];
     int64_t stall_ms;
+    int64_t spool_bytes; /* of one log */
     struct docker_fetches fetches;
     struct docker_space *space;
     struct loop_watch *dir_watch;
@@ -111,6 +112,7 @@ void docker_slot_release(struct docker_job *dj);
 
 /* --- log -----------------------------------------------------------------------------
  */
+#define DOCKER_SPOOL_BYTES (INT64_C(512) * 1024 * 1024)
 struct docker_log;
 struct docker_log *docker_log_new(struct engine *en, const struct engine_job *j);
 void docker_log_free(struct docker_log *l);

@@ -551,6 +551,7 @@ docker_open(struct loop *l, const struct engine_config *c, struct engine **ret,
     TAILQ_INIT(&en->waiting);
     TAILQ_INIT(&en->fetches);
     en->stall_ms = c->pull_stall_ms > 0 ? c->pull_stall_ms : PULL_STALL_MS;
+    en->spool_bytes = c->spool_bytes > 0 ? c->spool_bytes : DOCKER_SPOOL_BYTES;
     en->space = docker_space_new(en, c);
     take_proxies(en);
     *ret = en;

@@ -20,7 +20,6 @@
 
 LOG_MODULE(docker);
 
-#define SPOOL_MAX (INT64_C(512) * 1024 * 1024)
 #define BATCH_MAX (8 * 1024 * 1024)
 #define REPLAY_CHUNK (1024 * 1024)
 #define RETRY_MS 1000
@@ -215,11 +214,12 @@ spool_full(struct docker_log *l)
     uint64_t first;
     uint64_t length;
     int64_t now = (int64_t)segment_length(l->segments);
-    if (!l->spool_full && now - l->spool_checked_at < SPOOL_MAX / 64)
+    if (!l->spool_full && now - l->spool_checked_at < l->en->spool_bytes / 64)
         return false;
     l->spool_checked_at = now;
     if (segment_stat(l->dir, &first, &length, &e) == 0)
-        l->spool_full = length - first > (uint64_t)SPOOL_MAX;
+        l->spool_full =
+            length - first > (uint64_t)l->en->spool_bytes || !segment_room(l->dir);
     return l->spool_full;
 }
 

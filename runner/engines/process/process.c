@@ -521,6 +521,7 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
         .cpu_limit_milli = j->cpu_limit_milli,
         .memory_limit_mib = j->memory_limit_mib,
         .shm_mib = j->shm_mib,
+        .spool_bytes = p->en->spool_bytes,
     };
     int rc = spec_memfd(&s, ret_fd, e);
     free_masks(&lists[MASKS]);
@@ -712,6 +713,7 @@ process_open(struct loop *l, const struct engine_config *c, struct engine **ret,
     en->agent_dir = real;
     id_hash_hex(real, strlen(real), hash);
     en->agent_id = c->agent_id != NULL ? xstrdup(c->agent_id) : xasprintf("%.12s", hash);
+    en->spool_bytes = c->spool_bytes;
     en->supervisor = xstrdup(c->supervisor != NULL ? c->supervisor : "/proc/self/exe");
     for (size_t i = 0; c->host_dir_mask != NULL && c->host_dir_mask[i] != NULL; i++) {
         en->masks = xreallocarray(en->masks, i + 1, sizeof(char *));

@@ -45,6 +45,7 @@ struct engine {
     struct loop *loop;
     struct loop_pool *pool; /* made at the first removal */
     char *agent_dir, *agent_id, *supervisor;
+    int64_t spool_bytes;
     char **masks; /* host_dir_mask of the configuration */
     size_t n_masks;
     bool have_cgroups;
