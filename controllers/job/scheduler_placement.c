@@ -61,7 +61,8 @@ read_member(const json_t *o, int64_t rank, member_vec *ret)
                                      : SCHED_PROCESS,
                        .reserve = {.cpu_milli = number(o, "cpuMilli"),
                                    .memory_mib = number(o, "memoryMiB"),
-                                   .disk_mib = number(o, "diskMiB")}};
+                                   .disk_mib = number(o, "diskMiB"),
+                                   .blocks = number(o, "blocks")}};
 
     m.gpus = xcalloc(n + 1, sizeof(*m.gpus));
     json_array_foreach (devices, i, d) {
@@ -115,12 +116,15 @@ member_json(const struct member *m)
 
     for (size_t i = 0; i < m->n_gpus; i++)
         json_array_append_new(devices, json_string(m->gpus[i]));
-    return json_pack(
+    json_t *o = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I}", "job", m->job, "uid", m->uid,
         "instanceName", m->instance_name, "instanceUID", m->instance_uid, "engine",
         m->engine == SCHED_DOCKER ? "docker" : "process", "devices", devices, "cpuMilli",
         (json_int_t)m->reserve.cpu_milli, "memoryMiB", (json_int_t)m->reserve.memory_mib,
         "diskMiB", (json_int_t)m->reserve.disk_mib);
+    if (m->reserve.blocks > 0)
+        json_object_set_new(o, "blocks", json_integer((json_int_t)m->reserve.blocks));
+    return o;
 }
 
 json_t *

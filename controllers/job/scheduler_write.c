@@ -261,14 +261,16 @@ bind_body(const struct scheduler_loop *l, const struct object *o,
         json_array_append_new(gpus, json_string(t->gpus[i]));
     snprintf(revision, sizeof(revision), "%llu", (unsigned long long)o->revision);
     clock_format_us(manager_wall_ns(l->m), now);
-    return json_pack("{s:{s:s, s:{s:s}}, s:{s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:o}}}",
-                     "metadata", "resourceVersion", revision, "labels", LABEL_INSTANCE,
-                     t->instance_uid, "spec", "instanceName", t->instance_name,
-                     "instanceUID", t->instance_uid, "engine",
-                     t->engine == SCHED_DOCKER ? "docker" : "process", "boundAt", now,
-                     "reservation", "cpuMilli", (json_int_t)t->reserve->cpu_milli,
-                     "memoryMiB", (json_int_t)t->reserve->memory_mib, "diskMiB",
-                     (json_int_t)t->reserve->disk_mib, "gpus", gpus);
+    json_t *blocks =
+        t->reserve->blocks > 0 ? json_integer((json_int_t)t->reserve->blocks) : NULL;
+    return json_pack(
+        "{s:{s:s, s:{s:s}}, s:{s:s, s:s, s:s, s:s, s:{s:I, s:I, s:I, s:o, s:o*}}}",
+        "metadata", "resourceVersion", revision, "labels", LABEL_INSTANCE,
+        t->instance_uid, "spec", "instanceName", t->instance_name, "instanceUID",
+        t->instance_uid, "engine", t->engine == SCHED_DOCKER ? "docker" : "process",
+        "boundAt", now, "reservation", "cpuMilli", (json_int_t)t->reserve->cpu_milli,
+        "memoryMiB", (json_int_t)t->reserve->memory_mib, "diskMiB",
+        (json_int_t)t->reserve->disk_mib, "gpus", gpus, "blocks", blocks);
 }
 
 void

@@ -93,11 +93,18 @@ const char *resource_lack_name(enum resource_lack l); /* "InsufficientMemory", .
 struct reservation {
     int64_t cpu_milli, memory_mib, disk_mib;
     uint64_t gpu_mask;
+    int64_t blocks; /* by resources_whole_blocks; 0: the instance is not divided */
 };
 enum resource_lack resources_fit(const struct resource_req *req,
                                  const struct resource_have *capacity,
                                  const struct resource_have *free,
                                  struct reservation *ret);
+/* On an instance that is divided into equal blocks: *r, which fits, is raised to the
+ * fewest whole blocks that cover it. Disk is not divided. */
+enum resource_lack resources_whole_blocks(int64_t blocks,
+                                          const struct resource_have *capacity,
+                                          const struct resource_have *free,
+                                          struct reservation *r);
 /* Bit i: capacity->gpus[i] is of the kind asked for. */
 uint64_t resources_gpu_matches(const struct gpu_req *q,
                                const struct resource_have *capacity);

@@ -98,3 +98,48 @@ resources_fit(const struct resource_req *req, const struct resource_have *capaci
     *ret = got;
     return RESOURCE_FITS;
 }
+
+/* --- blocks ------------------------------------------------------------------------ */
+
+static int64_t
+at_least(int64_t amount, int64_t per_block)
+{
+    if (amount <= 0)
+        return 0;
+    return per_block <= 0 ? INT64_MAX : (amount + per_block - 1) / per_block;
+}
+
+static int64_t
+larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+enum resource_lack
+resources_whole_blocks(int64_t blocks, const struct resource_have *capacity,
+                       const struct resource_have *free, struct reservation *r)
+{
+    if (blocks <= 1)
+        return RESOURCE_FITS;
+    int64_t cpu = capacity->cpu_milli / 1000 / blocks * 1000;
+    int64_t memory = capacity->memory_mib / blocks;
+    int64_t gpus = (int64_t)capacity->n_gpus / blocks;
+    int64_t k = larger(1, at_least(r->cpu_milli, cpu));
+    k = larger(k, at_least(r->memory_mib, memory));
+    k = larger(k, at_least(__builtin_popcountll(r->gpu_mask), gpus));
+    if (k > blocks)
+        return RESOURCE_LACKS_CPU;
+    uint64_t rest = free->gpu_free & ~r->gpu_mask;
+    while (__builtin_popcountll(r->gpu_mask) < k * gpus) {
+        if (rest == 0)
+            return RESOURCE_LACKS_GPU;
+        r->gpu_mask |= rest & -rest;
+        rest &= rest - 1;
+    }
+    r->cpu_milli = k * cpu;
+    r->memory_mib = k * memory;
+    r->blocks = k;
+    if (r->cpu_milli > free->cpu_milli)
+        return RESOURCE_LACKS_CPU;
+    return r->memory_mib > free->memory_mib ? RESOURCE_LACKS_MEMORY : RESOURCE_FITS;
+}

@@ -33,6 +33,8 @@ enum sim_mutation {
     SIM_OVERCOMMIT,      /* an agent's inventory shrinks behind the scheduler */
     SIM_FORGET_RELEASE,  /* an agent that never says what it has freed */
     SIM_PRIORITY,        /* the check of the queue reads priorities upside down */
+    SIM_EARLY_START,     /* an agent that starts what is not released yet */
+    SIM_QUOTA,           /* the quota that is checked is smaller than what is declared */
     SIM_MUTATIONS
 };
 
@@ -51,6 +53,7 @@ void sim_monitor_ack(struct sim *s, const char *method, const struct object *o);
 void sim_check_step(struct sim *s);
 void sim_check_start(struct sim *s, const struct sim_proc *p);
 void sim_check_new_job(struct sim *s, const struct object *job);
+void sim_check_bound(struct sim *s, const struct object *job);
 void sim_check_job_gone(struct sim *s, const struct object *job);
 void sim_check_run_gone(struct sim *s, const struct object *run);
 void sim_check_caches(struct sim *s);
@@ -107,6 +110,9 @@ struct sim {
     struct map *procs; /* job uid -> struct sim_proc */
     unsigned n_names;  /* of runs */
     unsigned n_submitted;
+    struct map *bound; /* "run uid/attempt" -> how many of its jobs were ever bound */
+    unsigned n_gangs, n_preempted; /* started whole; told to give way */
+    unsigned quota_jobs;           /* jobs that may run at once; 0: any number */
 
     struct store_watch *monitor;
     struct map *shadow; /* "resource/ns/name" -> struct object */

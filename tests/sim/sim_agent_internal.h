@@ -12,6 +12,7 @@ enum { GPUS_MAX = 4, GPU_UUID = 32, LOST_AFTER_MS = 120000, REPORT_RETRY_MS = 25
 /* A line of the journal: survives the agent. */
 struct sim_entry {
     char uid[SIM_UID], run_uid[SIM_UID], name[128];
+    unsigned node, nodes;
     int64_t cpu_milli, memory_mib, stop_s;
     char gpus[GPUS_MAX][GPU_UUID];
     size_t n_gpus;

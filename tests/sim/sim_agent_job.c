@@ -284,6 +284,8 @@ entry_of(const struct object *o, struct sim_entry *en)
     snprintf(en->uid, sizeof(en->uid), "%s", o->uid);
     snprintf(en->name, sizeof(en->name), "%s", o->name);
     object_get_string(o, "spec.runUID", en->run_uid, sizeof(en->run_uid));
+    en->node = (unsigned)object_get_int(o, "spec.node", 0);
+    en->nodes = (unsigned)object_get_int(o, "spec.nodes", 1);
     en->cpu_milli = object_get_int(o, "spec.reservation.cpuMilli", 0);
     en->memory_mib = object_get_int(o, "spec.reservation.memoryMiB", 0);
     en->stop_s = object_get_int(o, "spec.stopDurationSeconds", 300);
@@ -344,7 +346,8 @@ gather(struct sim_job *j, struct job_facts *f)
         .seen = j->o != NULL,
         .absent = j->absent,
         .deleting = j->o != NULL && given_up(j->o),
-        .go = j->o != NULL && path_true(j->o, "spec.released"),
+        .go = j->o != NULL && (path_true(j->o, "spec.released") ||
+                               j->a->s->opts.mutation == SIM_EARLY_START),
         .desired = desired(j->o),
         .claim = claim_of(j),
         .server_terminal = j->o != NULL && agent_terminal(j->o),
@@ -450,6 +453,8 @@ create(struct sim_job *j)
     p->machine = j->a->index;
     memcpy(p->uid, en->uid, sizeof(p->uid));
     memcpy(p->run_uid, en->run_uid, sizeof(p->run_uid));
+    p->node = en->node;
+    p->nodes = en->nodes;
     j->stage = STAGE_START;
 }
 

@@ -4,7 +4,8 @@
  * that made decisions; the time of a step is its own (the clock moves with each), so a
  * bind, which carries it as boundAt, names its batch. When a bind passes, no job of
  * strictly higher priority of that queue may be left undecided that needs no more than
- * this bind takes: it would have fitted in its place.
+ * this bind takes, and for no longer: it would have fitted in its place. Gangs are placed
+ * otherwise.
  */
 #include "api/jtok.h"
 #include "api/resources.h"
@@ -18,6 +19,7 @@ struct waiting {
     char uid[SIM_UID], name[128];
     int64_t priority;
     bool image;
+    int64_t longest_s; /* INT64_MAX: no limit */
     struct reservation need;
     int64_t gpus;
 };
@@ -70,9 +72,9 @@ read_waiting(const struct object *o, struct waiting *ret)
     struct span raw;
     json_t *tree = NULL;
 
-    if (has_text(o, "spec.instanceUID") || o->facts.deleting_s != 0 ||
-        has_text(o, "status.agent.state") || !object_path(o, "spec.desiredState", &raw) ||
-        !jscan_is(raw, "Running"))
+    if (object_get_int(o, "spec.nodes", 1) > 1 || has_text(o, "spec.instanceUID") ||
+        o->facts.deleting_s != 0 || has_text(o, "status.agent.state") ||
+        !object_path(o, "spec.desiredState", &raw) || !jscan_is(raw, "Running"))
         return false;
     if (object_path(o, "spec.resources", &raw))
         tree = json_loadb(raw.ptr, raw.len, 0, NULL);
@@ -80,6 +82,8 @@ read_waiting(const struct object *o, struct waiting *ret)
     json_decref(tree);
     violations_done(&v);
     *ret = (struct waiting){.priority = object_get_int(o, "spec.priority", 0),
+                            .longest_s =
+                                object_get_int(o, "spec.maxDurationSeconds", INT64_MAX),
                             .image = has_text(o, "spec.image")};
     snprintf(ret->uid, sizeof(ret->uid), "%s", o->uid);
     snprintf(ret->name, sizeof(ret->name), "%s", o->name);
@@ -131,8 +135,8 @@ find_job(const struct snapshot *n, const char *name)
 static bool
 would_fit(const struct waiting *w, const struct waiting *instead)
 {
-    return w->image == instead->image && w->gpus <= instead->gpus &&
-           w->need.cpu_milli <= instead->need.cpu_milli &&
+    return w->image == instead->image && w->longest_s <= instead->longest_s &&
+           w->gpus <= instead->gpus && w->need.cpu_milli <= instead->need.cpu_milli &&
            w->need.memory_mib <= instead->need.memory_mib;
 }
 

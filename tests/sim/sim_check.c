@@ -71,8 +71,9 @@ each(struct sim *s, const char *resource, void (*fn)(void *arg, struct object *o
             fn(arg, value);
 }
 
+/* node -1: of any. */
 static unsigned
-live_processes(const struct sim *s, const char *run_uid)
+live_processes(const struct sim *s, const char *run_uid, int node)
 {
     struct map_cursor c = map_begin(s->procs);
     unsigned n = 0;
@@ -80,7 +81,8 @@ live_processes(const struct sim *s, const char *run_uid)
 
     while (map_next(&c, NULL, &value)) {
         const struct sim_proc *p = value;
-        n += p->state == PROC_RUNNING && streq(p->run_uid, run_uid);
+        n += p->state == PROC_RUNNING && streq(p->run_uid, run_uid) &&
+             (node < 0 || p->node == (unsigned)node);
     }
     return n;
 }
@@ -88,14 +90,59 @@ live_processes(const struct sim *s, const char *run_uid)
 /* --- starts -------------------------------------------------------------------------
  */
 
+static void
+attempt_key(const struct object *o, struct str *key)
+{
+    char run_uid[SIM_UID] = "";
+
+    object_get_string(o, "spec.runUID", run_uid, sizeof(run_uid));
+    str_addf(key, "%s/%lld", run_uid, (long long)object_get_int(o, "spec.attempt", 0));
+}
+
+void
+sim_check_bound(struct sim *s, const struct object *job)
+{
+    auto_str key = STR_INIT(128);
+
+    attempt_key(job, &key);
+    uintptr_t n = (uintptr_t)map_get(s->bound, key.ptr) + 1;
+    map_put(s->bound, key.ptr, (void *)n);
+}
+
+struct started {
+    struct sim *s;
+    const struct sim_proc *p;
+};
+
+/* Nothing of a gang starts before all of it has a place. */
+static void
+check_whole(void *arg, struct object *o)
+{
+    const struct started *st = arg;
+    auto_str key = STR_INIT(128);
+
+    if (!streq(o->uid, st->p->uid))
+        return;
+    attempt_key(o, &key);
+    uintptr_t n = (uintptr_t)map_get(st->s->bound, key.ptr);
+    st->s->n_gangs += st->p->nodes > 1 && st->p->node == 0;
+    if (!is_true(o, "spec.released"))
+        sim_violate(st->s, "gangs_start_whole", "%s starts unreleased", o->name);
+    if (n < st->p->nodes)
+        sim_violate(st->s, "gangs_start_whole", "%s starts, %u of %u are bound", o->name,
+                    (unsigned)n, st->p->nodes);
+}
+
 void
 sim_check_start(struct sim *s, const struct sim_proc *p)
 {
     if (p->starts > 1)
         sim_violate(s, "one_start_per_job", "job %s started %u times", p->uid, p->starts);
-    else if (live_processes(s, p->run_uid) > 1)
+    else if (live_processes(s, p->run_uid, (int)p->node) > 1)
         sim_violate(s, "one_process_per_run", "run %s: job %s is not the only one",
                     p->run_uid, p->uid);
+    struct started st = {s, p};
+    each(s, RES_JOBS, check_whole, &st);
 }
 
 struct siblings {
@@ -111,7 +158,9 @@ check_sibling(void *arg, struct object *o)
     char run_uid[SIM_UID] = "";
 
     object_get_string(o, "spec.runUID", run_uid, sizeof(run_uid));
-    if (streq(o->uid, b->job->uid) || !streq(run_uid, b->run_uid))
+    if (streq(o->uid, b->job->uid) || !streq(run_uid, b->run_uid) ||
+        object_get_int(o, "spec.attempt", 0) ==
+            object_get_int(b->job, "spec.attempt", 0)) /* another node */
         return;
     b->s->n_replaced++;
     if (!over(o))
@@ -126,7 +175,7 @@ sim_check_new_job(struct sim *s, const struct object *job)
 
     object_get_string(job, "spec.runUID", b.run_uid, sizeof(b.run_uid));
     each(s, RES_JOBS, check_sibling, &b);
-    if (live_processes(s, b.run_uid) > 0)
+    if (live_processes(s, b.run_uid, -1) > 0)
         sim_violate(s, "partition_rule", "%s is created while a process of its run lives",
                     job->name);
 }
@@ -247,6 +296,37 @@ check_capacity(void *arg, struct object *o)
                     (long long)u.memory_mib, (long long)memory);
 }
 
+static bool
+is_bound(const struct object *o)
+{
+    struct span raw;
+
+    return object_path(o, "spec.instanceUID", &raw) && raw.len > 2;
+}
+
+static void
+count_occupying(void *arg, struct object *o)
+{
+    unsigned *n = arg;
+
+    if (!is_bound(o) || ((over(o) || agent_over(o)) &&
+                         (!claimed(o) || is_true(o, "status.agent.released"))))
+        return;
+    ++*n;
+}
+
+static void
+check_quota(struct sim *s)
+{
+    unsigned n = 0, most = s->quota_jobs - (s->opts.mutation == SIM_QUOTA);
+
+    if (s->quota_jobs == 0)
+        return;
+    each(s, RES_JOBS, count_occupying, &n);
+    if (n > most)
+        sim_violate(s, "quotas_are_kept", "%u jobs run at once, %u may", n, most);
+}
+
 void
 sim_check_step(struct sim *s)
 {
@@ -254,6 +334,7 @@ sim_check_step(struct sim *s)
         return;
     s->jobs_changed = false;
     each(s, RES_INSTANCES, check_capacity, s);
+    check_quota(s);
 }
 
 /* --- at rest ------------------------------------------------------------------------

@@ -176,7 +176,10 @@ judge_change(struct sim *s, const char *resource, const struct object *old,
 static void
 judge_end(struct sim *s, const char *resource, const struct object *last)
 {
-    if (last->facts.n_finalizers > 0)
+    /* The write under way when the server died may have taken them off. */
+    bool unseen = s->in_doubt && last->facts.deleting_s != 0;
+
+    if (last->facts.n_finalizers > 0 && !unseen)
         sim_violate(s, "finalizers_are_honoured", "%s %s vanished with a finalizer",
                     resource, last->name);
     if (streq(resource, RES_JOBS))
@@ -194,8 +197,13 @@ count(struct sim *s, const char *resource, const struct object *old,
 {
     s->jobs_changed |= streq(resource, RES_JOBS) || streq(resource, RES_INSTANCES);
     if (streq(resource, RES_JOBS) && old != NULL) {
-        s->n_binds += raw_of(old, "spec.instanceUID").len <= 2 &&
-                      raw_of(now, "spec.instanceUID").len > 2;
+        bool binds = raw_of(old, "spec.instanceUID").len <= 2 &&
+                     raw_of(now, "spec.instanceUID").len > 2;
+        s->n_binds += binds;
+        if (binds)
+            sim_check_bound(s, now);
+        s->n_preempted += !is_final(old) && is_final(now) &&
+                          jscan_is(raw_of(now, "status.reason"), "Preempted");
         s->n_done += !is_final(old) && is_final(now);
         s->n_agent_lost +=
             !is_final(old) && jscan_is(raw_of(now, "status.reason"), "AgentLost");

@@ -82,6 +82,7 @@ enum sim_proc_state { PROC_CREATED, PROC_RUNNING, PROC_EXITED };
  * that starts are counted whatever is lost. */
 struct sim_proc {
     char uid[SIM_UID], run_uid[SIM_UID];
+    unsigned node, nodes; /* its rank, and how many there are */
     unsigned machine;
     enum sim_proc_state state;
     bool removed, rebooted;
@@ -124,6 +125,7 @@ void sim_user_step(struct sim *s);
 void sim_user_touch(struct sim *s); /* a foreign writer */
 void sim_user_submit_interruptible(struct sim *s);
 void sim_user_calm(struct sim *s); /* uncordons */
+void sim_user_quota(struct sim *s);
 void sim_user_delete_all(struct sim *s);
 
 /* A reference to some object of the resource, or NULL. */

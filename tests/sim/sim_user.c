@@ -58,6 +58,13 @@ new_spec(struct sim *s)
     }
     if (sim_permille(s, 200))
         json_object_set_new(spec, "image", json_string("busybox"));
+    if (sim_permille(s, 150))
+        json_object_set_new(spec, "nodes", json_integer(2 + (int)sim_below(s, 2)));
+    if (sim_permille(s, 300))
+        json_object_set_new(spec, "preemptible", json_true());
+    if (sim_permille(s, 200))
+        json_object_set_new(spec, "preemptionPolicy",
+                            json_string("PreemptLowerPriority"));
     return spec;
 }
 
@@ -203,6 +210,22 @@ sim_user_delete_all(struct sim *s)
     }
 }
 
+/* Declared once, before anything runs: so it holds at any time. */
+void
+sim_user_quota(struct sim *s)
+{
+    struct error e = ERROR_INIT;
+    unsigned most = 3 + (unsigned)(s->opts.seed / 2 % 3);
+    json_t *body = json_pack("{s:s, s:s, s:{s:s}, s:{s:[{s:s, s:i}]}}", "apiVersion",
+                             "drover.dev/v1", "kind", "Quota", "metadata", "name", "q",
+                             "spec", "limits", "resource", "jobs", "hard", (int)most);
+
+    if (client_create(s->user_client, &resource_quotas, SIM_NS, body, NULL, &e) < 0)
+        sim_violate(s, "set_up", "quota: %s", e.msg);
+    json_decref(body);
+    s->quota_jobs = most;
+}
+
 bool
 sim_too_big(const struct sim *s, const struct object *run)
 {
@@ -218,8 +241,8 @@ sim_too_big(const struct sim *s, const struct object *run)
     int rc = resources_parse(tree, "", &req, &v, &e);
     json_decref(tree);
     violations_done(&v);
+    int64_t nodes = object_get_int(run, "spec.nodes", 1);
     for (unsigned i = 0; rc == 0 && i < s->n_agents; i++)
-        if (sim_agent_could_take(s->agents[i], &req, image))
-            return false;
-    return rc == 0;
+        nodes -= sim_agent_could_take(s->agents[i], &req, image);
+    return rc == 0 && nodes > 0;
 }

@@ -282,6 +282,7 @@ sim_new(const struct sim_opts *o, struct kinds *kinds, struct sim **ret)
     s->kinds = kinds;
     s->shadow = map_new((void (*)(void *))object_unref);
     s->gone = map_new(NULL);
+    s->bound = map_new(NULL);
     s->procs = map_new(free);
     s->queue = sim_queue_new();
     *ret = s;
@@ -301,6 +302,8 @@ sim_new(const struct sim_opts *o, struct kinds *kinds, struct sim **ret)
     sim_server_start(s);
     if (s->failed || make_fleet(s) < 0)
         return -1;
+    if (o->seed % 2 == 1)
+        sim_user_quota(s);
     s->n_agents = 1 + sim_below(s, SIM_AGENTS_MAX);
     for (unsigned i = 0; i < s->n_agents; i++) {
         s->agents[i] = sim_agent_new(s, i);
@@ -331,6 +334,7 @@ sim_free(struct sim *s)
     vec_done(&s->control_readers);
     map_free(s->shadow);
     map_free(s->gone);
+    map_free(s->bound);
     map_free(s->procs);
     sim_queue_free(s->queue);
     if (s->loop != NULL)

@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "sim/sim.h"
 
-enum { SEEDS = 50, SEEDS_LONG = 2000, STEPS = 2500, MUTATION_SEEDS = 60 };
+enum { SEEDS = 40, SEEDS_LONG = 2000, STEPS = 2500, MUTATION_SEEDS = 60 };
 
 static struct kinds *kinds;
 
@@ -25,7 +25,7 @@ struct outcome {
     bool failed;
     char invariant[64];
     uint64_t digest;
-    unsigned submitted, binds, done, replaced, agent_lost;
+    unsigned submitted, binds, done, replaced, agent_lost, gangs, preempted;
 };
 
 static void
@@ -82,7 +82,9 @@ run_with(const struct sim_opts *o, void (*run)(struct sim *s), bool loud,
                             .binds = s->n_binds,
                             .done = s->n_done,
                             .replaced = s->n_replaced,
-                            .agent_lost = s->n_agent_lost};
+                            .agent_lost = s->n_agent_lost,
+                            .gangs = s->n_gangs,
+                            .preempted = s->n_preempted};
     snprintf(ret->invariant, sizeof(ret->invariant), "%s", s->invariant);
     sim_free(s);
 }
@@ -118,14 +120,19 @@ test_seeds(void **state)
         sum.done += r.done;
         sum.replaced += r.replaced;
         sum.agent_lost += r.agent_lost;
+        sum.gangs += r.gangs;
+        sum.preempted += r.preempted;
     }
     printf("%u seeds of %u steps: %u runs, %u binds, %u jobs over, %u retries, "
-           "%u lost with their agent\n",
-           n, STEPS, sum.submitted, sum.binds, sum.done, sum.replaced, sum.agent_lost);
+           "%u lost with their agent, %u gangs, %u preempted\n",
+           n, STEPS, sum.submitted, sum.binds, sum.done, sum.replaced, sum.agent_lost,
+           sum.gangs, sum.preempted);
     assert_int_equal(failed, 0);
     assert_true(sum.done > n * 5); /* that something happened at all */
     assert_true(sum.replaced > n);
     assert_true(sum.agent_lost > 0);
+    assert_true(sum.gangs > 0);
+    assert_true(sum.preempted > 0);
 }
 
 static void
@@ -253,6 +260,24 @@ test_finds_wrong_order(void **state)
     expect(SIM_PRIORITY, by);
 }
 
+static void
+test_finds_early_start(void **state)
+{
+    static const char *const by[] = {"gangs_start_whole", NULL};
+
+    UNUSED(state);
+    expect(SIM_EARLY_START, by);
+}
+
+static void
+test_finds_broken_quota(void **state)
+{
+    static const char *const by[] = {"quotas_are_kept", NULL};
+
+    UNUSED(state);
+    expect(SIM_QUOTA, by);
+}
+
 /* --- command line -------------------------------------------------------------------
  */
 
@@ -302,6 +327,8 @@ main(int argc, char **argv)
         cmocka_unit_test(test_finds_overcommit),
         cmocka_unit_test(test_finds_kept_resources),
         cmocka_unit_test(test_finds_wrong_order),
+        cmocka_unit_test(test_finds_early_start),
+        cmocka_unit_test(test_finds_broken_quota),
     };
     struct error e = ERROR_INIT;
     int rc;

@@ -600,6 +600,60 @@ queue_explains_itself(void **state)
     world_done(&w);
 }
 
+/* --- blocks and named instances ----------------------------------------------------- */
+
+static void
+blocks_are_taken_whole(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, "m0", 8);
+    patch_in(&w, "default", &resource_instances, "m0",
+             json_pack("{s:{s:i}}", "status", "blocks", 4));
+    settle(&w);
+    for (int i = 0; i < 3; i++) {
+        autofree char *name = xasprintf("j%d", i);
+        add_job(&w, name,
+                json_pack("{s:{s:i, s:s}}", "resources", "cpu", i == 0 ? 3 : 1, "memory",
+                          "1GB"));
+    }
+    settle(&w);
+    is(&w, "jobs/j0", "spec.reservation.blocks", "2"); /* of 2 cores each */
+    is(&w, "jobs/j0", "spec.reservation.cpuMilli", "4000");
+    is(&w, "jobs/j0", "spec.reservation.memoryMiB", "32768");
+    is(&w, "jobs/j2", "spec.reservation.blocks", "1");
+    add_job(&w, "late", NULL);
+    settle(&w);
+    is(&w, "jobs/late", "status.reason", "InsufficientCPU");
+    release(&w, "j1");
+    settle(&w);
+    is(&w, "jobs/late", "spec.reservation.cpuMilli", "2000");
+    world_done(&w);
+}
+
+static void
+named_instances_only(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w);
+    add_machine(&w, "m0", 2);
+    add_machine(&w, "m1", 2);
+    settle(&w);
+    add_job(&w, "a", json_pack("{s:[s, s]}", "instances", "m1", "m7"));
+    add_job(&w, "b", json_pack("{s:[s]}", "instances", "m7"));
+    settle(&w);
+    is(&w, "jobs/a", "spec.instanceName", "m1");
+    is(&w, "jobs/b", "status.reason", "NoInstances");
+    add_machine(&w, "m7", 1);
+    settle(&w);
+    is(&w, "jobs/b", "spec.instanceName", "m7");
+    world_done(&w);
+}
+
 int
 main(void)
 {
@@ -614,6 +668,8 @@ main(void)
         cmocka_unit_test(quota_is_kept_and_reported),
         cmocka_unit_test(share_is_taken_back),
         cmocka_unit_test(queue_explains_itself),
+        cmocka_unit_test(blocks_are_taken_whole),
+        cmocka_unit_test(named_instances_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ sched_amounts_fit(const struct shape *need, const struct node *n, const struct a
     f.memory_mib = a->memory_mib;
     f.disk_mib = a->disk_mib;
     f.gpu_free = a->gpus;
-    return resources_fit(&need->req, n->capacity, &f, ret) == RESOURCE_FITS;
+    return sched_fit(need, n, &f, ret) == RESOURCE_FITS;
 }
 
 static int
@@ -69,7 +69,7 @@ sched_start_on(const struct scheduler *s, const struct shape *need, const struct
 
     if (!n->known || !n->usable || (n->engines & need->engine) == 0 ||
         !sched_allows_node(need, n) ||
-        resources_fit(&need->req, n->capacity, n->capacity, &ignored) != RESOURCE_FITS)
+        sched_fit(need, n, n->capacity, &ignored) != RESOURCE_FITS)
         return false;
     int64_t start = s->now_ns;
     bool fits = sched_amounts_fit(need, n, &then, &ignored);

@@ -66,6 +66,7 @@ struct node {
     bool usable, placed; /* placed: in a cell */
     bool known;          /* false: only held by jobs, not seen yet */
     unsigned engines;
+    int64_t blocks;
     struct resource_have *capacity;
     char **gpu_uuids;
     struct resource_have free; /* only the amounts and gpu_free are kept */
@@ -190,6 +191,9 @@ struct scheduler {
 };
 
 /* sched_pool.c */
+/* What need would take of n if so much were free. */
+enum resource_lack sched_fit(const struct shape *need, const struct node *n,
+                             const struct resource_have *free, struct reservation *ret);
 struct pool *sched_pool(struct scheduler *s, const char *ns, const char *fleet);
 void sched_pool_free(void *arg);       /* struct pool */
 void sched_node_leave(struct node *n); /* out of its cell */

@@ -135,6 +135,16 @@ has_word(char *const *words, size_t n, const char *word)
     return false;
 }
 
+enum resource_lack
+sched_fit(const struct shape *need, const struct node *n,
+          const struct resource_have *free, struct reservation *ret)
+{
+    enum resource_lack l = resources_fit(&need->req, n->capacity, free, ret);
+
+    return l != RESOURCE_FITS ? l
+                              : resources_whole_blocks(n->blocks, n->capacity, free, ret);
+}
+
 bool
 sched_allows_node(const struct shape *sh, const struct node *n)
 {
@@ -150,7 +160,7 @@ sched_fits(const struct scheduler *s, struct ask *a, const struct node *n,
     if (!n->usable || !n->known || (n->engines & need->engine) == 0 ||
         n->mark == s->mark || !sched_allows_node(need, n))
         return false;
-    if (resources_fit(&need->req, n->capacity, &n->free, ret) != RESOURCE_FITS)
+    if (sched_fit(need, n, &n->free, ret) != RESOURCE_FITS)
         return false;
     if (n->booked != NULL && sched_withheld(s, a, n, ret))
         return false;
@@ -260,8 +270,7 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
             if ((n->engines & need->engine) == 0)
                 continue;
             seen++;
-            enum resource_lack l =
-                resources_fit(&need->req, n->capacity, &n->free, &ignored);
+            enum resource_lack l = sched_fit(need, n, &n->free, &ignored);
             fits = fits || l == RESOURCE_FITS;
             if (l > nearest)
                 nearest = l;

@@ -25,7 +25,7 @@ judge(const struct shape *need, const struct pool *p, size_t sample,
         if (!n->usable || !n->known || (n->engines & need->engine) == 0 ||
             !sched_allows_node(need, n))
             continue;
-        enum resource_lack l = resources_fit(&need->req, n->capacity, &n->free, &ignored);
+        enum resource_lack l = sched_fit(need, n, &n->free, &ignored);
         int gpus = __builtin_popcountll(n->free.gpu_free);
         ret->instances++;
         ret->fits += l == RESOURCE_FITS;

@@ -269,8 +269,9 @@ static bool
 same_facts(const struct node *n, const struct sched_instance *i)
 {
     if (!n->known || n->usable != i->usable || n->engines != i->engines ||
-        !streq(n->name, i->name) || !streq(n->pool->fleet, i->fleet) ||
-        !streq(n->pool->ns, i->ns) || !same_capacity(n->capacity, i->capacity))
+        n->blocks != i->blocks || !streq(n->name, i->name) ||
+        !streq(n->pool->fleet, i->fleet) || !streq(n->pool->ns, i->ns) ||
+        !same_capacity(n->capacity, i->capacity))
         return false;
     for (size_t g = 0; g < n->capacity->n_gpus; g++)
         if (!streq(n->gpu_uuids[g], i->gpu_uuids[g]))
@@ -291,6 +292,7 @@ scheduler_set_instance(struct scheduler *s, const struct sched_instance *i)
     n->gpu_uuids = copy_words(i->gpu_uuids, i->capacity->n_gpus);
     n->usable = i->usable;
     n->engines = i->engines;
+    n->blocks = i->blocks;
     n->known = true;
     pool_add(sched_pool(s, i->ns, i->fleet), n);
     recount(n);

@@ -43,6 +43,7 @@ struct sched_instance {
     const char *uid, *ns, *name, *fleet;
     bool usable; /* ready, not cordoned, not being deleted */
     unsigned engines;
+    int64_t blocks; /* equal parts that jobs take whole; 0 or 1: not divided */
     const struct resource_have *capacity; /* gpu_free: the healthy devices */
     const char *const *gpu_uuids;         /* one per device of capacity */
 };
