@@ -148,11 +148,12 @@ same_but_managed(const struct compute *c)
 static int
 dump_canonical(const json_t *tree, struct str *out, struct error *e)
 {
-    autofree char *text = json_dumps(tree, JSON_COMPACT);
+    auto_str text = STR_INIT(2 * OBJECT_MAX_BYTES);
 
-    if (text == NULL)
-        return error_set(e, ERR_INTERNAL, "cannot write JSON");
-    return jcanon(text, strlen(text), out, e);
+    jtree_write(tree, &text);
+    if (text.toobig)
+        return error_set(e, ERR_TOO_LARGE, "the object is too large");
+    return jcanon(text.ptr, text.len, out, e);
 }
 
 /* Whether this write keeps track of who manages which field. */
@@ -177,7 +178,7 @@ track_by_tree(struct compute *c, const struct managed_opts *o, struct str *bytes
     json_t *result = NULL;
 
     json_t *live = in->live == NULL ? NULL : object_json(in->live);
-    json_t *next = json_loadb(bytes->ptr, bytes->len, JSON_ALLOW_NUL, NULL);
+    json_t *next = jtree((struct span){bytes->ptr, bytes->len});
     bug_if(next == NULL);
     if (span_eq(c->doc.meta.managed_fields, "[]")) /* empty lists are not written */
         json_object_set_new(json_object_get(next, "metadata"), "managedFields",

@@ -146,12 +146,10 @@ next_merge(struct compute *c)
 static int
 dump(struct compute *c, const json_t *tree)
 {
-    autofree char *text = json_dumps(tree, JSON_COMPACT);
-
-    if (text == NULL)
-        return problem_set(compute_problem(c), ERR_INTERNAL, "cannot write JSON");
-    str_adds(&c->next, text);
-    return 0;
+    jtree_write(tree, &c->next);
+    return !c->next.toobig ? 0
+                           : problem_set(compute_problem(c), ERR_TOO_LARGE,
+                                         "the patched object is too large");
 }
 
 static int
@@ -164,7 +162,7 @@ parse_tree(struct compute *c, struct span text, json_t **ret)
     int rc = jcanon(text.ptr, text.len, &clean, e);
     if (rc < 0)
         return rc;
-    *ret = json_loadb(clean.ptr, clean.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
+    *ret = jtree((struct span){clean.ptr, clean.len});
     return *ret != NULL ? 0 : error_set(e, ERR_BAD_REQUEST, "the body is not JSON");
 }
 

@@ -9,6 +9,8 @@
 #ifndef API_JTOK_H
 #define API_JTOK_H
 
+#include <jansson.h>
+
 #include "base/error.h"
 #include "base/str.h"
 
@@ -74,6 +76,14 @@ bool jscan_string(struct span raw, struct str *out);
 bool jscan_is(struct span raw, const char *z);
 bool jscan_int64(struct span raw, int64_t *ret);
 bool jscan_bool(struct span raw); /* true only for literal true */
+
+/* The jansson tree, as json_loadb with JSON_DECODE_ANY and JSON_ALLOW_NUL makes it; NULL
+ * when a number is beyond what that holds, or a key has a NUL. The bytes end with a NUL
+ * or another delimiter.
+ */
+json_t *jtree(struct span canonical);
+/* Appends it, members in the tree's order. */
+void jtree_write(const json_t *v, struct str *out);
 
 /* --- writing ---------------------------------------------------------------------------
  */

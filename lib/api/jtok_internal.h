@@ -72,14 +72,17 @@ void jput_int(struct str *out, int64_t v);
 /* Characters of a raw (still escaped) string. */
 size_t jscan_runes(const char *p, size_t n);
 
+enum { SCAN_SHORT = 32 };
+
 /* Scanning of canonical bytes, unchecked. p behind the opening quote; returns behind the
  * closing one. */
 static inline const char *
 scan_string(const char *p)
 {
     for (;;) {
-        while (*p != '"' && *p != '\\')
-            p++;
+        /* Short ones by hand; for the rest the C library has wide registers. */
+        for (int n = 0; *p != '"' && *p != '\\'; n++)
+            p += n < SCAN_SHORT ? 1 : strcspn(p, "\"\\");
         if (*p == '"')
             return p + 1;
         p += 2;

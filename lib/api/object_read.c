@@ -120,11 +120,9 @@ json_t *
 object_json(const struct object *o)
 {
     auto_str bytes = STR_INIT(OBJECT_MAX_BYTES + 64);
-    json_error_t err;
-    json_t *tree;
 
     object_write(o, &bytes);
-    tree = json_loadb(bytes.ptr, bytes.len, JSON_ALLOW_NUL, &err);
+    json_t *tree = jtree((struct span){bytes.ptr, bytes.len});
     bug_if(tree == NULL); /* canonical bytes are JSON */
     return tree;
 }

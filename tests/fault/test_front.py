@@ -4,6 +4,8 @@ size in lock step are answered, with and without TLS; departed watchers are gone
 handshake that waits does not keep the server busy."""
 import contextlib
 import json
+import os
+import pathlib
 import re
 import select
 import socket
@@ -16,6 +18,8 @@ import pytest
 from conftest import BIN, free_ports, wait_until
 
 SIZES = [64, 127, 128, 129, 256, 512, 1000]
+WATCHED = SIZES if os.environ.get("DROVER_LONG") == "1" else [127, 128, 256]
+CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 
 
 class Front:
@@ -51,6 +55,18 @@ class Front:
             while end not in got and (more := s.recv(65536)):
                 got += more
             return got
+
+    def revision(self):
+        got = self.get(CONFIGMAPS + "?limit=1", self.token, b"]}")
+        return json.loads(got.split(b"\r\n\r\n", 1)[1])["metadata"]["resourceVersion"]
+
+    def create(self, name, value="v", labels=None):
+        body = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "data": {"k": value},
+                           "metadata": {"name": name, "labels": labels or {}}}).encode()
+        with contextlib.closing(self.connect()) as w:
+            w.sendall(f"POST {CONFIGMAPS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {self.token}\r\n"
+                      f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert b" 201 " in w.recv(65536)
 
     def metric(self, name):
         with contextlib.closing(self.connect()) as s:
@@ -104,6 +120,21 @@ def test_populations_in_lock_step(front, n):
             front.process.send_signal(18)
             wrong = [text for text in answers(socks, end=b"ok") if b" 200 " not in text]
             assert wrong == []
+        if n not in WATCHED:
+            return
+        # The same for watches: their requests, an event for all of them, and their end.
+        idle = front.metric("drover_http_open_requests")
+        rv = front.revision()
+        front.process.send_signal(19)
+        for s in socks:
+            s.sendall(front.request(f"{CONFIGMAPS}?watch=true&resourceVersion={rv}", front.token))
+        front.process.send_signal(18)
+        assert [text for text in answers(socks) if b" 200 " not in text] == []
+        front.create("event")
+        assert [text for text in answers(socks, end=b"}\n\r\n") if b'"ADDED"' not in text] == []
+        for s in socks:
+            s.close()
+        wait_until(lambda: front.metric("drover_http_open_requests") <= idle, 30, "the watchers to go")
     finally:
         for s in socks:
             s.close()
@@ -150,23 +181,39 @@ def test_waiting_handshakes_do_not_spin(tmp_path):
 
 def test_one_event_is_written_once_and_reaches_all(front):
     """Watchers in several representations and with a label selector: each gets its own."""
-    path = "/api/v1/namespaces/default/configmaps?watch=true&resourceVersion="
-    rv = json.loads(front.get("/api/v1/namespaces/default/configmaps", front.token, b"]}").split(
-        b"\r\n\r\n", 1)[1])["metadata"]["resourceVersion"]
+    path, rv = CONFIGMAPS + "?watch=true&resourceVersion=", front.revision()
     kinds = [("", b'"kind":"ConfigMap"'), ("&labelSelector=team%3Dred", b'"kind":"ConfigMap"'),
              ("&labelSelector=team%3Dblue", None)]
     socks = [front.connect() for _ in range(60)]
     for i, s in enumerate(socks):
         s.sendall(front.request(path + rv + kinds[i % 3][0], front.token))
     answers(socks)
-    body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","labels":{"team":"red"}}}'
-    with contextlib.closing(front.connect()) as w:
-        w.sendall(f"POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nAuthorization: "
-                  f"Bearer {front.token}\r\nContent-Type: application/json\r\nContent-Length: "
-                  f"{len(body)}\r\n\r\n".encode() + body)
-        assert b" 201 " in w.recv(65536)
+    front.create("c", labels={"team": "red"})
     wanted = [s for i, s in enumerate(socks) if kinds[i % 3][1] is not None]
     assert all(b'"type":"ADDED"' in text and b'"team":"red"' in text for text in answers(wanted, end=b"}\n\r\n"))
     assert select.select([s for s in socks if s not in wanted], [], [], 0.2)[0] == []
+    for s in socks:
+        s.close()
+
+
+def test_lists_have_a_known_length(front):
+    """A large list is not chunked: one pass over what is there, in blocks."""
+    for i in range(30):
+        front.create(f"big-{i}", "x" * 30000)
+    got = front.get(CONFIGMAPS, front.token, b"]}")
+    head, body = got.split(b"\r\n\r\n", 1)
+    assert b"transfer-encoding" not in head.lower()
+    assert int(re.search(rb"Content-Length: (\d+)", head)[1]) == len(body) > 900000
+
+
+def test_no_thread_of_mhd(front):
+    """It is run by our loop only; its own threads stall and would need locks."""
+    socks = [front.connect() for _ in range(100)]
+    for s in socks:
+        s.sendall(front.request("/livez"))
+    answers(socks, end=b"ok")
+    tasks = pathlib.Path(f"/proc/{front.process.pid}/task")
+    names = [(task / "comm").read_text().strip() for task in tasks.iterdir()]
+    assert not [name for name in names if name.lower().startswith("mhd")] and len(names) < 20, names
     for s in socks:
         s.close()

@@ -155,6 +155,17 @@ check_scan(struct span canon)
     int64_t i;
 
     bug_if(jscan_skip(canon.ptr) != canon.ptr + canon.len);
+    json_t *ours = jtree(canon);
+    json_t *theirs =
+        json_loadb(canon.ptr, canon.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
+    bug_if(ours == NULL ? theirs != NULL : !json_equal(ours, theirs));
+    if (ours != NULL) { /* sorted as it came: the same bytes */
+        auto_str back = STR_INIT(1u << 22);
+        jtree_write(ours, &back);
+        bug_if(back.len != canon.len || memcmp(back.ptr, canon.ptr, canon.len) != 0);
+    }
+    json_decref(ours);
+    json_decref(theirs);
     while (jscan_next_member(canon, &c, &key, &value))
         check_scan(value);
     c = NULL;

@@ -255,6 +255,44 @@ test_jput(void **state)
                "\"c\":[1,\"\xef\xbf\xbd!\"]}");
 }
 
+/* The same tree as jansson's own reader makes, and the same bytes back. */
+static void
+test_jtree(void **state)
+{
+    static const char *const texts[] = {
+        "{}",
+        "[]",
+        "{\"a\":[],\"b\":{},\"c\":\"\"}",
+        "{\"a\\\"b\":{\"c\\\\\":\"x\\ny\\u0000z\"},\"e\":[\"\\u0001\"]}",
+        "[0,-1,123456789012345678,1234567890123456789,9223372036854775807,"
+        "-9223372036854775808,1.5,-2.5e-7,1e+300,true,false,null]",
+        "[[[[{\"a\":[[1,2],{\"b\":null}]}]]]]",
+        "{\"a long text that is longer than what is looked at byte by byte\":\"and "
+        "another "
+        "one, with a quote behind the thirty-second byte: \\\" and more\"}",
+        "-7",
+        "\"x\"",
+    };
+
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        auto_str canon = STR_INIT(1024), back = STR_INIT(1024);
+        struct error e = ERROR_INIT;
+        if (jcanon(texts[i], strlen(texts[i]), &canon, &e) < 0)
+            fail_msg("%s: %s", texts[i], e.msg);
+        json_t *ours = jtree((struct span){canon.ptr, canon.len});
+        json_t *theirs =
+            json_loadb(canon.ptr, canon.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, NULL);
+        assert_non_null(ours);
+        assert_true(json_equal(ours, theirs));
+        jtree_write(ours, &back);
+        assert_string_equal(back.ptr, canon.ptr);
+        json_decref(ours);
+        json_decref(theirs);
+    }
+    assert_null(jtree(span_of("{\"a\\u0000b\":1}")));
+}
+
 int
 main(void)
 {
@@ -267,6 +305,7 @@ main(void)
         cmocka_unit_test(test_int_bounds),
         cmocka_unit_test(test_jscan),
         cmocka_unit_test(test_jput),
+        cmocka_unit_test(test_jtree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
