@@ -390,7 +390,8 @@ read_files(struct apply *a)
 static int
 run(int argc, char **argv)
 {
-    struct apply a = {.s.verb = &verb_apply, .manager = "drover"};
+    struct apply a = {
+        .s.verb = &verb_apply, .manager = "drover", .files.may_lack_name = true};
     int code = options(&a, cut_arguments(&a, argc, argv), argv);
 
     if (code != 0) {

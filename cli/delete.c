@@ -128,8 +128,10 @@ run(int argc, char **argv)
     }
     if (code == 0 && !given && optind == argc)
         code = cli_misuse(&verb_delete, "say what to delete, e.g. run hello");
-    if (code == 0 && files.problems > 0)
+    if (code == 0 && files.problems > 0) {
+        fprintf(stderr, "drover delete: nothing was deleted\n");
         code = 2;
+    }
     if (code == 0) {
         int rc = session_open(&d.s, &e);
         if (rc == 0)

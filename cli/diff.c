@@ -9,6 +9,7 @@
 #include "cli/manifest.h"
 #include "cli/past.h"
 #include "cli/table.h"
+#include "cli/values.h"
 
 struct diff {
     struct session s;
@@ -127,7 +128,13 @@ diff_one(struct diff *d, const struct manifest *m)
                                   .strict = true};
     struct object *live = NULL, *next = NULL;
     struct error e = ERROR_INIT;
+    struct run_values none = {0};
+    struct run_secrets secrets = {0};
 
+    size_t problems = run_values_fill(&d->s, m, &none, &secrets);
+    run_secrets_done(&secrets);
+    if (problems > 0)
+        return 2;
     if (client_get(d->s.client, r, ns, m->name, &live, &e) < 0 && e.code != ERR_NOT_FOUND)
         return cli_fail(&verb_diff, &e);
     e = ERROR_INIT;

@@ -302,14 +302,15 @@ const struct cli_verb verb_get = {
     .name = "get",
     .args = "KIND[/NAME] [NAME...] [-o wide|json|yaml|name] [-w]",
     .summary = "list or show objects",
-    .help = "  -o, --output FORMAT       wide, json, yaml or name\n"
-            "  -w, --watch               go on with every change\n"
-            "  -l, --selector LABELS     e.g. team=a,tier in (x,y)\n"
-            "      --field-selector F    e.g. status.phase=Running\n"
-            "  -A, --all-namespaces\n"
-            "      --no-headers\n" SESSION_HELP
-            "\nKinds: runs, jobs, fleets, instances, profiles, namespaces, secrets, "
-            "events, leases, "
-            "crds.\n",
+    .help =
+        "  -o, --output FORMAT       wide, json, yaml or name\n"
+        "  -w, --watch               go on with every change\n"
+        "  -l, --selector LABELS     e.g. team=a,tier in (x,y)\n"
+        "      --field-selector F    e.g. status.phase=Running\n"
+        "  -A, --all-namespaces\n"
+        "      --no-headers\n" SESSION_HELP
+        "\nKinds: runs, jobs, fleets, instances, profiles, quotas, namespaces, secrets, "
+        "events, leases, "
+        "crds.\n",
     .run = run,
 };

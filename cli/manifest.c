@@ -153,6 +153,10 @@ identify(struct manifests *ms, struct manifest *m)
     manifest_from_dstack(ms, m);
     m->resource = cli_resource_of_kind(js(m->object, "kind"));
     m->name = js(m->object, "metadata.name");
+    if (m->object != NULL && m->name[0] == '\0' && !ms->may_lack_name) {
+        manifest_problem(m, NULL, "name is missing: which one is meant?");
+        ms->problems++;
+    }
 }
 
 static void

@@ -28,6 +28,7 @@ struct manifests {
     /* Of dstack's files, set before reading: --profile, --no-profile. */
     const char *profile;
     bool no_profile;
+    bool may_lack_name; /* the caller makes one */
 };
 
 void manifests_done(struct manifests *m);

@@ -297,9 +297,25 @@ print_facts(const struct apply_item *i, const json_t *spec, const json_t *profil
     print_secret(i->m->name, "registry", i->secrets.registry);
 }
 
+/* What the namespace may take together, and takes. */
+static void
+print_quotas(struct apply *a, const struct apply_item *i)
+{
+    json_t *list = list_of(a, &resource_quotas, i->ns);
+    size_t n;
+    const json_t *q;
+
+    json_array_foreach (json_object_get(list, "items"), n, q) {
+        const char *summary = js(q, "status.summary");
+        printf("  %-14s %s: %s\n", "Quota", js(q, "metadata.name"),
+               summary[0] != '\0' ? summary : "not looked at yet");
+    }
+    json_decref(list);
+}
+
 /* The spec with its profile, and where it would run. */
 static void
-print_run(struct apply *a, const struct apply_item *i, bool facts)
+print_run(struct apply *a, const struct apply_item *i)
 {
     const json_t *spec = json_object_get(i->next, "spec");
     json_t *list = list_of(a, &resource_profiles, i->ns);
@@ -310,8 +326,8 @@ print_run(struct apply *a, const struct apply_item *i, bool facts)
         list != NULL)
         printf("  %-14s %s\n", "Profile", e.msg);
     json_t *merged = profile_merge(spec, json_object_get(profile, "spec"));
-    if (facts)
-        print_facts(i, merged, profile);
+    print_facts(i, merged, profile);
+    print_quotas(a, i);
     print_places(a, i, merged);
     json_decref(merged);
     json_decref(list);
@@ -361,7 +377,7 @@ plan_print(struct apply *a, const struct apply_item *i)
     if (i->live != NULL && i->next != NULL)
         print_changes(i);
     if (is_run(i) && i->next != NULL && i->action != APPLY_CHANGE)
-        print_run(a, i, true);
+        print_run(a, i);
 }
 
 static void

@@ -10,6 +10,8 @@ static const struct named_resource table[] = {
     {&resource_fleets, "fleet", {NULL}},
     {&resource_instances, "instance", {"inst"}},
     {&resource_profiles, "profile", {NULL}},
+    {&resource_quotas, "quota", {NULL}},
+    {&resource_queuestates, "queuestate", {NULL}},
     {&resource_namespaces, "namespace", {"ns", "project", "projects"}},
     {&resource_secrets, "secret", {NULL}},
     {&resource_configmaps, "configmap", {"cm"}},

@@ -149,7 +149,7 @@ one_port(struct dstack_result *r, const char *path, const json_t *item)
 {
     const char *text = json_string_value(item);
     const char *colon = text == NULL ? NULL : strchr(text, ':');
-    bool any = colon == text + 1 && text != NULL && text[0] == '*';
+    bool any = text != NULL && colon == text + 1 && text[0] == '*';
     int local = 0, container = 0;
 
     if (json_is_object(item)) {

@@ -248,3 +248,19 @@ def test_objects_of_kind_run_take_values_too(shared_server, workdir):
     shared_server.drover("apply", "-f", str(f), "-e", "MINE=one", "--", "x")
     shared_server.wait("run/dt-native", "phase=Done")
     assert shared_server.drover("logs", "dt-native").stdout == "one x\n"
+
+
+def test_delete_and_diff_take_the_files(shared_server, apply, workdir):
+    text = "type: task\nname: dt-del\nenv: [FROM_ME]\ncommands: ['true']\n" + SMALL
+    apply(text, env={"FROM_ME": "x"})
+    path = str(workdir / ".dstack.yml")
+    r = shared_server.drover("diff", "-f", path, check=False)
+    assert r.returncode == 2 and "env[0]: FROM_ME is not set" in r.stderr
+    shared_server.env["FROM_ME"] = "x"
+    assert shared_server.drover("diff", "-f", path).stdout == ""
+    del shared_server.env["FROM_ME"]
+    (workdir / "nameless.yml").write_text("type: task\ncommands: [x]\n")
+    r = shared_server.drover("delete", "-f", str(workdir / "nameless.yml"), check=False)
+    assert r.returncode == 2 and "name is missing" in r.stderr
+    shared_server.drover("delete", "-f", path)
+    assert shared_server.drover("get", "run/dt-del", check=False).returncode == 3

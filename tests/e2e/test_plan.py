@@ -42,6 +42,10 @@ def test_dry_run_says_what_and_where(shared_server, run):
     out = apply(shared_server, run, "--dry-run").stdout
     assert re.search(r"needs GPU H100, has no GPU", out), out
     assert "it will wait in the queue" in out
+    shared_server.apply({"apiVersion": "drover.dev/v1", "kind": "Quota", "metadata": {"name": "team"},
+                         "spec": {"limits": [{"resource": "cpu", "hard": 1000}]}})
+    assert re.search(r"Quota +team: ", apply(shared_server, run, "--dry-run").stdout)
+    shared_server.drover("delete", "quota/team")
     run["spec"].update(whenNoCapacity="fail", fleets=["elsewhere"], resources=ANY)
     out = apply(shared_server, run, "--dry-run").stdout
     assert "is not one that the run may use" in out and "fail with NoCapacity" in out, out
