@@ -12,24 +12,25 @@
 #include "controllers/run/run_derive.h"
 #include "controllers/run/run_ssh.h"
 
-static int
-create_jobs(const struct reconcile_env *env, const struct run_observed *o,
-            const struct run_plan *p, struct error *e)
-{
-    int rc = 0;
+struct creation {
+    const struct run_observed *o;
+    const struct run_plan *p;
+};
 
-    vec_foreach (n, &p->create) {
-        json_t *job = NULL;
-        rc = run_derive_job(&o->run, n, env->wall_ns, &job, e);
-        if (rc < 0)
-            return rc;
-        rc = reconcile_create(env, &resource_jobs, o->run.o->ns, job, NULL, e);
-        json_decref(job);
-        /* EXISTS: the cache is behind. The next run sees whose it is. */
-        if (rc < 0)
-            return rc;
-    }
-    return 0;
+static int
+create_job(void *arg, const struct reconcile_env *env, size_t i, struct error *e)
+{
+    const struct creation *c = arg;
+    const struct run_view *run = &c->o->run;
+    json_t *job = NULL;
+    int rc = run_derive_job(run, &c->p->create.items[i], env->wall_ns, &job, e);
+
+    if (rc < 0)
+        return rc;
+    rc = reconcile_create(env, &resource_jobs, run->o->ns, job, NULL, e);
+    json_decref(job);
+    /* EXISTS: the cache is behind. The next run sees whose it is. */
+    return rc;
 }
 
 /* The pair outlives attempts; it goes with the Run. */
@@ -65,20 +66,16 @@ patch_job(const struct reconcile_env *env, const struct job_view *j, json_t *pat
 }
 
 static int
-stop_jobs(const struct reconcile_env *env, const struct run_plan *p, struct error *e)
+stop_job(void *arg, const struct reconcile_env *env, size_t i, struct error *e)
 {
-    int rc = 0;
+    const struct run_plan *p = arg;
+    const struct job_stop *s = &p->stop.items[i];
 
-    vec_foreach (s, &p->stop) {
-        rc = patch_job(env, s->job,
-                       json_pack("{s:{s:s}, s:{s:s, s:s}}", "metadata", "uid",
-                                 s->job->o->uid, "spec", "desiredState",
-                                 desired_name(s->to), "stopReason", s->reason),
-                       e);
-        if (rc < 0)
-            break;
-    }
-    return rc;
+    return patch_job(env, s->job,
+                     json_pack("{s:{s:s}, s:{s:s, s:s}}", "metadata", "uid",
+                               s->job->o->uid, "spec", "desiredState",
+                               desired_name(s->to), "stopReason", s->reason),
+                     e);
 }
 
 /* A Job that waits follows the Run's priority. */
@@ -312,9 +309,9 @@ act_on_jobs(const struct reconcile_env *env, const struct run_observed *o,
     if (p->create.len > 0 && o->run.nodes > 1)
         rc = create_ssh_key(env, o->run.o, e);
     if (rc == 0)
-        rc = create_jobs(env, o, p, e);
+        rc = reconcile_each(env, p->create.len, create_job, &(struct creation){o, p}, e);
     if (rc == 0)
-        rc = stop_jobs(env, p, e);
+        rc = reconcile_each(env, p->stop.len, stop_job, (void *)(uintptr_t)p, e);
     if (rc == 0)
         rc = run_release(env, o, p, e);
     if (rc == 0)

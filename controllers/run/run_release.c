@@ -98,16 +98,22 @@ attempt_done(struct attempt *a)
         free(a->chosen[i]);
     free(a->chosen);
     free(a->peers);
-    *a = (struct attempt){0};
 }
 
+struct releases {
+    const struct run_observed *o;
+    const struct attempt *a;
+    const struct job_view *const *jobs;
+};
+
 static int
-release_one(const struct reconcile_env *env, const struct run_observed *o,
-            const struct attempt *a, const struct job_view *j, struct error *e)
+release_one(void *arg, const struct reconcile_env *env, size_t i, struct error *e)
 {
+    const struct releases *x = arg;
+    const struct job_view *j = x->jobs[i];
     struct object_key key = {j->o->ns, j->o->name};
     json_t *patch;
-    int rc = run_derive_release(&o->run, j, a->peers, a->n, &patch, e);
+    int rc = run_derive_release(&x->o->run, j, x->a->peers, x->a->n, &patch, e);
 
     if (rc < 0)
         return rc;
@@ -120,18 +126,18 @@ int
 run_release(const struct reconcile_env *env, const struct run_observed *o,
             const struct run_plan *p, struct error *e)
 {
-    struct attempt a = {0};
+    const struct job_view *const *jobs = p->release.list.items;
+    size_t n = p->release.list.len, end;
     int rc = 0;
 
-    vec_foreach (j, &p->release.list) {
-        if (a.n == 0 || (*j)->replica != a.jobs[0].replica) {
-            attempt_done(&a);
-            attempt_init(&a, env, o, *j);
-        }
-        rc = release_one(env, o, &a, *j, e);
-        if (rc < 0)
-            break;
+    for (size_t i = 0; i < n && rc == 0; i = end) { /* an element of the array each */
+        struct attempt a = {0};
+        for (end = i; end < n && jobs[end]->replica == jobs[i]->replica; end++)
+            ;
+        attempt_init(&a, env, o, jobs[i]);
+        rc = reconcile_each(env, end - i, release_one,
+                            &(struct releases){o, &a, jobs + i}, e);
+        attempt_done(&a);
     }
-    attempt_done(&a);
     return rc;
 }

@@ -194,6 +194,8 @@ admit_nodes(const struct admission *a)
         admit_refuse(a, "networkMode",
                      "several nodes need the network of their machines");
     admit_string(a, "array", array_text);
+    if (admit_given(a, "array") && admit_given(a, "schedule"))
+        admit_refuse(a, "schedule", "not together with spec.array");
     check_depends(a);
     json_decref(groups);
     json_decref(nodes);

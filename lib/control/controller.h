@@ -87,6 +87,12 @@ int reconcile_create(const struct reconcile_env *env, const struct resource *r,
 int reconcile_patch(const struct reconcile_env *env, const struct resource *r,
                     const struct object_key *key, const char *subresource,
                     const json_t *patch, struct error *e) WARN_UNUSED;
+/* one(arg, env, i, e) for each i below n, up to eight at once when they are many; ends at
+ * the first that fails. one() uses the env that it is given. */
+typedef int reconcile_one_fn(void *arg, const struct reconcile_env *env, size_t i,
+                             struct error *e);
+int reconcile_each(const struct reconcile_env *env, size_t n, reconcile_one_fn *one,
+                   void *arg, struct error *e) WARN_UNUSED;
 int reconcile_delete(const struct reconcile_env *env, const struct resource *r,
                      const struct object_key *key, const char *uid,
                      struct error *e) WARN_UNUSED;

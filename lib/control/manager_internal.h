@@ -28,6 +28,10 @@ struct reconcile_writes {
     bool parked; /* the key was ready and is not in the queue now */
 };
 
+/* The key's next run waits until the cache of inf has this revision. */
+void reconcile_note(struct reconcile_writes *w, const struct informer *inf,
+                    uint64_t revision);
+
 /* A controller that was added. */
 struct running {
     struct running *self; /* reached through a const manager; the lock is inside */

@@ -323,14 +323,9 @@ running_step(struct running *r)
 
 /* --- writes of a reconcile --------------------------------------------------------- */
 
-static void
-wrote(const struct reconcile_env *env, const struct resource *r, uint64_t revision)
+void
+reconcile_note(struct reconcile_writes *w, const struct informer *inf, uint64_t revision)
 {
-    struct reconcile_writes *w = env->writes;
-    const struct informer *inf = lister_informer(env->lister, r);
-
-    if (inf == NULL)
-        return;
     for (size_t i = 0; i < w->n; i++) {
         if (w->list[i].inf == inf) {
             if (w->list[i].revision < revision)
@@ -342,6 +337,15 @@ wrote(const struct reconcile_env *env, const struct resource *r, uint64_t revisi
     w->list[w->n].inf = inf;
     w->list[w->n].epoch = informer_epoch(inf);
     w->list[w->n++].revision = revision;
+}
+
+static void
+wrote(const struct reconcile_env *env, const struct resource *r, uint64_t revision)
+{
+    const struct informer *inf = lister_informer(env->lister, r);
+
+    if (inf != NULL)
+        reconcile_note(env->writes, inf, revision);
 }
 
 static int

@@ -71,6 +71,8 @@ static const struct {
      "spec.dependsOn[1].run", "Duplicate"},
     {"{\"commands\":[\"x\"],\"schedule\":{\"cron\":[\"0 1 * * mon\",\"61 * * * *\"]}}",
      "spec.schedule.cron[1]", "minute"},
+    {"{\"commands\":[\"x\"],\"schedule\":{\"cron\":[\"0 1 * * mon\"]},\"array\":\"0-4\"}",
+     "spec.schedule", "spec.array"},
     {"{\"commands\":[\"x\"],\"backends\":[\"aws\"]}", "spec.backends", "no clouds"},
     {"{\"commands\":[\"x\"],\"backends\":[\"aws\",\"remote\"]}", NULL, NULL},
     {"{\"commands\":[\"x\"],\"regions\":[\"eu\"]}", "spec.regions", "no clouds"},
