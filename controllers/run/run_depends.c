@@ -122,6 +122,7 @@ run_depends_map(const struct lister *l, const struct object *before,
     const struct object *o = now != NULL ? now : before;
     auto_object_list waiting = {0};
 
+    bug_if(o == NULL);
     if (before != NULL && now != NULL && phase_of(before) == phase_of(now))
         return;
     if (now != NULL && before != NULL && !phase_is_final(phase_of(now)))

@@ -107,7 +107,7 @@ delay_s(const struct run_observed *o, const struct replica *r, enum event ev)
     }
     if (row > ARRAY_LEN(delays))
         row = ARRAY_LEN(delays);
-    return delays[row - 1];
+    return row == 0 ? 0 : delays[row - 1];
 }
 
 int64_t

@@ -56,7 +56,6 @@ static int
 read_range(const struct field *f, const char **p, uint64_t *set, struct error *e)
 {
     int from = f->min, to = f->max, step = 1;
-    bool open = true;
 
     if (**p == '*') {
         (*p)++;
@@ -65,13 +64,11 @@ read_range(const struct field *f, const char **p, uint64_t *set, struct error *e
                          f->name, f->words != NULL ? ", a name" : "", *p);
     } else if (**p == '-') {
         (*p)++;
-        open = false;
         if (!read_value(f, p, &to))
             return error_set(e, ERR_INVALID, "%s: the end of the range is missing",
                              f->name);
-    } else {
-        open = **p == '/';
-        to = open ? f->max : from;
+    } else if (**p != '/') {
+        to = from;
     }
     if (**p == '/') {
         (*p)++;
