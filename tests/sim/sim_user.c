@@ -60,9 +60,9 @@ new_spec(struct sim *s)
         json_object_set_new(spec, "image", json_string("busybox"));
     if (sim_permille(s, 150))
         json_object_set_new(spec, "nodes", json_integer(2 + (int)sim_below(s, 2)));
-    if (sim_permille(s, 300))
+    if (sim_permille(s, 600))
         json_object_set_new(spec, "preemptible", json_true());
-    if (sim_permille(s, 200))
+    if (sim_permille(s, 500))
         json_object_set_new(spec, "preemptionPolicy",
                             json_string("PreemptLowerPriority"));
     return spec;
@@ -156,7 +156,12 @@ sim_user_step(struct sim *s)
 {
     uint32_t what = sim_below(s, 100);
 
-    if (what < 55)
+    if (what < 10)
+        submit(s, json_pack("{s:s, s:[s], s:{s:s, s:s}, s:i, s:s}", "type", "task",
+                            "commands", "exit 0", "resources", "cpu", "2..", "memory",
+                            "1GB..", "priority", 100, "preemptionPolicy",
+                            "PreemptLowerPriority"));
+    else if (what < 55)
         submit(s, new_spec(s));
     else if (what < 70)
         stop(s);

@@ -6,7 +6,7 @@
  */
 #include "controllers/job/scheduler/sched_policy.h"
 
-enum { CPU_UNIT_MILLI = 125, MEMORY_UNIT_MIB = 64, LACK_SAMPLE = 1024 };
+enum { CPU_UNIT_MILLI = 125, MEMORY_UNIT_MIB = 64, LACK_SAMPLE = 256 };
 
 static unsigned
 class_of(int64_t amount, int64_t unit, unsigned classes)
@@ -272,6 +272,8 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
             seen++;
             enum resource_lack l = sched_fit(need, n, &n->free, &ignored);
             fits = fits || l == RESOURCE_FITS;
+            if (fits) /* nothing comes nearer */
+                return lack_name(sh, nearest, true);
             if (l > nearest)
                 nearest = l;
         }
