@@ -119,8 +119,10 @@ groups_init(const struct api_server *s, struct groups *g)
     g->last = map_new(NULL);
     for (size_t i = 0; i < kinds_len(s->kinds); i++) {
         struct kind *k = kinds_at(s->kinds, i)->kind;
-        if (k->served)
-            vec_push(&group_add(g, k->group, k->version)->kinds, kind_ref(k));
+        if (!k->served)
+            continue;
+        struct group_version *gv = group_add(g, k->group, k->version);
+        vec_push(&gv->kinds, kind_ref(k));
     }
     for (size_t i = 0; i < ARRAY_LEN(extra_groups); i++) {
         if (map_get(g->last, extra_groups[i]) == NULL)

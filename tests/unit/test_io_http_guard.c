@@ -2,6 +2,9 @@
 /* Slow and greedy clients, answers that are cut, and certificates that change. */
 #include "unit/io_http_fixture.h"
 
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -21,6 +24,13 @@ has(const char *text, const char *part)
 {
     if (strstr(text, part) == NULL)
         fail_msg("\"%s\" is not in: %s", part, text);
+}
+
+static void
+no_handler(void *arg, struct http_request *r)
+{
+    UNUSED(arg);
+    http_respond(r, 200, "text/plain", "", 0);
 }
 
 static int
@@ -388,6 +398,69 @@ test_certificate_in_files(void **state)
     pair_done(&ca_b);
 }
 
+/* Our end of the client's connection, in this process. */
+static int
+server_end(int client)
+{
+    struct sockaddr_in want = {0}, got;
+    socklen_t len = sizeof(want);
+
+    assert_int_equal(getsockname(client, (struct sockaddr *)&want, &len), 0);
+    for (int fd = 3; fd < 1024; fd++) {
+        len = sizeof(got);
+        if (getpeername(fd, (struct sockaddr *)&got, &len) == 0 &&
+            got.sin_family == AF_INET && got.sin_port == want.sin_port)
+            return fd;
+    }
+    fail_msg("no descriptor is connected to the client");
+    return -1;
+}
+
+static int
+option(int fd, int level, int name)
+{
+    int v = 0;
+    socklen_t len = sizeof(v);
+
+    assert_int_equal(getsockopt(fd, level, name, &v, &len), 0);
+    return v;
+}
+
+/* A peer that vanished without a word is noticed. */
+static void
+test_socket_options(void **state)
+{
+    auto_str out = STR_INIT(1 << 16);
+
+    UNUSED(state);
+    f = fixture_new(NULL);
+    int fd = raw_connect(f);
+    raw_send(fd, GET("/hello"));
+    assert_true(raw_reply(f, fd, &out));
+    int ours = server_end(fd);
+    assert_int_equal(option(ours, IPPROTO_TCP, TCP_USER_TIMEOUT), 60000);
+    assert_true(option(ours, SOL_SOCKET, SO_KEEPALIVE) != 0);
+    assert_true(option(ours, IPPROTO_TCP, TCP_NODELAY) != 0);
+    assert_true(fcntl(ours, F_GETFD) & FD_CLOEXEC);
+    close(fd);
+}
+
+/* Never "every interface" because nothing was said. */
+static void
+test_address_is_explicit(void **state)
+{
+    struct http_server_opts o = {.handler = no_handler};
+    struct http_server *s = NULL;
+    struct loop *l = NULL;
+    struct error e = ERROR_INIT;
+
+    UNUSED(state);
+    OK(loop_new(&l, &err));
+    assert_true(http_server_start(l, &o, &s, &e) < 0);
+    has(e.msg, "a listen address is required");
+    loop_free(l);
+}
+
 int
 main(void)
 {
@@ -401,6 +474,8 @@ main(void)
         cmocka_unit_test_teardown(test_a_stream_is_cut, teardown),
         cmocka_unit_test_teardown(test_on_done, teardown),
         cmocka_unit_test_teardown(test_silent_handshake, teardown),
+        cmocka_unit_test_teardown(test_socket_options, teardown),
+        cmocka_unit_test(test_address_is_explicit),
         cmocka_unit_test(test_certificate_in_files),
     };
 
