@@ -147,7 +147,9 @@ open_engines(struct agent *a)
     struct engine_config c = {.agent_dir = a->opts->dir,
                               .agent_id = a->agent_id,
                               .docker_socket = a->opts->docker_socket,
-                              .supervisor = a->opts->program,
+                              .supervisor = a->opts->supervisor != NULL
+                                                ? a->opts->supervisor
+                                                : a->opts->program,
                               .spool_bytes = a->opts->spool_bytes,
                               .host_dir_mask = a->masks};
     for (size_t i = 0; i < AGENT_ENGINES; i++) {

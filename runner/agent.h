@@ -34,7 +34,8 @@ struct agent_opts { /* borrowed for the agent's life */
     const char *masks[AGENT_MASKS]; /* directories no job may see, besides dir */
     size_t n_masks;
     int64_t spool_bytes; /* of a job's log on this machine; 0: default */
-    const char *program; /* path by which supervisors are started */
+    const char *program;    /* path by which children of this program are started */
+    const char *supervisor; /* the same for supervisors; NULL: program */
     /* AGENT_ENGINES tables instead of our own, for tests; NULL: our own. */
     const struct engine_ops *const *engines;
 };

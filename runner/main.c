@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "runner/agent.h"
+#include "runner/embedded.h"
 #include "runner/place/place.h"
 #include "runner/supervisor/supervisor.h"
 #include "runner/uninstall.h"
@@ -219,10 +220,11 @@ main(int argc, char **argv)
         return supervisor_main(argc, argv);
     if (argc > 1 && streq(argv[1], PLACE_FLAG))
         return place_main();
-    /* Supervisors are of this very program, also when its file was replaced meanwhile. */
+    /* Children are of this very program, also when its file was replaced meanwhile. */
     struct flags f = {.opts = {.program = "/proc/self/exe"}};
     struct error e = ERROR_INIT;
     char program[PATH_MAX];
+    char supervisor[40];
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         int status = take_option(c, &f);
@@ -241,6 +243,8 @@ main(int argc, char **argv)
     log_set_program("drover-runner");
     mallopt(M_ARENA_MAX, 1); /* one loop: arenas per thread would only cost memory */
     json_object_seed(0);
+    embedded_supervisor(supervisor, sizeof(supervisor));
+    f.opts.supervisor = supervisor;
     struct loop *l;
     if (loop_new(&l, &e) < 0) {
         fprintf(stderr, "drover-runner: %s\n", e.msg);
