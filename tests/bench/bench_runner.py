@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent and its process engine: short jobs per second against a loop of `docker run`
-(when DOCKER_HOST is set: hack/with-dockerd), the agent's memory idle and with many jobs, the
-size of its program.
+(when DOCKER_HOST is set: hack/with-dockerd), the docker engine's against the Docker Engine's
+own, the agent's memory idle and with many jobs, the size of its program.
 
   JOBS short jobs are applied at once; the time runs until the last of them is Done.
 """
+import concurrent.futures
+import json
 import os
 import pathlib
 import shutil
+import statistics
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bench_run import Api  # noqa: E402
+from bench_run import IMAGE, Api, UnixHTTP, docker_socket  # noqa: E402
 from conftest import BIN, Server, private_dir  # noqa: E402
 
 JOBS = int(os.environ.get("JOBS", "300"))
 RUNNING = int(os.environ.get("RUNNING", "100"))
-IMAGE = os.environ.get("BENCH_IMAGE", "drover-test/busybox:1")
+CONTAINERS = int(os.environ.get("CONTAINERS", "60"))
+AT_ONCE = 4  # as many as the agent starts at once
 
 
 def run_object(name, entrypoint, **spec):
@@ -39,13 +43,54 @@ def all_of(server, prefix, n, phase):
         server.wait(f"run/{prefix}{i}", f"phase={phase}", "120s")
 
 
-def short_jobs(server, api):
-    objects = [run_object(f"s{i}", "true") for i in range(JOBS)]
+def short_jobs(server, api, prefix="s", n=JOBS, **spec):
+    objects = [run_object(f"{prefix}{i}", "true", **spec) for i in range(n)]
     t0 = time.monotonic()
     server.apply(*objects)
-    ends = [api.wait_done(f"s{i}", 240) for i in range(JOBS)]
+    ends = [api.wait_done(f"{prefix}{i}", 240) for i in range(n)]
     assert all(phase == "Done" for _, phase in ends)
-    return JOBS / (max(t for t, _ in ends) - t0)
+    return n / (max(t for t, _ in ends) - t0)
+
+
+def engine_jobs(n):
+    """The same through the Engine API alone: create, start, wait, inspect, remove, by as many
+    at once as the agent uses; configured as the agent's containers are."""
+    def one(i):
+        conn = UnixHTTP(docker_socket())
+
+        def call(method, path, payload=None):
+            conn.request(method, path, json.dumps(payload) if payload else None,
+                         {"Content-Type": "application/json"})
+            r = conn.getresponse()
+            data = r.read()
+            assert r.status < 300, (path, r.status, data)
+            return json.loads(data) if data else None
+
+        c = call("POST", "/containers/create", {
+            "Image": IMAGE, "Entrypoint": ["true"],
+            "HostConfig": {"NetworkMode": "host", "Init": True, "LogConfig": {"Type": "local"}}})
+        call("POST", f"/containers/{c['Id']}/start")
+        call("POST", f"/containers/{c['Id']}/wait?condition=not-running")
+        call("GET", f"/containers/{c['Id']}/json")
+        call("DELETE", f"/containers/{c['Id']}?force=1&v=1")
+        conn.close()
+
+    t0 = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, range(n)))
+    return n / (time.monotonic() - t0)
+
+
+def containers(server):
+    """Interleaved, so that both meet the same neighbours."""
+    ours, theirs = [], []
+    for k in range(3):
+        ours.append(short_jobs(server, Api(server), f"c{k}-", CONTAINERS, image=IMAGE))
+        theirs.append(engine_jobs(CONTAINERS))
+    a, b = statistics.median(ours), statistics.median(theirs)
+    print(f"| short jobs in containers, {CONTAINERS} applied at once | {a:.1f}/s |")
+    print(f"| the same by the Engine API alone, {AT_ONCE} at once | {b:.1f}/s ({a / b:.2f}x) |",
+          flush=True)
 
 
 def docker_loop(n=20):
@@ -74,7 +119,12 @@ def main():
         print(f"| short jobs, {JOBS} applied at once, to the last Done | {rate[0]:.0f}/s |")
         if "DOCKER_HOST" in os.environ:
             loop = docker_loop()
-            print(f"| `docker run --rm` in a loop | {loop:.1f}/s ({rate[0] / loop:.1f}x) |")
+            rate.append(short_jobs(server, Api(server), "t"))
+            more = docker_loop()
+            a, b = statistics.median(rate), statistics.median([loop, more])
+            print(f"| the same again, after the loop | {rate[1]:.0f}/s |")
+            print(f"| `docker run --rm` in a loop | {b:.1f}/s ({a / b:.1f}x) |")
+            containers(server)
         print(f"| agent, private memory, after them | {private_kb(pid)} KB |", flush=True)
         server.apply(*[run_object(f"r{i}", "sleep 600", stopDuration="0s")
                        for i in range(RUNNING)])
