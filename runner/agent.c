@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "runner/job.h"
+#include "runner/trash.h"
 
 LOG_MODULE(agent);
 
@@ -266,6 +267,7 @@ agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
     }
     a->server = server_new(l, a->http);
     a->pool = loop_pool_new(l, "probe", 1);
+    a->trash = trash_new(l, o->dir);
     a->streams = streams_new(a);
     a->diag = diag_start(a);
     read_boot_id(a);
@@ -293,6 +295,7 @@ agent_stop(struct agent *a)
     enrol_free(a->enrol);
     machine_stop(a->machine);
     loop_pool_free(a->pool);
+    trash_free(a->trash);
     machine_free(a->machine);
     agent_engines_close(a);
     diag_free(a->diag);

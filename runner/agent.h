@@ -64,6 +64,7 @@ struct agent {
     struct http_multi *http;
     struct server *server;
     struct loop_pool *pool; /* blocking probes */
+    struct trash *trash;
     const struct agent_opts *opts;
     struct identity identity; /* uid NULL until enrolled */
     struct journal *journal;

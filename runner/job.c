@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/segment.h"
+#include "runner/trash.h"
 
 LOG_MODULE(job);
 
@@ -491,9 +492,7 @@ finish(struct job *j)
     shipper_free(j->shipper);
     j->shipper = NULL;
     job_diag_close(j);
-    if (fs_remove_tree(j->dir, &e) < 0)
-        log_warn("job directory not removed", "uid=%s error=\"%s\"", j->uid, e.msg);
-    e = ERROR_INIT;
+    trash_put(j->a->trash, j->dir, j->uid);
     if (journal_remove(j->a->journal, j->uid, &e) < 0)
         log_err("journal entry not removed", "uid=%s error=\"%s\"", j->uid, e.msg);
     log_info("finished", "job=%s uid=%s", j->view.name, j->uid);

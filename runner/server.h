@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "io/http_client.h"
 
-#define SERVER_IN_FLIGHT 2
+#define SERVER_IN_FLIGHT 8
 
 /* Retry delays: doubling between min and max, with up to a quarter of jitter on top. */
 struct backoff {

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Directories of jobs on their way out. Taking a tree away costs the file system
+ * milliseconds for each few files, which the loop must not wait for: a tree is renamed
+ * into <agent dir>/trash at once and removed on a thread. What a dead agent left there
+ * goes at the next start.
+ */
+#ifndef RUNNER_TRASH_H
+#define RUNNER_TRASH_H
+
+#include "io/loop.h"
+
+struct trash;
+struct trash *trash_new(struct loop *l, const char *agent_dir);
+/* Waits for what is being removed; the rest stays for the next start. NULL ok. */
+void trash_free(struct trash *t);
+/* The tree is out of its place when this returns; absent is fine. name: unique. */
+void trash_put(struct trash *t, const char *path, const char *name);
+
+#endif
