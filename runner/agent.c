@@ -15,6 +15,7 @@
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "runner/event.h"
 #include "runner/job.h"
 #include "runner/trash.h"
 
@@ -268,6 +269,7 @@ agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
     a->server = server_new(l, a->http);
     a->pool = loop_pool_new(l, "probe", 1);
     a->trash = trash_new(l, o->dir);
+    a->events = events_new(a);
     a->streams = streams_new(a);
     a->diag = diag_start(a);
     read_boot_id(a);
@@ -302,6 +304,7 @@ agent_stop(struct agent *a)
     map_free(a->jobs);
     map_free(a->over);
     streams_free(a->streams);
+    events_free(a->events);
     server_free(a->server);
     http_multi_free(a->http);
     journal_close(a->journal);

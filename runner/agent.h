@@ -33,7 +33,7 @@ struct agent_opts { /* borrowed for the agent's life */
     const char *fake_gpus, *docker_socket;
     const char *masks[AGENT_MASKS]; /* directories no job may see, besides dir */
     size_t n_masks;
-    int64_t spool_bytes; /* of a job's log on this machine; 0: default */
+    int64_t spool_bytes;    /* of a job's log on this machine; 0: default */
     const char *program;    /* path by which children of this program are started */
     const char *supervisor; /* the same for supervisors; NULL: program */
     /* AGENT_ENGINES tables instead of our own, for tests; NULL: our own. */
@@ -65,6 +65,7 @@ struct agent {
     struct server *server;
     struct loop_pool *pool; /* blocking probes */
     struct trash *trash;
+    struct events *events;
     const struct agent_opts *opts;
     struct identity identity; /* uid NULL until enrolled */
     struct journal *journal;

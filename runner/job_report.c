@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "client/client.h"
 #include "io/segment.h"
+#include "runner/event.h"
 #include "runner/job.h"
 
 LOG_MODULE(report);
@@ -330,12 +331,26 @@ over(const struct job *j)
     return j->report.end_seq != 0 || j->view.agent_terminal;
 }
 
+/* Called before the state becomes another one. */
+static void
+say_pulled(struct job *j)
+{
+    const struct job_report *r = &j->report;
+    if (r->state == NULL || !streq(r->state, "Pulling"))
+        return;
+    event_say(j, false, "Pulled", "image %s in %" PRId64 " ms, %" PRId64 " bytes",
+              j->ej.image, (clock_wall_ns() - r->since_ns) / 1000000,
+              r->pull.downloaded_bytes > 0 ? r->pull.downloaded_bytes : 0);
+}
+
 void
 report_state(struct job *j, const char *state)
 {
     struct job_report *r = &j->report;
     if (over(j) || (r->state != NULL && streq(r->state, state)))
         return;
+    if (streq(state, "Creating"))
+        say_pulled(j);
     r->state = state;
     r->since_ns = clock_wall_ns();
     r->has_pull = false;
@@ -352,6 +367,7 @@ report_pull(struct job *j, const struct engine_progress *p)
     if (first) {
         r->state = "Pulling";
         r->since_ns = clock_wall_ns();
+        event_say(j, false, "Pulling", "image %s", j->ej.image);
     }
     r->pull = *p;
     r->has_pull = true;
@@ -373,6 +389,7 @@ report_started(struct job *j, int64_t started_ns)
         changed(j);
         return;
     }
+    say_pulled(j);
     r->state = "Running";
     r->since_ns = started_ns;
     r->has_pull = false;
@@ -388,6 +405,7 @@ report_device_lost(struct job *j, const char *uuid)
     snprintf(r->lost_device, sizeof(r->lost_device), "%s", uuid);
     snprintf(r->reason, sizeof(r->reason), "DeviceLost");
     snprintf(r->message, sizeof(r->message), "device %s is gone from the machine", uuid);
+    event_say(j, true, "DeviceLost", "%s", r->message);
     changed(j);
 }
 
@@ -410,6 +428,17 @@ report_end(struct job *j, const char *state, const char *reason, const char *mes
     loop_timer_cancel(r->retry); /* news: try at once */
     changed(j);
     job_step(j);
+}
+
+/* What the Job's phase does not tell by itself. */
+static void
+say_end(struct job *j, const struct engine_result *er)
+{
+    bool warn = er->reason == ENGINE_OOM || er->reason == ENGINE_RESTARTED ||
+                er->reason == ENGINE_LOST || er->reason == ENGINE_REBOOTED ||
+                er->reason == ENGINE_IMAGE_PULL;
+    if (warn && j->stop_sent == JOB_RUN)
+        event_say(j, true, engine_reason_name(er->reason), "%s", er->message);
 }
 
 static const char *
@@ -463,6 +492,7 @@ report_result(struct job *j, const struct engine_result *er)
     const char *state = state_of(j, er);
     if (r->end_seq != 0)
         return;
+    say_end(j, er);
     bool exited = streq(state, "Exited");
     r->failed = exited ? er->exit_code != 0 || er->signal != 0 : er->started;
     if (r->failed)

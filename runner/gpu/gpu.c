@@ -14,7 +14,7 @@
 
 /* Unambiguous ones first: an AMD or Intel device may be the processor's own display. */
 static const struct gpu_ops *const drivers[] = {&gpu_nvidia, &gpu_tenstorrent, &gpu_amd,
-                                                &gpu_intel};
+                                                &gpu_intel, &gpu_google};
 
 enum { LINE_BYTES = 4096 };
 

@@ -60,7 +60,7 @@ struct gpu_ops {
     /* Appends to the list. */
     int (*probe)(const struct gpu_config *c, struct gpu_list *l, struct error *e);
 };
-extern const struct gpu_ops gpu_nvidia, gpu_amd, gpu_intel, gpu_tenstorrent;
+extern const struct gpu_ops gpu_nvidia, gpu_amd, gpu_intel, gpu_tenstorrent, gpu_google;
 
 /* Fails only for a fake file that cannot be read. Thread-safe. */
 int gpu_probe(const struct gpu_config *c, struct gpu_list *ret,

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Accelerators that show as one character device per chip and are known by their PCI
- * device: Intel Gaudi (/sys/class/accel) and Tenstorrent (/sys/class/tenstorrent).
+ * device: Intel Gaudi and, up to the fourth generation, Google's TPU (/sys/class/accel),
+ * Tenstorrent (/sys/class/tenstorrent). Newer TPUs are handed out by VFIO: one group per
+ * chip. (PCI ids of TPUs: jax, hardware_utils.py; memory per chip: Google's system
+ * architecture pages.)
  */
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +13,7 @@
 #include "base/str.h"
 #include "runner/gpu/gpu_internal.h"
 
-enum { PCI_HABANA = 0x1da3, PCI_TENSTORRENT = 0x1e52, GIB = 1024 };
+enum { PCI_HABANA = 0x1da3, PCI_TENSTORRENT = 0x1e52, PCI_GOOGLE = 0x1ae0, GIB = 1024 };
 
 static const struct chip {
     unsigned vendor, device;
@@ -22,6 +25,11 @@ static const struct chip {
     {PCI_HABANA, 0x1020, "Gaudi2", 96LL * GIB},
     {PCI_HABANA, 0x1060, "Gaudi3", 128LL * GIB},
     {PCI_HABANA, 0x1061, "Gaudi3", 128LL * GIB},
+    {PCI_GOOGLE, 0x0027, "v3", 32LL * GIB},
+    {PCI_GOOGLE, 0x005e, "v4", 32LL * GIB},
+    {PCI_GOOGLE, 0x0062, "v5p", 95LL * GIB},
+    {PCI_GOOGLE, 0x0063, "v5litepod", 16LL * GIB},
+    {PCI_GOOGLE, 0x006f, "v6e", 32LL * GIB},
     {PCI_TENSTORRENT, 0x401e, "Wormhole", 12LL * GIB},
     {PCI_TENSTORRENT, 0xb140, "Blackhole", 32LL * GIB},
 };
@@ -112,16 +120,19 @@ take_entry(void *arg, const char *entry)
     if (w->vendor == PCI_TENSTORRENT) {
         set_board(w, entry, d);
         gpu_add_node(d, "/dev/tenstorrent/", n);
+    } else if (w->vendor == PCI_GOOGLE) {
+        gpu_add_node(d, "/dev/accel", n);
     } else {
         gpu_add_node(d, "/dev/accel/accel", n);
         gpu_add_node(d, "/dev/accel/accel_controlD", n);
     }
     if (d->uuid[0] == '\0')
         snprintf(d->uuid, sizeof(d->uuid), "%s-%lu", w->vendor_name, n);
-    gpu_read_line(w->c,
-                  w->vendor == PCI_TENSTORRENT ? "/sys/module/tenstorrent/version"
-                                               : "/sys/module/habanalabs/version",
-                  d->driver_version, sizeof(d->driver_version));
+    if (w->vendor != PCI_GOOGLE)
+        gpu_read_line(w->c,
+                      w->vendor == PCI_TENSTORRENT ? "/sys/module/tenstorrent/version"
+                                                   : "/sys/module/habanalabs/version",
+                      d->driver_version, sizeof(d->driver_version));
 }
 
 static int
@@ -166,6 +177,71 @@ tenstorrent_probe(const struct gpu_config *c, struct gpu_list *l, struct error *
     return walk_class(&w, e);
 }
 
+struct vfio_group {
+    struct walk *w;
+    const char *number;
+};
+
+/* A PCI device of a group that VFIO hands out. */
+static void
+take_vfio(void *arg, const char *address)
+{
+    const struct vfio_group *g = arg;
+    struct walk *w = g->w;
+    char text[64];
+
+    read_attribute(w, address, "vendor", text, sizeof(text));
+    if (strtoul(text, NULL, 0) != PCI_GOOGLE)
+        return;
+    read_attribute(w, address, "device", text, sizeof(text));
+    const struct chip *chip = find_chip(PCI_GOOGLE, (unsigned)strtoul(text, NULL, 0));
+    if (chip == NULL) /* Google's network cards and disks are of the same vendor */
+        return;
+    struct gpu_device *d = gpu_add(w->l, w->vendor_name);
+    if (d == NULL)
+        return;
+    snprintf(d->name, sizeof(d->name), "%s", chip->name);
+    d->memory_mib = chip->memory_mib;
+    snprintf(d->uuid, sizeof(d->uuid), "google-%.40s", address);
+    gpu_add_path(d, "/dev/vfio/vfio");
+    gpu_add_node(d, "/dev/vfio/", strtoul(g->number, NULL, 10));
+}
+
+static void
+take_group(void *arg, const char *number)
+{
+    struct vfio_group g = {arg, number};
+    char path[128];
+
+    snprintf(path, sizeof(path), "/dev/vfio/%.20s", number);
+    if (!gpu_exists(g.w->c, path))
+        return;
+    snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%.20s/devices", number);
+    gpu_each(g.w->c, path, take_vfio, &g);
+}
+
+static bool
+google_present(const struct gpu_config *c)
+{
+    return gpu_exists(c, "/dev/accel0") || gpu_exists(c, "/dev/vfio/vfio");
+}
+
+static int
+google_probe(const struct gpu_config *c, struct gpu_list *l, struct error *e)
+{
+    struct walk w = {c, l, "/sys/class/accel", "accel", PCI_GOOGLE, "google"};
+
+    if (walk_class(&w, e) == 0)
+        return 0;
+    /* Other machines have VFIO or accelerators as well: no TPU is no news. */
+    *e = ERROR_INIT;
+    w.class_dir = "/sys/bus/pci/devices";
+    gpu_each(c, "/sys/kernel/iommu_groups", take_group, &w);
+    return 0;
+}
+
+const struct gpu_ops gpu_google = {
+    .vendor = "google", .present = google_present, .probe = google_probe};
 const struct gpu_ops gpu_intel = {
     .vendor = "intel", .present = intel_present, .probe = intel_probe};
 const struct gpu_ops gpu_tenstorrent = {

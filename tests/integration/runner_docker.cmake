@@ -23,7 +23,9 @@ drover_test(test_docker_fake
     ${CMAKE_CURRENT_SOURCE_DIR}/docker_fixture.c
   DEPS runner_docker LABELS integration TIMEOUT 120)
 
-drover_test(test_runner_agent
-  SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_agent.c
-    ${CMAKE_CURRENT_SOURCE_DIR}/runner_fake_api.c
-  DEPS runner_core LABELS integration TIMEOUT 120)
+foreach(part agent event)
+  drover_test(test_runner_${part}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_${part}.c
+      ${CMAKE_CURRENT_SOURCE_DIR}/runner_fake_api.c
+    DEPS runner_core LABELS integration TIMEOUT 120)
+endforeach()

@@ -14,6 +14,7 @@
 #define INSTANCE "/apis/drover.dev/v1/namespaces/default/instances/m1"
 #define LEASES "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 #define SECRETS "/api/v1/namespaces/default/secrets/"
+#define EVENTS "/api/v1/namespaces/default/events"
 #define LOGS "/apis/streams.drover.dev/v1/namespaces/default/jobs/"
 
 static void
@@ -326,6 +327,12 @@ handle(void *arg, struct http_request *r)
         append_log(api, r);
     } else if (strcmp(path, "/apis/streams.drover.dev") == 0) {
         streams_group(api, r);
+    } else if (strcmp(path, EVENTS) == 0) {
+        struct span body = http_body(r);
+        json_t *o = json_loadb(body.ptr, body.len, 0, NULL);
+        json_array_append(api->posted, o);
+        reply(r, 201, o);
+        json_decref(o);
     } else if (starts(path, SECRETS)) {
         json_t *s = json_object_get(api->secrets, path + sizeof(SECRETS) - 1);
         if (s != NULL)
@@ -356,6 +363,7 @@ fake_api_start(struct fake_api *api, struct loop *l)
     api->jobs = json_object();
     api->logs = json_object();
     api->secrets = json_object();
+    api->posted = json_array();
     struct http_server_opts o = {
         .name = "fake api", .address = "127.0.0.1", .handler = handle, .arg = api};
     if (http_server_start(l, &o, &api->server, &e) < 0) {
@@ -373,6 +381,7 @@ fake_api_stop(struct fake_api *api)
     json_decref(api->jobs);
     json_decref(api->logs);
     json_decref(api->secrets);
+    json_decref(api->posted);
     json_decref(api->lease);
     json_decref(api->instance_status);
     str_done(&api->events);

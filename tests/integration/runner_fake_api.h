@@ -19,6 +19,7 @@ struct fake_api {
     json_t *logs;    /* uid -> base64 of the frames */
     json_t *secrets; /* name -> Secret */
     json_t *lease, *instance_status;
+    json_t *posted; /* Events, in order */
     const char *lost_after;
     const char *security; /* spec.security of the fleet, JSON; NULL: absent */
 

@@ -270,6 +270,67 @@ test_accelerators(void **state)
 }
 
 static void
+test_tpu(void **state)
+{
+    struct machine *m = *state;
+
+    put(m, "/dev/accel0", "");
+    for (int i = 0; i < 2; i++) {
+        autofree char *vendor = xasprintf("/sys/class/accel/accel%d/device/vendor", i);
+        autofree char *device = xasprintf("/sys/class/accel/accel%d/device/device", i);
+        put(m, vendor, "0x1ae0\n");
+        put(m, device, "0x005e\n");
+    }
+    probe(m);
+    assert_int_equal(m->l.len, 2);
+    assert_string_equal(m->l.items[1].vendor, "google");
+    assert_string_equal(m->l.items[1].name, "v4");
+    assert_int_equal(m->l.items[1].memory_mib, 32 * 1024);
+    assert_string_equal(m->l.items[1].paths[0], "/dev/accel1");
+    assert_int_equal(m->l.items[1].n_paths, 1);
+}
+
+/* Newer ones: a VFIO group each. A network card of the same vendor, a group that is not
+ * handed out, and a card of somebody else are none. */
+static void
+test_tpu_by_vfio(void **state)
+{
+    static const struct {
+        const char *group, *address, *vendor, *device;
+    } cards[] = {
+        {"0", "0000:00:04.0", "0x1ae0\n", "0x0063\n"},
+        {"1", "0000:00:05.0", "0x1ae0\n", "0x0063\n"},
+        {"2", "0000:00:06.0", "0x1ae0\n", "0x0042\n"},
+        {"3", "0000:00:07.0", "0x10de\n", "0x2330\n"},
+        {"9", "0000:00:08.0", "0x1ae0\n", "0x0063\n"},
+    };
+    struct machine *m = *state;
+
+    put(m, "/dev/vfio/vfio", "");
+    for (size_t i = 0; i < ARRAY_LEN(cards); i++) {
+        autofree char *node = xasprintf("/dev/vfio/%s", cards[i].group);
+        autofree char *in_group = xasprintf("/sys/kernel/iommu_groups/%s/devices/%s",
+                                            cards[i].group, cards[i].address);
+        autofree char *vendor =
+            xasprintf("/sys/bus/pci/devices/%s/vendor", cards[i].address);
+        autofree char *device =
+            xasprintf("/sys/bus/pci/devices/%s/device", cards[i].address);
+        if (*cards[i].group != '9')
+            put(m, node, "");
+        put(m, in_group, "");
+        put(m, vendor, cards[i].vendor);
+        put(m, device, cards[i].device);
+    }
+    probe(m);
+    assert_int_equal(m->l.len, 2);
+    assert_string_equal(m->l.items[0].name, "v5litepod");
+    assert_string_equal(m->l.items[0].uuid, "google-0000:00:04.0");
+    assert_string_equal(m->l.items[1].paths[0], "/dev/vfio/vfio");
+    assert_string_equal(m->l.items[1].paths[1], "/dev/vfio/1");
+    assert_string_equal(m->l.note, "");
+}
+
+static void
 put_fake(struct machine *m, char file[128], const char *text)
 {
     put(m, "/gpus.yaml", text);
@@ -388,6 +449,10 @@ main(void)
         cmocka_unit_test_setup_teardown(test_amd, setup, teardown),
         cmocka_unit_test_setup_teardown(test_amd_only_a_display, setup, teardown),
         cmocka_unit_test_setup_teardown(test_accelerators, setup, teardown),
+
+        cmocka_unit_test_setup_teardown(test_tpu, setup, teardown),
+
+        cmocka_unit_test_setup_teardown(test_tpu_by_vfio, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fake, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fake_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inventory, setup, teardown),
