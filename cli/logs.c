@@ -5,12 +5,14 @@
  * until there is output.
  */
 #include <getopt.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "api/values.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "cli/ansi.h"
@@ -22,7 +24,8 @@ enum { RETRY_MS = 300, GIVE_UP_MS = 60000 };
 struct logs {
     struct session s;
     bool follow, timestamps, raw, previous, diagnose, tty;
-    const char *tail, *since, *node, *replica;
+    const char *tail, *node, *replica;
+    char since[64]; /* query parameter */
     const char *run_name;
     char job[256];      /* the job being read */
     char phase[32];     /* of the run */
@@ -208,8 +211,8 @@ log_path(const struct logs *l, const char *format, struct str *path)
     }
     if (l->tail != NULL)
         str_addf(path, "&tailLines=%s", l->tail);
-    if (l->since != NULL)
-        str_addf(path, "&sinceSeconds=%s", l->since);
+    if (l->since[0] != '\0')
+        str_addf(path, "&%s", l->since);
 }
 
 /* Once from the streams server; through the API server when that cannot be reached. */
@@ -438,6 +441,26 @@ is_number(const char *text)
     return *text != '\0' && strspn(text, "0123456789") == strlen(text);
 }
 
+/* "90", "15m", or a time. */
+static bool
+take_since(struct logs *l, const char *text)
+{
+    struct error e = ERROR_INIT;
+    char time[CLOCK_RFC3339_US_LEN];
+    int64_t seconds;
+    int64_t ns;
+
+    if (value_duration_text(text, false, &seconds, &e) == 0 && seconds >= 0) {
+        snprintf(l->since, sizeof(l->since), "sinceSeconds=%" PRId64, seconds);
+        return true;
+    }
+    if (!clock_parse(text, strlen(text), &ns))
+        return false;
+    clock_format_us(ns, time);
+    snprintf(l->since, sizeof(l->since), "sinceTime=%s", time);
+    return true;
+}
+
 static int
 run(int argc, char **argv)
 {
@@ -470,8 +493,8 @@ run(int argc, char **argv)
             l.timestamps = true;
         } else if (c == 'T' && is_number(optarg)) {
             l.tail = optarg;
-        } else if (c == 'S' && is_number(optarg)) {
-            l.since = optarg;
+        } else if (c == 'S' && take_since(&l, optarg)) {
+            continue;
         } else if (c == 'p') {
             l.previous = true;
         } else if (c == 'N' && is_number(optarg)) {
@@ -511,7 +534,7 @@ const struct cli_verb verb_logs = {
     .help = "  -f, --follow              until the run has ended, over all its attempts\n"
             "  -t, --timestamps          RFC 3339 before each line\n"
             "      --tail N              only the last N lines\n"
-            "      --since SECONDS       only what is younger\n"
+            "      --since WHEN          only what is younger: 90, 15m, 2h, or a time\n"
             "  -p, --previous            the attempt before the last one\n"
             "      --node N              of a node other than 0\n"
             "      --replica N           of a replica other than 0\n"

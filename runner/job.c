@@ -133,10 +133,10 @@ job_seen(struct agent *a, json_t *object, const struct job_view *v)
         return;
     bool first = j->view.revision == 0;
     j->view = *v;
-    if (j->shipper != NULL)
-        shipper_set_quota(j->shipper, v->log_quota);
     json_decref(j->object);
     j->object = json_incref(object);
+    if (j->shipper != NULL)
+        shipper_set_quota(j->shipper, v->log_quota);
     if (first)
         report_first_view(j);
     job_step(j);

@@ -428,8 +428,12 @@ load_hour(struct shipper *s)
     auto_str text = STR_INIT(64);
     autofree char *path = xasprintf("%s.hour", s->dir);
 
-    if (fs_read(path, &text, &e) < 0 ||
-        sscanf(text.ptr, "%" SCNd64 " %" SCNu64, &s->hour, &s->hour_start) != 2) {
+    char *end = NULL;
+    if (fs_read(path, &text, &e) == 0) {
+        s->hour = strtoll(text.ptr, &end, 10);
+        s->hour_start = strtoull(end, &end, 10);
+    }
+    if (end == NULL || *end != '\n' || s->hour <= 0) {
         s->hour = clock_wall_ns() / HOUR_NS;
         s->hour_start = 0;
         save_hour(s);
@@ -462,7 +466,10 @@ check_quota(struct shipper *s)
 void
 shipper_set_quota(struct shipper *s, int64_t bytes)
 {
+    if (s->quota == bytes)
+        return;
     s->quota = bytes;
+    check_quota(s); /* of what was written while nobody knew it */
 }
 
 bool

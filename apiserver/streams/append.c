@@ -141,32 +141,32 @@ close_idle(struct streams *s)
 }
 
 static struct job_log *
-get_log(struct streams *s, const char *ns, const char *uid)
+get_log(struct streams *s, const char *ns, const char *log)
 {
-    struct job_log *l = map_get(s->logs, uid);
+    struct job_log *l = map_get(s->logs, log);
 
     if (l != NULL)
         return l;
     close_idle(s);
     l = xnew(struct job_log);
     l->dirty = l->syncing = SEGMENT_DIRTY_INIT;
-    l->dir = xasprintf("%s/%s/%s", s->output_dir, ns, uid);
-    map_put(s->logs, uid, l);
+    l->dir = xasprintf("%s/%s/%s", s->output_dir, ns, log);
+    map_put(s->logs, log, l);
     return l;
 }
 
 int
-append_length(struct streams *s, const struct route *route, const char *uid,
+append_length(struct streams *s, const struct route *route, const char *log,
               uint64_t *ret, struct error *e)
 {
-    const struct job_log *l = map_get(s->logs, uid);
+    const struct job_log *l = map_get(s->logs, log);
     uint64_t first;
 
     if (l != NULL && l->known) {
         *ret = l->length;
         return 0;
     }
-    autofree char *dir = xasprintf("%s/%s/%s", s->output_dir, route->ns, uid);
+    autofree char *dir = xasprintf("%s/%s/%s", s->output_dir, route->ns, log);
     if (segment_stat(dir, &first, ret, e) < 0) {
         if (e->code != ERR_NOT_FOUND)
             return -(int)e->code;
@@ -177,9 +177,9 @@ append_length(struct streams *s, const struct route *route, const char *uid,
 }
 
 void
-append_wait(struct streams *s, const char *ns, const char *uid, struct log_waiter *w)
+append_wait(struct streams *s, const char *ns, const char *log, struct log_waiter *w)
 {
-    struct job_log *l = get_log(s, ns, uid);
+    struct job_log *l = get_log(s, ns, log);
 
     bug_if(w->link != NULL);
     w->next = l->waiters;

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import time
 
-
+import pytest
 from conftest import BIN, run_object, wait_until
 
 LONG = os.environ.get("DROVER_LONG") == "1"
+BLOCK = 1 << 20
 
 
 def follow(server, *args):
@@ -48,14 +49,17 @@ def test_several_readers_and_a_restart_of_streams(shared_server, workdir):
 
 def test_diagnostics_are_a_log_of_their_own(shared_server):
     s = shared_server
-    s.apply(run_object("told", ["echo output", "exit 1"]))
+    s.apply(run_object("told", ["echo printed by the job", "exit 1"]))
     s.wait("run/told", "phase=Failed")
-    assert s.drover("logs", "told").stdout == "output\n"
+    for when in ((), ("--since", "2h"), ("--since", "2020-01-01T00:00:00Z")):
+        assert s.drover("logs", "told", *when).stdout == "printed by the job\n"
+    assert s.drover("logs", "told", "--since", "2100-01-01T00:00:00Z").stdout == ""
+    assert s.drover("logs", "told", "--since", "soon", check=False).returncode == 2
     said = lambda: s.drover("logs", "told", "--diagnose").stdout
     wait_until(lambda: "ended" in said(), 60, "what the agent says")
     said = said()
     assert all(word in said for word in ("claimed", "started", "ended", "reason=Exited")), said
-    assert "output" not in said and all(line[:2] == "20" for line in said.splitlines())
+    assert "printed by" not in said and all(line[:2] == "20" for line in said.splitlines())
     assert len(s.drover("logs", "told", "--diagnose", "--tail", "1").stdout.splitlines()) == 1
 
 
@@ -69,6 +73,26 @@ def test_quota_per_hour(shared_server):
     assert "200000" in status["message"]
     s.apply(run_object("modest", ["echo hello"], logQuotaBytes=200000))
     s.wait("run/modest", "phase=Done")
+
+
+def test_quota_counts_what_an_earlier_agent_has_shipped(shared_server):
+    if time.time() % 3600 > 3480:
+        pytest.skip("the hour is about to change")
+    s = shared_server
+    s.apply(run_object("patient", [f"head -c {10 * BLOCK} /dev/zero",
+                                   "while [ ! -e go ]; do sleep 0.05; done",
+                                   f"head -c {8 * BLOCK} /dev/zero; sleep 600"],
+                       logQuotaBytes=15 * BLOCK, stopDuration="0s"))
+    s.wait("run/patient", "phase=Running")
+    job = s.dir / "agent/jobs" / s.get("run", "patient")["status"]["jobUID"]
+    first = lambda: min((f.name for f in (job / "log").glob("*.seg")), default="0")
+    wait_until(lambda: int(first()[:16], 16) > 0, 60, "the beginning to be shipped and trimmed")
+    old = s.part_pid("runner")
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: s.part_pid("runner") not in (None, old), 60, "a new agent")
+    (job / "work/go").touch()
+    s.wait("run/patient", "phase=Failed")
+    assert s.get("run", "patient")["status"]["reason"] == "LogQuotaExceeded"
 
 
 def test_previous_attempt_node_and_replica(shared_server):
@@ -94,7 +118,6 @@ def private_kib(pid):
     return total
 
 
-BLOCK = 1 << 20
 WRITER = ("i=0; while [ $i -lt {blocks} ]; do head -c 1048576 /dev/zero | "
           "openssl enc -aes-128-ctr -K 0 -iv $i 2>/dev/null; i=$((i+1)); done")
 

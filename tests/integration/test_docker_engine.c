@@ -420,7 +420,8 @@ daemon_restarts(void **state)
     assert_log(job, SEGMENT_STDOUT, kept.ptr);
     assert_true(str_starts(kept.ptr, "0\n1\n2\n"));
     assert_true(str_ends(kept.ptr, "\nend\n"));
-    assert_int_equal(count_marks(job, "the Docker daemon was stopped"), 1);
+    /* Once for each time that it could not be talked to. */
+    assert_in_range(count_marks(job, "the Docker daemon was stopped"), 1, 5);
     remove_job(f, job);
 }
 
