@@ -223,7 +223,7 @@ def test_control_c_asks(shared_server, workdir, run):
     t.send("d\n")
     assert t.end() == 0
     assert "goes on without you" in t.text
-    assert shared_server.get("run", name)["status"]["phase"] == "Running"
+    shared_server.wait(f"run/{name}", "phase=Running")
 
     run["spec"]["commands"] = ["echo again", "sleep 300"]
     f.write_text(json.dumps(run))

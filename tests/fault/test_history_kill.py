@@ -11,6 +11,7 @@ import time
 
 from conftest import Server, run_object, wait_until
 
+BASE = 10**6  # a field that changes in place; the run never ends
 ROUNDS = int(os.environ.get("ROUNDS", "20" if os.environ.get("DROVER_LONG") else "3"))
 WRITERS = 4
 
@@ -28,7 +29,7 @@ class Writer(threading.Thread):
         while not self.stop.is_set():
             self.number += 1
             body = run_object(self.name, ["true"], priority=self.number % 100,
-                              env={"N": str(self.number)})
+                              ttlAfterFinished=BASE + self.number)
             r = self.server.apply(body, check=False)
             if r.returncode == 0:
                 self.acknowledged[self.number] = True
@@ -93,13 +94,13 @@ def check(s, w):
     past = json.loads(s.drover("history", f"run/{w.name}", "-o", "json").stdout)
     numbers = [g["generation"] for g in past]
     assert numbers == list(range(1, len(numbers) + 1)), numbers
-    seen = {int(g["object"]["spec"]["env"]["N"]) for g in past}
+    seen = {g["object"]["spec"]["ttlAfterFinished"] - BASE for g in past}
     missing = set(w.acknowledged) - seen
     assert not missing, f"{w.name}: acknowledged and lost: {sorted(missing)}"
     assert len(w.acknowledged) > 0
     # each generation says what it changed against the one before it
     for g in past[1:]:
-        assert "spec.env.N" in g["changed"], g
+        assert "spec.ttlAfterFinished" in g["changed"], g
 
 
 def check_deleted(s, deleters):
