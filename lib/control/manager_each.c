@@ -55,14 +55,14 @@ pass_on(struct each *x, const struct reconcile_writes *mine)
     pthread_mutex_unlock(&x->lock);
 }
 
-static void *
-work(void *arg)
+static void
+work(struct each *x, struct client *client)
 {
-    struct each *x = arg;
     struct reconcile_writes mine = {0};
     struct reconcile_env env = *x->env;
     size_t i;
 
+    env.client = client;
     env.writes = &mine;
     while (take(x, &i)) {
         struct error e = ERROR_INIT;
@@ -71,6 +71,21 @@ work(void *arg)
             failed(x, rc, &e);
     }
     pass_on(x, &mine);
+}
+
+/* A client is one thread's: it owns a connection. */
+struct helper {
+    struct each *x;
+    struct client *client;
+    pthread_t thread;
+};
+
+static void *
+help(void *arg)
+{
+    struct helper *h = arg;
+
+    work(h->x, h->client);
     return NULL;
 }
 
@@ -80,15 +95,23 @@ reconcile_each(const struct reconcile_env *env, size_t n, reconcile_one_fn *one,
 {
     struct each x = {
         .env = env, .one = one, .arg = arg, .n = n, .lock = PTHREAD_MUTEX_INITIALIZER};
-    pthread_t threads[THREADS_MAX];
+    struct helper helpers[THREADS_MAX - 1];
     size_t started = 0;
 
-    while (n > FEW && started < THREADS_MAX - 1 &&
-           pthread_create(&threads[started], NULL, work, &x) == 0)
+    while (n > FEW && started < ARRAY_LEN(helpers)) {
+        struct helper *h = &helpers[started];
+        *h = (struct helper){.x = &x, .client = client_clone(env->client)};
+        if (pthread_create(&h->thread, NULL, help, h) != 0) {
+            client_free(h->client);
+            break;
+        }
         started++;
-    work(&x);
-    for (size_t i = 0; i < started; i++)
-        pthread_join(threads[i], NULL);
+    }
+    work(&x, env->client);
+    for (size_t i = 0; i < started; i++) {
+        pthread_join(helpers[i].thread, NULL);
+        client_free(helpers[i].client);
+    }
     if (x.rc < 0)
         *e = x.error;
     return x.rc;

@@ -210,6 +210,18 @@ def test_groups_and_ssh(cluster):
     assert secret["metadata"]["ownerReferences"][0]["kind"] == "Run"
 
 
+def test_an_array(cluster):
+    """Many jobs of one run, made at once; one fails."""
+    s = cluster.server
+    small = {"cpu": "0..", "memory": "0MB.."}
+    s.apply(run_object("array", ["[ $DROVER_ARRAY_INDEX != 7 ] || exit 4"], array="0-19",
+                       resources=small))
+    s.wait("run/array", "phase=Failed")
+    status = s.get("run", "array")["status"]
+    assert status["message"] == "1 of 20 elements failed: 7"
+    assert status["replicas"]["done"] == 19 and status["exitCode"] == 4
+
+
 def pid_of(job, program):
     """Of the job's process as this machine numbers it."""
     for p in pathlib.Path("/proc").iterdir():
