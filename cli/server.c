@@ -41,6 +41,7 @@ static const char *const passed_on[] = {
     "tls-cert-file",
     "tls-private-key-file",
     "tls-ca-file",
+    "client-ca-file",
     "tls-san",
     "tls-lifetime",
     "audit-policy-file",
@@ -61,7 +62,6 @@ static const char *const passed_on[] = {
     "history-age",
     "history-size",
     "token-auth-file",
-    "client-ca-file",
     "service-account-issuer",
     "retain-age",
     "retain-size",
@@ -79,7 +79,8 @@ enum {
     PASSED_MAX = ARRAY_LEN(passed_on),
     PASSED_TLS_CERT = 0,
     PASSED_TLS_KEY,
-    PASSED_TLS_CA
+    PASSED_TLS_CA,
+    PASSED_CLIENT_CA
 };
 
 struct server {
@@ -316,6 +317,7 @@ add_streams(struct server *s)
     arg_path(&a, "--token-file", in_dir(s, "run/streams.token"));
     arg_passed(s, &a, PASSED_TLS_CERT);
     arg_passed(s, &a, PASSED_TLS_KEY);
+    arg_passed(s, &a, PASSED_CLIENT_CA);
     return add_part(s, "drover-streams", &a);
 }
 

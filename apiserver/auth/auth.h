@@ -12,7 +12,8 @@
  * Client certificates and anonymous requests are the front's (http/identity.c).
  *
  * The parts: authn.c (token -> user), token.c (signed tokens), join.c (join tokens),
- * rotate.c (keys change while
+ * tickets.c
+ * (drover-streams' questions), rotate.c (keys change while
  * the server runs), enroll.c (endpoints that hand out tokens), authz.c (the chain of
  * authorizers), rbac*.c (roles and bindings), node*.c (agents), bootstrap.c (what every
  * server has), aggregate.c, escalate.c (who may write roles), reviews.c (the review
@@ -64,6 +65,11 @@ void auth_forget_admin(struct auth *a);
  * ERR_UNAUTHORIZED. */
 struct api_user *auth_bearer(struct auth *a, const char *authorization, struct error *e);
 struct api_user *auth_token(struct auth *a, const char *token, struct error *e);
+
+/* A token for the user that drover-streams alone can look up by TokenReview, until it is
+ * dropped: how our proxy says who sends a request. ID_TOKEN_MAX bytes. */
+void auth_ticket_new(struct auth *a, struct api_user *u, char *out);
+void auth_ticket_drop(struct auth *a, const char *ticket);
 
 /* Who `by` becomes by its Impersonate-* headers (others are ignored; at least one must be
  * there). 0 and a reference, or p says why not. */

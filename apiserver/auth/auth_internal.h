@@ -41,6 +41,7 @@ struct auth {
     struct signer *signer;
     struct loop_timer *key_age; /* NULL: keys are not rotated by age */
     bool rotating;
+    struct map *tickets; /* text -> struct api_user; NULL until there is one */
     char *ca_hash;
     struct node_index *nodes; /* these three until auth_stop */
     struct rbac *rbac;
@@ -87,6 +88,14 @@ void signer_sign_payload(const struct signer *s, const char *payload, size_t n,
 /* Signature, algorithm, issuer and expiry are right, or ERR_UNAUTHORIZED. */
 int signer_verify(const struct signer *s, const char *token, int64_t now_s,
                   struct token_claims *ret, struct error *e) WARN_UNUSED;
+
+/* --- tickets.c */
+/* Whose ticket that is, for drover-streams; a reference, or NULL. */
+struct api_user *ticket_user(struct auth *a, const struct api_user *by,
+                             const char *token);
+/* An access review by drover-streams of who came to its own port. */
+void streams_note_access(struct auth *a, const struct api_user *by, const json_t *spec,
+                         bool allowed);
 
 /* --- rotate.c */
 void rotation_start(struct auth *a);

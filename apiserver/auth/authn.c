@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/id.h"
+#include "base/map.h"
 
 enum { FILE_MAX = 1 << 20 };
 
@@ -174,6 +175,7 @@ auth_free(struct auth *a)
     vec_foreach (p, &a->parts)
         user_unref(p->user);
     vec_done(&a->parts);
+    map_free(a->tickets);
     signer_free(a->signer);
     free(a->ca_hash);
     free(a);

@@ -85,7 +85,11 @@ token_review(struct auth *a, struct api_call *c, json_t *body)
                    "token is required for TokenReview in authentication");
         return;
     }
-    u = auth_token_for(a, token, json_object_get(spec, "audiences"), &audiences, &e);
+    u = ticket_user(a, c->user, token);
+    if (u != NULL)
+        audiences = json_pack("[s]", signer_issuer(a->signer));
+    else
+        u = auth_token_for(a, token, json_object_get(spec, "audiences"), &audiences, &e);
     if (u != NULL)
         status = json_pack("{s:b,s:o,s:o*}", "authenticated", 1, "user", user_tree(u),
                            "audiences", audiences);
@@ -229,6 +233,8 @@ review_of_other(struct auth *a, struct api_call *c, json_t *body, const char *ki
     else
         status = access_status(a, u, spec);
     user_unref(u);
+    streams_note_access(a, c->user, spec,
+                        json_is_true(json_object_get(status, "allowed")));
     answer_review(c, body, kind, status);
 }
 

@@ -234,7 +234,7 @@ begin_audit(struct visit *v, struct http_request *r, bool watch)
     if (f->audit == NULL)
         return;
     route_parse(api_server_kinds(f->server), http_path(r), &route);
-    visit_source(r, source, sizeof(source));
+    http_peer_address(r, source, sizeof(source));
     struct audit_request a = {.id = v->id,
                               .verb = call_verb_of(http_method(r), &route, watch),
                               .route = &route,
@@ -264,7 +264,7 @@ enter(struct visit *v, struct http_request *r, bool long_running)
 
     /* Nobody in particular: by where he comes from. */
     if (streq(u->name, "system:anonymous")) {
-        visit_source(r, name, sizeof(name));
+        http_peer_address(r, name, sizeof(name));
         key = name;
     }
     const char *why = limits_enter(v->front->limits, key, visit_is_exempt(u), class,
@@ -272,6 +272,14 @@ enter(struct visit *v, struct http_request *r, bool long_running)
     if (why != NULL)
         front_refuse_busy(r, retry_s, why);
     return why == NULL;
+}
+
+/* The other side sees the token only: not a certificate, nor as whom somebody acts. */
+static bool
+proxy_needs_ticket(const struct visit *v, const struct http_request *r)
+{
+    return v->by != NULL || http_client_name(r) != NULL ||
+           http_header(r, "Authorization") == NULL;
 }
 
 void
@@ -298,12 +306,10 @@ front_handle(void *front, struct http_request *r)
     begin_audit(v, r, watch);
     if (v->user == NULL || !enter(v, r, v->long_running))
         return;
-    if (streams && v->by != NULL) /* the other side sees the token only */
-        front_refuse(r, ERR_FORBIDDEN, "impersonation is not supported for streams");
-    else if (streq(path, "/metrics"))
+    if (streq(path, "/metrics"))
         serve_metrics(f, r, v->user);
     else if (streams)
-        proxy_serve(f->proxy, r);
+        proxy_serve(f->proxy, r, f->auth, proxy_needs_ticket(v, r) ? v->user : NULL);
     else
         serve_call(v, r);
 }

@@ -69,6 +69,9 @@ struct api_user *front_user(struct auth *a, struct http_request *r, bool anonymo
 int proxy_new(struct loop *l, const char *unix_socket, struct proxy **ret,
               struct error *e) WARN_UNUSED;
 void proxy_free(struct proxy *p); /* NULL ok */
-void proxy_serve(struct proxy *p, struct http_request *r);
+/* as: whom the other side is told by a ticket; NULL: the client's own token goes there.
+ */
+void proxy_serve(struct proxy *p, struct http_request *r, struct auth *auth,
+                 struct api_user *as);
 
 #endif

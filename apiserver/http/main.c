@@ -155,7 +155,8 @@ start_audit(struct program *p, struct error *e)
     return o->audit_policy == NULL ? 0 : audit_open(&ao, &p->audit, e);
 }
 
-/* What is written without an HTTP request: by the mirror, by the server itself. */
+/* What comes without an HTTP request: writes of the mirror and of the server itself, and
+ * reads of logs on the port of drover-streams. */
 static void
 on_observed(void *arg, const struct api_observed *o)
 {
@@ -171,7 +172,9 @@ on_observed(void *arg, const struct api_observed *o)
                               .route = &route,
                               .path = o->path,
                               .uri = o->path,
-                              .user_agent = "drover-apiserver",
+                              .user_agent = o->user_agent != NULL ? o->user_agent
+                                                                  : "drover-apiserver",
+                              .source = o->source,
                               .user = user,
                               .body = o->body};
     audit_complete(audit_begin(p->audit, &r), o->status, NULL);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "apiserver/http/front.h"
+#include "base/id.h"
 
 enum { PROXY_MAX = 64, BLOCK_MAX = 256 * 1024, ERROR_BODY_MAX = 64 * 1024 };
 
@@ -26,6 +27,8 @@ struct proxied {
     size_t off;
     bool paused, ended, cut; /* cut: ended before its end */
     unsigned users;          /* the HTTP side and the transfer */
+    struct auth *auth;
+    char ticket[ID_TOKEN_MAX]; /* "": the client's own token is passed on */
 };
 
 int
@@ -59,6 +62,8 @@ release(struct proxied *x, unsigned users)
     if (x->users > 0)
         return;
     x->proxy->open--;
+    if (*x->ticket != '\0')
+        auth_ticket_drop(x->auth, x->ticket);
     str_done(&x->block);
     free(x);
 }
@@ -177,7 +182,8 @@ token_of(const struct http_request *r)
 }
 
 void
-proxy_serve(struct proxy *p, struct http_request *r)
+proxy_serve(struct proxy *p, struct http_request *r, struct auth *auth,
+            struct api_user *as)
 {
     struct span body = http_body(r);
 
@@ -188,9 +194,12 @@ proxy_serve(struct proxy *p, struct http_request *r)
         return;
     }
     struct proxied *x = xnew(struct proxied);
+    x->auth = auth;
+    if (as != NULL)
+        auth_ticket_new(auth, as, x->ticket);
     struct http_target target = {.url = "http://drover-streams",
                                  .unix_socket = p->unix_socket,
-                                 .bearer = token_of(r)};
+                                 .bearer = as != NULL ? x->ticket : token_of(r)};
     struct http_call call = {.method = http_method(r),
                              .path = http_raw_path(r),
                              .content_type = http_header(r, "Content-Type"),

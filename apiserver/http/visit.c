@@ -56,19 +56,6 @@ visit_free(struct visit *v)
     free(v);
 }
 
-void
-visit_source(const struct http_request *r, char *out, size_t size)
-{
-    const char *peer = http_is_unix(r) ? "" : http_peer(r);
-    const char *colon = strrchr(peer, ':');
-    int n = colon == NULL ? 0 : (int)(colon - peer);
-
-    if (*peer == '[' && n > 2)
-        snprintf(out, size, "%.*s", n - 2, peer + 1);
-    else
-        snprintf(out, size, "%.*s", n, peer);
-}
-
 bool
 visit_is_exempt(const struct api_user *u)
 {

@@ -26,8 +26,6 @@ struct visit *visit_new(struct front *f, struct http_request *r);
 void visit_free(struct visit *v);
 /* A line when it failed or took long; for every request at debug. */
 void visit_log(const struct visit *v, int status, bool aborted);
-/* The address without the port; "" for unix sockets. */
-void visit_source(const struct http_request *r, char *out, size_t size);
 /* In a lane of their own: cluster administrators and our own programs. */
 bool visit_is_exempt(const struct api_user *u);
 

@@ -84,7 +84,18 @@ is_date(const struct kind_column *c)
 void
 table_columns(const struct table_opts *t, struct str *out)
 {
+    size_t n;
+    const struct table_column *own = builtin_columns(t->kind, &n);
+
     str_adds(out, "\"columnDefinitions\":[");
+    for (size_t i = 0; own != NULL && i < n; i++) {
+        column(out, own[i].name, own[i].type, own[i].format, NULL);
+        str_addf(out, "%d}", own[i].priority);
+    }
+    if (own != NULL) {
+        str_addc(out, ']');
+        return;
+    }
     column(out, "Name", "string", "name", "Unique within a namespace.");
     str_adds(out, "0}");
     for (size_t i = 0; i < t->kind->n_columns; i++) {
@@ -95,8 +106,8 @@ table_columns(const struct table_opts *t, struct str *out)
     str_addc(out, ']');
 }
 
-static void
-date_cell(const struct table_opts *t, struct span raw, struct str *out)
+void
+table_age(const struct table_opts *t, struct span raw, struct str *out)
 {
     char age[32];
     int64_t ns;
@@ -151,7 +162,7 @@ cell(const struct table_opts *t, const struct object *o, size_t i, struct str *o
     }
     struct span raw = object_fact(o, o->facts.cells[i]);
     if (is_date(c))
-        date_cell(t, raw, out);
+        table_age(t, raw, out);
     else
         value_cell(c, raw, out);
 }
@@ -159,10 +170,18 @@ cell(const struct table_opts *t, const struct object *o, size_t i, struct str *o
 void
 table_row(const struct table_opts *t, const struct object *o, struct str *out)
 {
+    size_t n;
+    const struct table_column *own = builtin_columns(t->kind, &n);
+
     jput_item(out);
     str_adds(out, "{\"cells\":[");
-    jput_stringz(out, o->name);
-    for (size_t i = 0; i < t->kind->n_columns; i++)
+    for (size_t i = 0; own != NULL && i < n; i++) {
+        jput_item(out);
+        own[i].cell(t, o, out);
+    }
+    if (own == NULL)
+        jput_stringz(out, o->name);
+    for (size_t i = 0; own == NULL && i < t->kind->n_columns; i++)
         cell(t, o, i, out);
     str_addc(out, ']');
     if (t->include == INCLUDE_METADATA) {

@@ -58,12 +58,14 @@ struct api_hooks {
     void *arg;
 };
 
-/* A write that did not come as a request: the server's own, and the mirror's. */
+/* What did not come as a request here: writes of the server's own and the mirror's, and
+ * what drover-streams serves on its own port. */
 struct api_observed {
     const char *user, *groups; /* comma separated */
     const char *verb, *path;   /* "create", "/api/v1/namespaces/x/configmaps/y" */
     struct span body;          /* empty for the server's own */
     int status;
+    const char *source, *user_agent; /* NULL: this program */
 };
 typedef void api_observe_fn(void *arg, const struct api_observed *o);
 

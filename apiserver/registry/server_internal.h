@@ -108,6 +108,15 @@ struct table_opts {
     enum include_object include;
     int64_t now_ns;
 };
+/* How long ago the time in a JSON string was, as a cell. */
+void table_age(const struct table_opts *t, struct span raw, struct str *out);
+/* --- builtin_tables.c: columns whose cells are worked out; NULL: those of the CRD */
+struct table_column {
+    const char *name, *type, *format;
+    int priority;
+    void (*cell)(const struct table_opts *t, const struct object *o, struct str *out);
+};
+const struct table_column *builtin_columns(const struct kind *k, size_t *ret_n);
 /* `"columnDefinitions":[...]` */
 void table_columns(const struct table_opts *t, struct str *out);
 void table_row(const struct table_opts *t, const struct object *o, struct str *out);

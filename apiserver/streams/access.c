@@ -36,7 +36,9 @@ struct access_check {
     struct route route;
     char token_hash[65];
     char *token;
-    char uid[64];          /* agent: the Job uid it writes for; "" for a reader */
+    char uid[64];    /* agent: the Job uid it writes for; "" for a reader */
+    char source[64]; /* who came to our own port; "" by the API server's proxy */
+    char user_agent[128];
     const char *blob_verb; /* NULL: it is about a log; else route.job is "sha256:<hex>" */
     struct identity who;
     enum access_step step;
@@ -307,7 +309,15 @@ ask_allowed(struct access_check *a)
                                   : "\"resource\":\"jobs\",\"subresource\":\"log\"");
     jput_member(&body, "namespace", a->route.ns);
     jput_member(&body, "name", a->route.job);
-    str_adds(&body, "}}}");
+    str_addc(&body, '}');
+    if (*a->source != '\0') { /* the API server writes it into its audit log */
+        str_adds(&body, ",\"extra\":{\"streams.drover.dev/source\":[");
+        jput_stringz(&body, a->source);
+        str_adds(&body, "],\"streams.drover.dev/user-agent\":[");
+        jput_stringz(&body, a->user_agent);
+        str_adds(&body, "]}");
+    }
+    str_adds(&body, "}}");
     ask(a, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", &body);
 }
 
@@ -347,12 +357,43 @@ on_later(void *arg)
         next_step(a);
 }
 
+/* The subject of a certificate that --client-ca-file vouches for: as for the API server.
+ */
+static bool
+by_certificate(struct access_check *a, const struct http_request *r)
+{
+    const char *name = http_client_name(r);
+    const char *groups = name == NULL ? NULL : http_client_groups(r);
+    auto_str list = STR_INIT(sizeof(a->who.groups) - 64);
+
+    if (groups == NULL)
+        return false;
+    str_addc(&list, '[');
+    for (size_t n; *groups != '\0'; groups += n + (groups[n] == '\n')) {
+        n = strcspn(groups, "\n");
+        jput_item(&list);
+        jput_string(&list, groups, n);
+    }
+    jput_item(&list);
+    jput_stringz(&list, "system:authenticated");
+    str_addc(&list, ']');
+    if (list.toobig || strlen(name) >= sizeof(a->who.user)) {
+        error_set(&a->error, ERR_UNAUTHORIZED, "Unauthorized");
+        return true;
+    }
+    snprintf(a->who.user, sizeof(a->who.user), "%s", name);
+    snprintf(a->who.groups, sizeof(a->who.groups), "%s", list.ptr);
+    a->step = STEP_ALLOWED;
+    return true;
+}
+
 static struct access_check *
 start(struct streams *s, const struct http_request *r, const struct route *route,
       access_fn *fn, void *arg)
 {
     struct access_check *a = xnew(struct access_check);
     const char *auth = http_header(r, "Authorization");
+    const char *agent = http_header(r, "User-Agent");
 
     a->s = s;
     a->route = *route;
@@ -361,6 +402,16 @@ start(struct streams *s, const struct http_request *r, const struct route *route
     a->facts.log_length = -1;
     a->later = loop_timer_new(s->loop, "access", on_later, a);
     loop_timer_in(a->later, 0);
+    http_peer_address(r, a->source, sizeof(a->source));
+    if (agent != NULL)
+        snprintf(a->user_agent, sizeof(a->user_agent), "%.100s", agent);
+    if (http_header(r, "Impersonate-User") != NULL) {
+        error_set(&a->error, ERR_FORBIDDEN,
+                  "to act as somebody else, ask through the API server");
+        return a;
+    }
+    if (by_certificate(a, r))
+        return a;
     if (auth == NULL || strncasecmp(auth, "Bearer ", 7) != 0 || strlen(auth) > 8192) {
         error_set(&a->error, ERR_UNAUTHORIZED, "Unauthorized");
         return a;
@@ -400,6 +451,8 @@ access_agent(struct streams *s, const struct http_request *r, const struct route
     struct access_check *a = start(s, r, route, fn, arg);
 
     snprintf(a->uid, sizeof(a->uid), "%s", uid);
+    if (a->step == STEP_ALLOWED)
+        a->step = STEP_JOB;
     use_known_identity(a);
     return a;
 }

@@ -20,7 +20,7 @@ enum { PER_ADDRESS_MAX = 4096 };
 
 struct options {
     const char *data_dir, *listen, *unix_socket, *api_socket, *token_file;
-    const char *tls_cert, *tls_key;
+    const char *tls_cert, *tls_key, *client_ca;
     int64_t blob_quota, blob_grace_s, log_max, log_ttl_s, log_total;
 };
 
@@ -41,6 +41,7 @@ static const char usage[] =
     "                      [--log-max-bytes BYTES] [--log-ttl SECONDS]\n"
     "                      [--log-total-bytes BYTES]\n"
     "                      [--tls-cert-file FILE --tls-private-key-file FILE]\n"
+    "                      [--client-ca-file FILE]\n"
     "The certificate is the API server's (keys/server.crt) if none is given; it is\n"
     "followed when it changes.\n"
     "Serves job logs and blobs (streams.drover.dev/v1). Started by `drover server`.\n";
@@ -66,6 +67,7 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
         {"token-file", required_argument, NULL, 't'},
         {"tls-cert-file", required_argument, NULL, 'c'},
         {"tls-private-key-file", required_argument, NULL, 'k'},
+        {"client-ca-file", required_argument, NULL, 'C'},
         {"log-level", required_argument, NULL, 'v'},
         {"blob-quota", required_argument, NULL, 'Q'},
         {"blob-grace", required_argument, NULL, 'G'},
@@ -99,6 +101,9 @@ parse_options(int argc, char **argv, struct options *o, struct error *e)
             break;
         case 'k':
             o->tls_key = optarg;
+            break;
+        case 'C':
+            o->client_ca = optarg;
             break;
         case 'M':
         case 'T':
@@ -145,7 +150,8 @@ start_listeners(struct program *p, const struct options *o, struct error *e)
     autofree char *key = xasprintf("%s/keys/server.key", o->data_dir);
     struct tls_files_opts files = {.loop = p->loop,
                                    .cert = o->tls_cert != NULL ? o->tls_cert : cert,
-                                   .key = o->tls_key != NULL ? o->tls_key : key};
+                                   .key = o->tls_key != NULL ? o->tls_key : key,
+                                   .client_ca = o->client_ca};
     char address[64];
     uint16_t port = 0;
 
@@ -158,6 +164,7 @@ start_listeners(struct program *p, const struct options *o, struct error *e)
                                    .port = port,
                                    .tls_cert_pem = tls_files_cert(p->tls),
                                    .tls_key_pem = tls_files_key(p->tls),
+                                   .client_ca_pem = tls_files_client_ca(p->tls),
                                    .max_body = STREAMS_MAX_APPEND,
                                    .max_per_address = PER_ADDRESS_MAX,
                                    .loopback_unlimited = true,

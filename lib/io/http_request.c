@@ -276,6 +276,19 @@ http_is_unix(const struct http_request *r)
 }
 
 void
+http_peer_address(const struct http_request *r, char *out, size_t size)
+{
+    const char *peer = http_is_unix(r) ? "" : http_peer(r);
+    const char *colon = strrchr(peer, ':');
+    int n = colon == NULL ? 0 : (int)(colon - peer);
+
+    if (*peer == '[' && n > 2)
+        snprintf(out, size, "%.*s", n - 2, peer + 1);
+    else
+        snprintf(out, size, "%.*s", n, peer);
+}
+
+void
 http_set_state(struct http_request *r, void *state,
                void (*on_close)(void *state, bool aborted))
 {

@@ -116,6 +116,8 @@ struct str http_body_take(struct http_request *r);
 const char *
 http_peer(const struct http_request *r); /* "127.0.0.1:4242" or "unix:pid=9,uid=0" */
 bool http_is_unix(const struct http_request *r);
+/* The peer's address without its port; "" on a unix socket. */
+void http_peer_address(const struct http_request *r, char *out, size_t size);
 /* Common name of the certificate that the client proved to hold, when client_ca_pem
  * vouches for it; NULL otherwise. */
 const char *http_client_name(const struct http_request *r);

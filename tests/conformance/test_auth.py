@@ -161,7 +161,7 @@ def test_escalation(kubectl):
 def test_quota(kubectl):
     kubectl("create", "quota", "q", "--hard=count/runs.drover.dev=1,configmaps=2")
     for _ in range(50):
-        used = json.loads(kubectl("get", "quota", "q", "-o", "json")).get("status", {})
+        used = json.loads(kubectl("get", "resourcequota", "q", "-o", "json")).get("status", {})
         if used:
             break
     assert used["used"] == {"count/runs.drover.dev": "0", "configmaps": "0"}
@@ -169,7 +169,7 @@ def test_quota(kubectl):
         kubectl("create", "configmap", name)
     assert ('configmaps "c" is forbidden: exceeded quota: q, requested: configmaps=1, used: '
             'configmaps=2, limited: configmaps=2') in kubectl.fails("create", "configmap", "c")
-    described = kubectl("describe", "quota", "q")
+    described = kubectl("describe", "resourcequota", "q")
     assert "configmaps" in described and "count/runs.drover.dev" in described
     assert "No resources found" in kubectl("get", "services")
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Namespaces, Secrets, ConfigMaps, Events, Leases and garbage collection over plain HTTP."""
 import base64
+import re
 
 import pytest
 
-from http_api import MERGE, STRATEGIC, causes
+from http_api import MERGE, STRATEGIC, TABLE, causes
 
 
 def b64(text):
@@ -344,3 +345,90 @@ def test_absent_owner_and_owner_of_another_uid(api):
     owned(api, "child", owner)
     wait_gone(api, api.configmaps + "/child")
     api("GET", api.configmaps + "/owner", want=200)
+
+
+# --- Tables, with the columns of Kubernetes' own printers
+
+
+def table(api, path, **query):
+    """Names of the columns (those of -o wide in brackets), and the cells of each row."""
+    t = api("GET", path, want=200, accept=TABLE, **query)
+    names = [c["name"] if c["priority"] == 0 else f"[{c['name']}]" for c in t["columnDefinitions"]]
+    return names, [r["cells"] for r in t["rows"]]
+
+
+def test_tables_of_data(api):
+    api("POST", api.secrets, want=201, body={
+        "metadata": {"name": "s"}, "stringData": {"a": "1", "b": "2"}, "data": {"c": "Mw=="}})
+    api("POST", api.configmaps, want=201, body={
+        "metadata": {"name": "c"}, "data": {"a": "1", "b": "2"}, "binaryData": {"z": "AA=="}})
+    api.configmap("empty")
+    names, rows = table(api, api.secrets)
+    assert names == ["Name", "Type", "Data", "Age"] and rows[0][:3] == ["s", "Opaque", 3]
+    names, rows = table(api, api.configmaps)
+    assert names == ["Name", "Data", "Age"]
+    assert [r[:2] for r in rows] == [["c", 3], ["empty", 0]]
+    assert all(re.fullmatch(r"[0-9]+m?[0-9]*s", r[2]) for r in rows)
+    names, rows = table(api, f"/api/v1/namespaces/{api.namespace}/serviceaccounts")
+    assert names == ["Name", "Secrets", "Age"] and rows[0][:2] == ["default", 0]
+    names, rows = table(api, f"/api/v1/namespaces/{api.namespace}")
+    assert names == ["Name", "Status", "Age"] and rows[0][:2] == [api.namespace, "Active"]
+    api("POST", api.leases, want=201, body={"metadata": {"name": "l"},
+                                            "spec": {"holderIdentity": "me"}})
+    names, rows = table(api, api.leases)
+    assert names == ["Name", "Holder", "Age"] and rows[0][:2] == ["l", "me"]
+
+
+def test_tables_of_roles_and_quotas(api):
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{api.namespace}"
+    made = api("POST", rbac + "/roles", want=201, body={"metadata": {"name": "r"}, "rules": []})
+    names, rows = table(api, rbac + "/roles")
+    assert names == ["Name", "Created At"]
+    assert rows == [["r", made["metadata"]["creationTimestamp"]]]
+    group = "rbac.authorization.k8s.io"
+    api("POST", rbac + "/rolebindings", want=201, body={
+        "metadata": {"name": "b"}, "roleRef": {"apiGroup": group, "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "User", "apiGroup": group, "name": "ann"},
+                     {"kind": "ServiceAccount", "name": "ci", "namespace": "x"},
+                     {"kind": "User", "apiGroup": group, "name": "bob"},
+                     {"kind": "Group", "apiGroup": group, "name": "devs"}]})
+    names, rows = table(api, rbac + "/rolebindings")
+    assert names == ["Name", "Role", "Age", "[Users]", "[Groups]", "[ServiceAccounts]"]
+    assert rows[0][:2] + rows[0][3:] == ["b", "Role/r", "ann, bob", "devs", "x/ci"]
+    names, rows = table(api, f"/apis/{group}/v1/clusterrolebindings/cluster-admin")
+    assert rows[0][:2] + rows[0][3:] == ["cluster-admin", "ClusterRole/cluster-admin", "",
+                                         "system:masters", ""]
+    quotas = f"/api/v1/namespaces/{api.namespace}/resourcequotas"
+    api("POST", quotas, want=201, body={"metadata": {"name": "q"}, "spec": {"hard": {
+        "secrets": "3", "count/runs.drover.dev": "5"}}})
+    api("POST", api.secrets, want=201, body={"metadata": {"name": "one"}})
+    names, rows = table(api, quotas)
+    assert names == ["Name", "Request", "Limit", "Age"]
+    assert rows[0][:3] == ["q", "count/runs.drover.dev: 0/5, secrets: 1/3", ""]
+
+
+def test_tables_of_events(api):
+    regarding = {"kind": "Run", "namespace": api.namespace, "name": "train",
+                 "fieldPath": "spec.commands"}
+    api("POST", api.events, want=201, body={
+        "metadata": {"name": "old"}, "involvedObject": regarding, "reason": "Started",
+        "message": " it \"runs\"\n", "type": "Normal", "count": 4,
+        "firstTimestamp": "2020-01-01T00:00:00Z", "lastTimestamp": "2020-01-02T00:00:00Z",
+        "source": {"component": "drover", "host": "box"}})
+    api("POST", api.events, want=201, body={
+        "metadata": {"name": "young"}, "involvedObject": {"kind": "Job", "name": "j",
+                                                          "namespace": api.namespace},
+        "reason": "Bound", "type": "Warning", "action": "Bind", "reportingComponent": "sched",
+        "reportingInstance": "sched-0", "eventTime": "2020-01-01T00:00:00.000000Z"})
+    want = ["Last Seen", "Type", "Reason", "Object", "[Subobject]", "[Source]", "Message",
+            "[First Seen]", "[Count]", "[Name]"]
+    for path in (api.events, f"/apis/events.k8s.io/v1/namespaces/{api.namespace}/events"):
+        names, rows = table(api, path)
+        assert names == want
+        by_name = {r[-1]: r for r in rows}
+        old, young = by_name["old"], by_name["young"]
+        assert old[1:7] == ["Normal", "Started", "run/train", "spec.commands", "drover, box",
+                            'it "runs"'] and old[8] == 4
+        assert re.fullmatch("[0-9]+y[0-9]*d?", old[0]) and re.fullmatch("[0-9]+y[0-9]*d?", old[7])
+        assert young[1:7] == ["Warning", "Bound", "job/j", "", "sched, sched-0", ""]
+        assert young[8] == 1 and young[0] == young[7]
