@@ -267,7 +267,7 @@ enter(struct visit *v, struct http_request *r, bool long_running)
         http_peer_address(r, name, sizeof(name));
         key = name;
     }
-    const char *why = limits_enter(v->front->limits, key, visit_is_exempt(u), class,
+    const char *why = limits_enter(v->front->limits, key, visit_lane(u), class,
                                    clock_now_ms(), &v->slot, &retry_s);
     if (why != NULL)
         front_refuse_busy(r, retry_s, why);

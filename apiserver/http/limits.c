@@ -10,6 +10,8 @@
 enum {
     USERS_SWEEP = 4096, /* then those that a fresh entry would equal are forgotten */
     USERS_MAX = 65536,  /* more names share one entry */
+    FEW = 4,            /* requests in flight of one user ... */
+    RESERVE_SHARE = 8,  /* ... for whom the last of so many places are */
 };
 
 struct limits_user {
@@ -23,8 +25,8 @@ struct limits {
     struct map *users;
     size_t sweep_at;
     struct limits_user shared;
-    int64_t inside[LIMITS_N_CLASSES];  /* everybody */
-    int64_t limited[LIMITS_N_CLASSES]; /* those who are not exempt */
+    int64_t inside[LIMITS_N_CLASSES]; /* everybody */
+    int64_t limited[LIMITS_N_LANES][LIMITS_N_CLASSES];
     uint64_t refused[LIMITS_N_CLASSES];
 };
 
@@ -101,9 +103,20 @@ over(int64_t have, int64_t most)
     return most > 0 && have >= most;
 }
 
+/* Of all in the lane. */
+static bool
+is_full(const struct limits *l, const struct limits_user *u, enum limits_lane lane,
+        enum limits_class class)
+{
+    int64_t most = class == LIMITS_READ ? l->o.reads : l->o.writes;
+    int64_t reserve = u->inflight >= FEW ? most / RESERVE_SHARE : 0;
+
+    return class != LIMITS_LONG && most > 0 && l->limited[lane][class] >= most - reserve;
+}
+
 static const char *
-refusal(const struct limits *l, struct limits_user *u, enum limits_class class,
-        int64_t now_ms, unsigned *ret_retry_s)
+refusal(const struct limits *l, struct limits_user *u, enum limits_lane lane,
+        enum limits_class class, int64_t now_ms, unsigned *ret_retry_s)
 {
     *ret_retry_s = 1;
     if (class == LIMITS_LONG && over(u->watches, l->o.watches)) {
@@ -112,8 +125,7 @@ refusal(const struct limits *l, struct limits_user *u, enum limits_class class,
     }
     if (class != LIMITS_LONG && over(u->inflight, l->o.inflight))
         return "this user has as many requests in flight as are allowed";
-    if ((class == LIMITS_READ && over(l->limited[class], l->o.reads)) ||
-        (class == LIMITS_WRITE && over(l->limited[class], l->o.writes)))
+    if (is_full(l, u, lane, class))
         return "the server has as many requests in flight as it takes";
     refill(l, u, now_ms);
     if (l->o.rate > 0 && u->tokens < 1) {
@@ -125,22 +137,23 @@ refusal(const struct limits *l, struct limits_user *u, enum limits_class class,
 }
 
 const char *
-limits_enter(struct limits *l, const char *user, bool exempt, enum limits_class class,
-             int64_t now_ms, struct limits_slot *slot, unsigned *ret_retry_s)
+limits_enter(struct limits *l, const char *user, enum limits_lane lane,
+             enum limits_class class, int64_t now_ms, struct limits_slot *slot,
+             unsigned *ret_retry_s)
 {
-    struct limits_user *u = exempt ? NULL : find(l, user, now_ms);
-    const char *why = exempt ? NULL : refusal(l, u, class, now_ms, ret_retry_s);
+    struct limits_user *u = lane == LANE_EXEMPT ? NULL : find(l, user, now_ms);
+    const char *why = u == NULL ? NULL : refusal(l, u, lane, class, now_ms, ret_retry_s);
 
     if (why != NULL) {
         l->refused[class]++;
         return why;
     }
-    *slot = (struct limits_slot){u, class, true, exempt};
+    *slot = (struct limits_slot){u, class, lane, true};
     l->inside[class]++;
     if (u == NULL)
         return NULL;
     u->tokens -= 1;
-    l->limited[class]++;
+    l->limited[lane][class]++;
     if (class == LIMITS_LONG)
         u->watches++;
     else
@@ -157,7 +170,7 @@ limits_leave(struct limits *l, struct limits_slot *slot)
         return;
     l->inside[slot->class]--;
     if (u != NULL) {
-        l->limited[slot->class]--;
+        l->limited[slot->lane][slot->class]--;
         if (slot->class == LIMITS_LONG)
             u->watches--;
         else

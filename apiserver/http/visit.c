@@ -56,10 +56,12 @@ visit_free(struct visit *v)
     free(v);
 }
 
-bool
-visit_is_exempt(const struct api_user *u)
+enum limits_lane
+visit_lane(const struct api_user *u)
 {
-    return user_in_group(u, "system:masters") || str_starts(u->name, "system:drover:");
+    if (user_in_group(u, "system:masters") || str_starts(u->name, "system:drover:"))
+        return LANE_EXEMPT;
+    return user_in_group(u, "system:agents") ? LANE_AGENTS : LANE_USERS;
 }
 
 void

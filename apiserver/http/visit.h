@@ -26,7 +26,7 @@ struct visit *visit_new(struct front *f, struct http_request *r);
 void visit_free(struct visit *v);
 /* A line when it failed or took long; for every request at debug. */
 void visit_log(const struct visit *v, int status, bool aborted);
-/* In a lane of their own: cluster administrators and our own programs. */
-bool visit_is_exempt(const struct api_user *u);
+/* Cluster administrators and our own programs, agents, all others. */
+enum limits_lane visit_lane(const struct api_user *u);
 
 #endif

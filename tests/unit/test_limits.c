@@ -18,7 +18,7 @@ enter(struct limits *l, const char *user, enum limits_class class, int64_t now,
       struct limits_slot *slot)
 {
     retry = 0;
-    return limits_enter(l, user, false, class, now, slot, &retry);
+    return limits_enter(l, user, LANE_USERS, class, now, slot, &retry);
 }
 
 static void
@@ -70,7 +70,7 @@ test_in_flight(void **state)
     assert_int_equal(retry, 5);
     /* Administrators and our parts come in however full it is, and take nobody's place.
      */
-    assert_null(limits_enter(l, "admin", true, LIMITS_READ, 0, &s[5], &retry));
+    assert_null(limits_enter(l, "admin", LANE_EXEMPT, LIMITS_READ, 0, &s[5], &retry));
     limits_leave(l, &s[0]);
     assert_null(enter(l, "c", LIMITS_READ, 0, &s[0]));
     for (int i = 0; i < 6; i++)
@@ -86,6 +86,35 @@ test_in_flight(void **state)
 }
 
 /* Made-up names do not fill the memory. */
+/* One user does not take the last places, users do not take those of agents. */
+static void
+test_lanes(void **state)
+{
+    struct limits *l = limits_new(&(struct limits_opts){.writes = 16});
+    struct limits_slot s[40] = {0};
+    size_t n = 0;
+
+    UNUSED(state);
+    while (n < ARRAY_LEN(s) && enter(l, "greedy", LIMITS_WRITE, 0, &s[n]) == NULL)
+        n++;
+    assert_int_equal(n, 14); /* all but an eighth */
+    assert_null(enter(l, "modest", LIMITS_WRITE, 0, &s[n++]));
+    assert_null(enter(l, "modest", LIMITS_WRITE, 0, &s[n++]));
+    assert_non_null(enter(l, "modest", LIMITS_WRITE, 0, &s[n]));
+    assert_int_equal(retry, 1);
+    assert_null(
+        limits_enter(l, "system:agent:x", LANE_AGENTS, LIMITS_WRITE, 0, &s[n++], &retry));
+    assert_null(limits_enter(l, "admin", LANE_EXEMPT, LIMITS_WRITE, 0, &s[n++], &retry));
+    limits_leave(l, &s[0]);
+    assert_non_null(enter(l, "greedy", LIMITS_WRITE, 0, &s[0]));
+    assert_null(enter(l, "third", LIMITS_WRITE, 0, &s[0]));
+    for (size_t i = 0; i < n; i++)
+        limits_leave(l, &s[i]);
+    assert_null(enter(l, "greedy", LIMITS_WRITE, 0, &s[0]));
+    limits_leave(l, &s[0]);
+    limits_free(l);
+}
+
 static void
 test_many_users(void **state)
 {
@@ -115,9 +144,9 @@ test_many_users(void **state)
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rate),
-                                       cmocka_unit_test(test_in_flight),
-                                       cmocka_unit_test(test_many_users)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rate), cmocka_unit_test(test_in_flight),
+        cmocka_unit_test(test_lanes), cmocka_unit_test(test_many_users)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
