@@ -30,7 +30,6 @@ reason_text(const char *code)
         {"InsufficientGPU", "no instance has enough free GPUs of the kind asked for"},
         {"HeldForEarlierJob", "what would fit is kept for a job that waits longer"},
         {"QuotaExceeded", "the quota of the namespace is used up"},
-        {"WaitingForMembers", "not all nodes of the run are in the queue yet"},
         {"InsufficientInstances", "not enough instances of one fleet for all nodes"},
     };
 
@@ -302,9 +301,11 @@ void
 scheduler_write_reason(struct scheduler_loop *l, const struct sched_reason *r)
 {
     auto_object *o = informer_find_uid(l->jobs, r->uid);
-    auto_status_edit s;
+    auto_status_edit s = {0};
 
-    if (o == NULL)
+    /* Members come one after the other: what holds until the last of them is there is not
+     * worth a write of each, which their binds would run into. */
+    if (o == NULL || streq(r->code, "WaitingForMembers"))
         return;
     status_edit_init(&s, o, manager_wall_ns(l->m));
     status_set(&s, "phase", phase_name(PHASE_SUBMITTED));

@@ -129,8 +129,9 @@ complete(const struct run_observed *o, const struct replica *r, struct run_plan 
     size_t have = 0;
 
     for (size_t i = 0; i < r->n_last; i++)
-        if (r->last[i].bound || !job_lives(&r->last[i]))
-            return false;
+        if (r->last[i].bound || !job_lives(&r->last[i]) ||
+            r->last[i].desired != DESIRED_RUNNING)
+            return false; /* a new one among those that end would wait for ever */
     for (int64_t node = 0; node < o->run.nodes; node++) {
         if (have < r->n_last && r->last[have].node == node) {
             have++;
@@ -300,7 +301,7 @@ end_attempt(const struct run_observed *o, const struct replica *r,
     }
     bool bad = (int64_t)r->n_last < o->run.nodes && !complete(o, r, p);
     for (size_t i = 0; i < r->n_last; i++)
-        bad |= ended_badly(&r->last[i]);
+        bad |= ended_badly(&r->last[i]) || streq(r->last[i].reason, SIBLING_FAILED);
     if (bad) {
         replica_stop(r, DESIRED_STOPPED, SIBLING_FAILED, p);
         return;

@@ -264,7 +264,15 @@ gang_is_placed_by_one_write(void **state)
     add_machine(&w, "m0", 2);
     add_machine(&w, "m1", 2);
     autofree char *run = add_run(&w, "r");
-    add_gang(&w, run, 3);
+    add_job(&w, "r-0-0-0",
+            json_pack("{s:s, s:i, s:i}", "runUID", run, "nodes", 3, "node", 0));
+    settle(&w);
+    is(&w, "jobs/r-0-0-0", "status.reason", ""); /* members are still being made */
+    for (int i = 1; i < 3; i++) {
+        autofree char *name = xasprintf("r-0-%d-0", i);
+        add_job(&w, name,
+                json_pack("{s:s, s:i, s:i}", "runUID", run, "nodes", 3, "node", i));
+    }
     settle(&w);
     assert_int_equal(bound(&w, 3), 0);
     is(&w, "jobs/r-0-0-0", "status.reason", "InsufficientInstances");
