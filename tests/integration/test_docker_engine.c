@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The docker engine against a real dockerd (run it by hack/with-dockerd): outcomes, logs
- * to the byte, stop of a whole job, restarts of the agent and of the daemon.
+ * to the byte, stop of a whole job, hostile jobs, restarts of the agent and of the
+ * daemon.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -470,6 +471,92 @@ sweep_removes_leftovers(void **state)
     remove_job(f, kept);
 }
 
+/* --- jobs that harm what is around them ----------------------------------------------
+ */
+
+static void
+stop_now(struct fixture *f, struct job *job, int64_t grace_ms)
+{
+    engine_docker.stop(f->en, &job->j, grace_ms);
+    wait_for(f, job->n_exits == 1);
+}
+
+static void
+assert_gone(struct fixture *f, const char *command)
+{
+    const char *argv[] = {"pgrep", "-fx", command, NULL};
+    auto_str out = STR_INIT(4096);
+    wait_for(f, run_program(argv, &out) == 1); /* none */
+}
+
+/* A fork bomb ends at the bound of its processes; a job beside it starts and ends
+ * meanwhile, and the whole of it goes with its stop. */
+static void
+fork_bomb(void **state)
+{
+    static const struct engine_ulimit few[] = {{"nproc", 200, 200}};
+    struct fixture *f = *state;
+    struct job *bomb = job_new(
+        f, "echo ready; trap '' TERM; b() { b 2>/dev/null & b 2>/dev/null & sleep "
+           "4712; }; b; sleep 4712");
+    bomb->j.user = "worker";
+    bomb->j.ulimits = few;
+    bomb->j.n_ulimits = 1;
+    bomb->j.cpu_limit_milli = 500;
+    launch(f, bomb);
+    wait_for(f, log_length(bomb) > 0);
+    struct job *quick = job_new(f, "exit 4");
+    run(f, quick);
+    assert_int_equal(quick->result.exit_code, 4);
+    remove_job(f, quick);
+    stop_now(f, bomb, 300);
+    assert_int_equal(bomb->result.signal, SIGKILL);
+    remove_job(f, bomb);
+    assert_gone(f, "sleep 4712");
+}
+
+/* Output closed, a daemon in a session of its own that ignores signals, orphans and
+ * zombies: the end is that of the main process, and the rest goes with it. */
+static void
+leaves_things_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct job *job = job_new(
+        f,
+        "echo ready; exec >&- 2>&- <&-; for i in 1 2 3 4; do true & done; "
+        "(busybox setsid sh -c 'trap \"\" TERM HUP INT; cd /; (sleep 4711 & sleep 4711 "
+        "&) ; sleep 4711' &) ; sleep 0.2; exit 8");
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_EXITED);
+    assert_int_equal(job->result.exit_code, 8);
+    assert_log(job, SEGMENT_STDOUT, "ready\n");
+    remove_job(f, job);
+    assert_gone(f, "sleep 4711");
+}
+
+/* One line of 16 MiB (1 GiB) and no newline, and a file system that is full. */
+static void
+floods(void **state)
+{
+    struct fixture *f = *state;
+    bool all = getenv("DROVER_LONG") != NULL;
+    struct job *line = job_new(f, all ? "head -c 1073741824 /dev/zero; exit 2"
+                                      : "head -c 16777216 /dev/zero; exit 2");
+    struct job *disk =
+        job_new(f, "head -c 100000000 /dev/zero >/dev/shm/full; echo $?; exit 9");
+    disk->j.shm_mib = 4;
+    launch(f, line);
+    run(f, disk);
+    assert_int_equal(disk->result.exit_code, 9);
+    assert_log(disk, SEGMENT_STDOUT, "1\n");
+    wait_for(f, line->n_exits == 1);
+    assert_int_equal(line->result.exit_code, 2);
+    wait_for(f, !line->result.log_follows || line->n_log_ends == 1);
+    assert_true(log_length(line) >= (uint64_t)(all ? 1 << 30 : 16 << 20) / 8);
+    remove_job(f, line);
+    remove_job(f, disk);
+}
+
 static int
 by_value(const void *a, const void *b)
 {
@@ -514,6 +601,9 @@ main(int argc, char **argv)
         T(missing_daemon),
         T(sweep_removes_leftovers),
         T(start_latency),
+        T(fork_bomb),
+        T(leaves_things_behind),
+        T(floods),
     };
     UNUSED(argc);
     int skip = under_dockerd((char *[]){argv[0], argv[0], NULL});
