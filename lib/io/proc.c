@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { SAFE_FD = 10, FIRST_FREE_FD = 4 };
+enum { SAFE_FD = 10, FIRST_FREE_FD = 4, CHILD_STACK = 64 * 1024 };
 
 /* What the child reports when it cannot start the program. */
 struct failure {
@@ -153,25 +154,32 @@ child(const struct plan *p)
     fail(p, "execute");
 }
 
-/* The child borrows the parent's memory until it executes the program (the parent waits
- * for that anyhow): no page tables are copied, which for a process of some libraries is
- * most of the cost of a start. Signals are held back, so that no handler of the parent's
- * runs in the child. The sanitizers do not follow this. */
+static int
+child_main(void *arg)
+{
+    child(arg);
+}
+
+/* The child borrows the parent's memory until it executes the program, on a stack of its
+ * own (the parent waits for that anyhow): no page tables are copied, which for a process
+ * of some libraries is most of the cost of a start. The sanitizers do not follow this. */
 static pid_t
-begin_child(const struct plan *p)
+begin_child(struct plan *p)
 {
 #ifdef DROVER_SANITIZED
     pid_t pid = fork();
-#else
-    pid_t pid = vfork();
-#endif
     if (pid == 0)
-        child(p);
+        child_main(p);
     return pid;
+#else
+    _Alignas(16) char stack[CHILD_STACK];
+    return clone(child_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | SIGCHLD, p);
+#endif
 }
 
+/* Signals are held back, so that no handler of the parent's runs in the child. */
 static pid_t
-start_child(const struct plan *p)
+start_child(struct plan *p)
 {
     sigset_t all;
     sigset_t before;
