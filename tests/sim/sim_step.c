@@ -158,8 +158,15 @@ fault_partition(struct sim *s)
 static void
 step_fault(struct sim *s)
 {
+    bool no_claims = s->opts.mutation == SIM_IGNORE_CLAIM;
     unsigned fault = 1u << sim_below(s, 11);
     struct sim_agent *a = s->agents[sim_below(s, s->n_agents)];
+
+    /* What brings these mutations to light is rare otherwise. */
+    if (no_claims && sim_permille(s, 700))
+        fault = FAULT_JOURNAL;
+    if (s->opts.mutation == SIM_START_TWICE && sim_permille(s, 700))
+        fault = FAULT_AGENT;
 
     if (!(s->faults & fault))
         return;
@@ -183,7 +190,7 @@ step_fault(struct sim *s)
         sim_agent_crash(a, false);
         break;
     case FAULT_JOURNAL:
-        if (sim_permille(s, 300))
+        if (no_claims || sim_permille(s, 300))
             sim_agent_crash(a, true);
         break;
     case FAULT_REBOOT:
