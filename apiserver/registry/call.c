@@ -47,8 +47,16 @@ api_call_abort(struct api_call *c)
 void
 call_header(struct api_call *c, const char *name, const char *value)
 {
+    c->cache_said = c->cache_said || streq(name, "Cache-Control");
     if (c->ops != NULL)
         c->ops->header(c->responder, name, value);
+}
+
+static void
+say_cache(struct api_call *c)
+{
+    if (!c->cache_said)
+        c->ops->header(c->responder, "Cache-Control", "no-cache, private");
 }
 
 void
@@ -56,7 +64,7 @@ call_respond(struct api_call *c, int status, const char *type, struct str *body)
 {
     metrics_request(c->server->metrics, c, status);
     if (c->ops != NULL) {
-        c->ops->header(c->responder, "Cache-Control", "no-cache, private");
+        say_cache(c);
         c->ops->respond(c->responder, status, type, body);
     }
     str_done(body);
@@ -69,7 +77,7 @@ call_respond_reader(struct api_call *c, int status, const char *type, uint64_t l
 {
     metrics_request(c->server->metrics, c, status);
     if (c->ops != NULL) {
-        c->ops->header(c->responder, "Cache-Control", "no-cache, private");
+        say_cache(c);
         c->ops->respond_reader(c->responder, status, type, length, r);
     } else {
         r->free_arg(r->arg);
@@ -86,7 +94,7 @@ call_respond_stream(struct api_call *c, int status, const char *type,
     metrics_request(c->server->metrics, c, status);
     if (c->ops != NULL) {
         *ret_ops = c->ops;
-        c->ops->header(c->responder, "Cache-Control", "no-cache, private");
+        say_cache(c);
         stream = c->ops->respond_stream(c->responder, status, type, f);
     } else {
         f->free_arg(f->arg);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Deletion: preconditions, propagation policy and finalizers (reference F §6.6). */
+/* Deletion: preconditions, propagation policy and finalizers. */
 #include <jansson.h>
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ObjectMeta: what the server sets, what a request may not change, and the rules for
- * names, labels, annotations, finalizers and owners (reference F §6.1, §6.2).
+ * names, labels, annotations, finalizers and owners.
  */
 #include <stdlib.h>
 

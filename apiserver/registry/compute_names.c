@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The rules for names, labels, annotations, finalizers and owners of every object
- * (reference F §6.1), in the words of Kubernetes, which scripts look for.
+ *, in the words of Kubernetes, which scripts look for.
  */
 #include "api/jtok.h"
 #include "api/values.h"

@@ -2,7 +2,7 @@
 /*
  * Discovery documents, each built when first asked for after a change of the kinds: the
  * legacy lists, the aggregated form (v2 and v2beta1 differ in one word), /version. Served
- * with ETags (reference F §2). One at a time, and each from an index of the kinds by
+ * with ETags. One at a time, and each from an index of the kinds by
  * group and version, so that hundreds of kinds do not hold up the loop.
  */
 #include <stdlib.h>
@@ -602,6 +602,7 @@ discovery_serve(struct api_call *c)
     const char *match = call_header_in(c, "If-None-Match");
     call_header(c, "ETag", doc->etag);
     call_header(c, "Vary", "Accept");
+    call_header(c, "Cache-Control", "public");
     if (match != NULL && streq(match, doc->etag)) {
         call_respond(c, 304, type, &body);
         return true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Garbage collection by ownerReferences (reference F §6.6), from facts. Ownership is by
+ * Garbage collection by ownerReferences, from facts. Ownership is by
  * uid: an object of the same name with another uid is no owner. The index maps an owner's
  * uid to its dependents; entries that went stale are found out when they are looked at,
  * because every decision reads the store again.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The conditions of a terminating Namespace: what is still in it, and which finalizers
- * that waits for (reference F §6.6). Texts and reasons are those of Kubernetes.
+ * that waits for. Texts and reasons are those of Kubernetes.
  */
 #include <stdlib.h>
 

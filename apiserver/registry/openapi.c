@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * OpenAPI v3: an index and one document per group and version, from the CRD schemas, with
- * what clients look for and nothing else (reference F §3). v2 is in openapi_v2*.c. All
+ * what clients look for and nothing else. v2 is in openapi_v2*.c. All
  * are written on the pool when first asked for after a change of the kinds, and kept; who
  * asks meanwhile waits.
  */
@@ -411,7 +411,7 @@ answer(struct api_call *c, struct openapi_doc *d, const char *type)
     const char *match = call_header_in(c, "If-None-Match");
     char etag[68];
 
-    snprintf(etag, sizeof(etag), "\"%s\"", d->hash);
+    snprintf(etag, sizeof(etag), "\"%.32s\"", d->hash);
     call_header(c, "ETag", etag);
     call_header(c, "Vary", "Accept");
     if (match != NULL && streq(match, etag)) {

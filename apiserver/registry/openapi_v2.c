@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The OpenAPI v2 document in gnostic's protobuf encoding (openapi.v2.Document), which old
- * kubectl versions validate and explain with. Field numbers: reference F §3.3.
+ * kubectl versions validate and explain with.
  */
 #include <jansson.h>
 #include <stdlib.h>

@@ -97,6 +97,7 @@ struct api_call {
     struct str body;   /* what a protobuf body became; req.body is that */
     const char *verb;  /* get, list, watch, create, update, patch, delete, ... */
     int64_t started_ns;
+    bool cache_said; /* a Cache-Control of its own */
 };
 
 struct api_call *api_call_new(struct api_server *s, const struct api_request *req,

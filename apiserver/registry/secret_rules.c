@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Secrets and ConfigMaps beyond their schema: keys, sizes, base64, stringData, what a
- * Secret's type demands, and immutability (reference F §13).
+ * Secret's type demands, and immutability.
  */
 #include "api/jtok.h"
 #include "apiserver/registry/compute_internal.h"

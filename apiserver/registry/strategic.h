@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Strategic merge patch, which kubectl sends for the kinds it was compiled with: a merge
- * patch with directives, where some lists are merged by a key (reference F §9). Pure.
+ * patch with directives, where some lists are merged by a key. Pure.
  */
 #ifndef REGISTRY_STRATEGIC_H
 #define REGISTRY_STRATEGIC_H

@@ -2,7 +2,7 @@
 /*
  * watch: a stream pulled by the client. A watcher is a cursor over the store's ring plus
  * the one event that is being sent; nothing is queued for a slow one, which gets an ERROR
- * event with 410 when the ring has moved past it (reference F §7).
+ * event with 410 when the ring has moved past it.
  */
 #include <stdlib.h>
 
