@@ -24,6 +24,7 @@ items_done(struct apply *a)
         run_secrets_done(&i->secrets);
         json_decref(i->live);
         json_decref(i->next);
+        fleet_keys_done(&i->keys);
         free(i->ns);
     }
     vec_done(&a->items);
@@ -72,7 +73,7 @@ check_all(struct apply *a)
     return worst;
 }
 
-/* Secrets come before the Run that names them and become its own after it. */
+/* Secrets come before the object that names them and become its own after it. */
 static int
 send_with_secrets(struct apply *a, struct apply_item *i, struct object **ret,
                   struct error *e)
@@ -81,9 +82,13 @@ send_with_secrets(struct apply *a, struct apply_item *i, struct object **ret,
     int rc = run_secrets_write(&a->s, i->ns, name, &i->secrets, NULL, false, e);
 
     if (rc == 0)
+        rc = fleet_keys_write(&a->s, i->ns, name, &i->keys, NULL, false, e);
+    if (rc == 0)
         rc = apply_send(a, i, false, ret, e);
     if (rc == 0)
         rc = run_secrets_write(&a->s, i->ns, name, &i->secrets, (*ret)->uid, false, e);
+    if (rc == 0)
+        rc = fleet_keys_write(&a->s, i->ns, name, &i->keys, (*ret)->uid, false, e);
     return rc;
 }
 
@@ -164,6 +169,8 @@ prepare_one(struct apply *a, struct apply_item *i)
     int rc = give_name(a, i, &e);
 
     if (rc == 0 && run_values_fill(&a->s, i->m, &a->values, &i->secrets) > 0)
+        return 2;
+    if (rc == 0 && fleet_keys_fill(i->m, &i->keys) > 0)
         return 2;
     if (rc == 0)
         rc = code_prepare(&a->s, i->m, a->dry_run, &e);

@@ -10,6 +10,7 @@
 #ifndef CLI_APPLY_H
 #define CLI_APPLY_H
 
+#include "cli/identity.h"
 #include "cli/manifest.h"
 #include "cli/session.h"
 #include "cli/values.h"
@@ -30,6 +31,7 @@ struct apply_item {
     json_t *live; /* NULL: there is none */
     json_t *next; /* as it would be, from the server's dry run; NULL: not asked */
     enum apply_action action;
+    struct fleet_keys keys;
 };
 
 struct apply {

@@ -23,7 +23,7 @@ struct cli_verb {
 extern const struct cli_verb verb_server, verb_apply, verb_get, verb_describe, verb_ps,
     verb_logs, verb_wait, verb_stop, verb_delete, verb_events, verb_store, verb_token,
     verb_completion, verb_version, verb_mirror, verb_keys, verb_history, verb_diff,
-    verb_rollback, verb_restore, verb_queue, verb_explain, verb_instance;
+    verb_rollback, verb_restore, verb_queue, verb_explain, verb_instance, verb_fleet;
 
 /* All verbs, ended by a NULL. */
 extern const struct cli_verb *const cli_verbs[];

@@ -42,9 +42,8 @@ split(const char *text, char **first, char **second, struct error *e)
     return 0;
 }
 
-/* Relative to the file that names it. */
-static int
-local_path(const struct manifest *m, const char *text, char **ret, struct error *e)
+int
+code_local_path(const struct manifest *m, const char *text, char **ret, struct error *e)
 {
     const char *home = getenv("HOME");
     const char *slash = strrchr(m->file, '/');
@@ -113,7 +112,7 @@ prepare_file(const struct code *c, json_t *o, struct error *e)
         return 0;
     if (json_object_get(o, "path") == NULL)
         set(o, "path", local);
-    int rc = local_path(c->m, local, &path, e);
+    int rc = code_local_path(c->m, local, &path, e);
     if (rc == 0)
         rc = pack_path(path, &p, e);
     if (rc == 0)
@@ -135,7 +134,7 @@ prepare_repo(const struct code *c, json_t *o, struct error *e)
 
     if (local == NULL || json_object_get(o, "url") != NULL)
         return 0;
-    int rc = local_path(c->m, local, &path, e);
+    int rc = code_local_path(c->m, local, &path, e);
     if (rc == 0)
         rc = checkout_read(path, &co, e);
     if (rc == 0 && co.patch.fd >= 0)

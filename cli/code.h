@@ -17,6 +17,11 @@
 int code_prepare(struct session *s, const struct manifest *m, bool dry,
                  struct error *e) WARN_UNUSED;
 
+/* A path as the manifest means it: ~ is the home directory, a relative one is relative to
+ * the file that names it. malloc'd. */
+int code_local_path(const struct manifest *m, const char *text, char **ret,
+                    struct error *e) WARN_UNUSED;
+
 /* An open, unlinked file with its hash. */
 struct packed {
     int fd; /* -1: none */

@@ -203,6 +203,7 @@ describe(struct session *s, const struct named_resource *r, const char *name,
         field("Message", js(o, "status.message"));
         print_yaml("Labels", js_get(o, "metadata.labels"));
         print_yaml("Spec", json_object_get(o, "spec"));
+        print_yaml("Host", js_get(o, "status.host"));
         print_yaml("Agent", js_get(o, "status.agent"));
     }
     print_conditions(o);

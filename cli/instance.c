@@ -137,6 +137,8 @@ forget(struct call *c, const char *name, struct error *e)
     if (rc == 0)
         rc = client_delete(c->s.client, &resource_instances, c->s.ns, name, o->uid, NULL,
                            e);
+    if (rc == -ERR_NOT_FOUND) /* it was being deleted, and waited for nothing else */
+        rc = 0;
     if (rc == 0)
         printf("instance/%s forgotten: its jobs count as lost, its agent is not let in "
                "again\n",

@@ -11,11 +11,11 @@
 #include "cli/cli.h"
 
 const struct cli_verb *const cli_verbs[] = {
-    &verb_server,     &verb_apply,    &verb_get,     &verb_ps,   &verb_describe,
-    &verb_queue,      &verb_explain,  &verb_logs,    &verb_wait, &verb_stop,
-    &verb_delete,     &verb_events,   &verb_history, &verb_diff, &verb_rollback,
-    &verb_restore,    &verb_store,    &verb_mirror,  &verb_keys, &verb_token,
-    &verb_completion, &verb_instance, &verb_version, NULL,
+    &verb_server,     &verb_apply,   &verb_get,      &verb_ps,      &verb_describe,
+    &verb_queue,      &verb_explain, &verb_logs,     &verb_wait,    &verb_stop,
+    &verb_delete,     &verb_events,  &verb_history,  &verb_diff,    &verb_rollback,
+    &verb_restore,    &verb_store,   &verb_mirror,   &verb_keys,    &verb_token,
+    &verb_completion, &verb_fleet,   &verb_instance, &verb_version, NULL,
 };
 
 void

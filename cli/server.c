@@ -80,7 +80,8 @@ enum {
     PASSED_TLS_CERT = 0,
     PASSED_TLS_KEY,
     PASSED_TLS_CA,
-    PASSED_CLIENT_CA
+    PASSED_CLIENT_CA,
+    PASSED_TLS_SAN
 };
 
 struct server {
@@ -593,6 +594,32 @@ finish(struct server *s)
     free(s->dir);
 }
 
+/* "address" of "address:port". */
+static int
+host_length(const char *listen)
+{
+    const char *colon = strrchr(listen, ':');
+
+    return (int)(colon == NULL ? strlen(listen) : (size_t)(colon - listen));
+}
+
+/* Who can reach the API can reach the logs. */
+static char *
+streams_beside(const char *listen)
+{
+    return xasprintf("%.*s:6441", host_length(listen), listen);
+}
+
+/* The name under which others know us is one of the certificate's. */
+static char *
+certificate_names(const struct server *s)
+{
+    const char *more = s->passed[PASSED_TLS_SAN];
+
+    return xasprintf("%.*s%s%s", host_length(s->advertise), s->advertise,
+                     more != NULL ? "," : "", more != NULL ? more : "");
+}
+
 /* An address that machines elsewhere can use; the loopback and "any" are none. */
 static bool
 is_reachable(const char *listen)
@@ -626,8 +653,7 @@ static int
 run(int argc, char **argv)
 {
     struct option longs[ARRAY_LEN(own_options) + PASSED_MAX + 1] = {0};
-    struct server s = {
-        .listen = "127.0.0.1:6440", .streams_listen = "127.0.0.1:6441", .lock_fd = -1};
+    struct server s = {.listen = "127.0.0.1:6440", .lock_fd = -1};
     struct error e = ERROR_INIT;
     const char *dir = "./state";
     int c;
@@ -689,6 +715,12 @@ run(int argc, char **argv)
     }
     if (optind < argc)
         return cli_misuse(&verb_server, "unexpected argument \"%s\"", argv[optind]);
+    autofree char *streams = streams_beside(s.listen);
+    if (s.streams_listen == NULL)
+        s.streams_listen = streams;
+    autofree char *names = s.advertise == NULL ? NULL : certificate_names(&s);
+    if (names != NULL)
+        s.passed[PASSED_TLS_SAN] = names;
     if (s.advertise == NULL && is_reachable(s.listen))
         s.advertise = s.listen;
     log_set_program("drover-server");
@@ -710,7 +742,7 @@ const struct cli_verb verb_server = {
     .help =
         "  --data-dir DIR            where everything is kept (default ./state)\n"
         "  --listen ADDRESS:PORT     of the API (default 127.0.0.1:6440)\n"
-        "  --streams-listen A:P      of logs (default 127.0.0.1:6441)\n"
+        "  --streams-listen A:P      of logs (default: address of --listen, port 6441)\n"
         "  --advertise ADDRESS:PORT  of the API as other machines reach it (--listen, "
         "if\n"
         "                            that is neither loopback nor any)\n"

@@ -21,6 +21,8 @@
 
 LOG_MODULE(agent);
 
+enum { JOB_ENV_MAX = 1 << 20 };
+
 /* How long a job that was bound here waits for an engine that is being restarted. */
 #define ENGINE_WAIT_MS 30000
 
@@ -233,6 +235,21 @@ load_identity(struct agent *a, struct error *e)
 }
 
 static int
+load_job_env(struct agent *a, struct error *e)
+{
+    auto_str text = STR_INIT(JOB_ENV_MAX);
+
+    if (a->opts->job_env == NULL)
+        return 0;
+    if (fs_read(a->opts->job_env, &text, e) < 0)
+        return -(int)e->code;
+    a->job_env = json_loadb(text.ptr, text.len, 0, NULL);
+    if (!json_is_object(a->job_env))
+        return error_set(e, ERR_INVALID, "%s: no JSON object", a->opts->job_env);
+    return 0;
+}
+
+static int
 open_state(struct agent *a, struct error *e)
 {
     autofree char *lock = fs_join(a->opts->dir, "lock");
@@ -246,6 +263,8 @@ open_state(struct agent *a, struct error *e)
         r = journal_open(a->opts->dir, &a->journal, e);
     if (r == 0)
         r = load_identity(a, e);
+    if (r == 0)
+        r = load_job_env(a, e);
     return r;
 }
 
@@ -309,6 +328,7 @@ agent_stop(struct agent *a)
     http_multi_free(a->http);
     journal_close(a->journal);
     identity_done(&a->identity);
+    json_decref(a->job_env);
     free(a->inventory);
     cleanup_close_ptr(&a->lock_fd);
     free(a);

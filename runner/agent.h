@@ -31,6 +31,7 @@ struct agent_opts { /* borrowed for the agent's life */
     const char *url, *token, *token_file, *ca_hash, *ca_file;
     const char *dir, *name; /* name NULL: host name */
     const char *fake_gpus, *docker_socket;
+    const char *job_env; /* file with variables of every job here, a JSON object */
     const char *masks[AGENT_MASKS]; /* directories no job may see, besides dir */
     size_t n_masks;
     int64_t spool_bytes;    /* of a job's log on this machine; 0: default */
@@ -68,6 +69,7 @@ struct agent {
     struct events *events;
     const struct agent_opts *opts;
     struct identity identity; /* uid NULL until enrolled */
+    json_t *job_env;          /* opts->job_env as read; NULL: none */
     struct journal *journal;
     char agent_id[65], boot_id[64];
     int lock_fd;

@@ -423,8 +423,10 @@ launch(struct job *j)
     const char *only = r == 0 ? job_container_only(&j->run) : NULL;
     if (only != NULL && streq(j->view.engine, "process"))
         r = error_set(&e, ERR_UNSUPPORTED, "the process engine has no %s", only);
-    if (r == 0)
+    if (r == 0) {
+        job_run_add_env(&j->run, j->a->job_env);
         r = fill_devices(j, &e);
+    }
     if (r == 0)
         r = make_dirs(j, &e);
     if (r < 0) {
@@ -466,6 +468,8 @@ stop(struct job *j, enum job_desired how)
 {
     int64_t ms = how == JOB_ABORT ? 0 : grace_ms(j);
     j->stop_sent = how;
+    j->silenced = how == JOB_STOP && j->a->dead_man && j->view.interruptible &&
+                  j->view.desired == JOB_RUN;
     log_info("stopping", "job=%s uid=%s grace_ms=%" PRId64, j->view.name, j->uid, ms);
     report_state(j, "Stopping");
     j->on->ops->stop(j->on->en, &j->ej, ms);

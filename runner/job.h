@@ -47,6 +47,7 @@ struct job {
     enum job_engine engine;
     struct agent_engine *on;
     enum job_desired stop_sent;
+    bool silenced; /* stopped by the dead-man switch, not because anybody wanted it */
     struct engine_job ej;
     struct job_run run;
     struct engine_device *devices;

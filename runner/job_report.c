@@ -516,6 +516,15 @@ report_result(struct job *j, const struct engine_result *er)
         report_end(j, state, "LogQuotaExceeded", text);
         return;
     }
+    /* An agent that was dead meanwhile sees what its supervisor did, and why. */
+    bool interrupted = j->silenced || (j->a->dead_man && j->view.interruptible &&
+                                       r->failed && j->view.desired == JOB_RUN);
+    if (exited && !r->oom && interrupted) {
+        report_end(
+            j, state, "ServerSilent",
+            "stopped by its machine, which could not reach the server for too long");
+        return;
+    }
     if (streq(state, "Cancelled") && j->view.stop_reason[0] != '\0')
         reason = j->view.stop_reason;
     char message[sizeof(er->message) + 120];

@@ -203,6 +203,36 @@ build_env(const json_t *job, const char *const *secrets, size_t *ret_n)
     return list;
 }
 
+static bool
+has_variable(const struct job_run *r, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < r->n_env; i++)
+        if (strncmp(r->env[i], name, n) == 0 && r->env[i][n] == '=')
+            return true;
+    return false;
+}
+
+void
+job_run_add_env(struct job_run *r, const json_t *env)
+{
+    const char *key;
+    json_t *value;
+
+    r->env = xreallocarray(r->env, r->n_env + json_object_size(env) + 1, sizeof(char *));
+    json_object_foreach ((json_t *)(uintptr_t)env, key, value) {
+        if (has_variable(r, key))
+            continue;
+        if (json_is_integer(value))
+            r->env[r->n_env++] =
+                xasprintf("%s=%lld", key, (long long)json_integer_value(value));
+        else if (json_is_string(value))
+            r->env[r->n_env++] = xasprintf("%s=%s", key, json_string_value(value));
+    }
+    r->env[r->n_env] = NULL;
+}
+
 int
 job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret,
               struct error *e)

@@ -49,6 +49,8 @@ struct job_run {
     size_t n_mounts, n_ulimits, n_ports;
 };
 /* secrets: "K=V" strings that come first (spec.env wins); may be NULL. */
+/* Puts the variables of the machine below the job's own. NULL ok. */
+void job_run_add_env(struct job_run *r, const json_t *env);
 int job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret,
                   struct error *e) WARN_UNUSED;
 void job_run_done(struct job_run *r); /* wipes the environment */

@@ -42,6 +42,7 @@ static const char usage[] =
     "                        what comes on top is dropped and counted (default: 512 "
     "MiB)\n"
     "  --docker-socket S     default: $DOCKER_HOST or /var/run/docker.sock\n"
+    "  --job-env F           variables of every job here: a file with a JSON object\n"
     "  --fake-gpus F         pretend to have the GPUs that this file lists\n"
     "  --uninstall           remove everything of this agent from the machine, then end\n"
     "  --force               with --uninstall: also end jobs that run here\n"
@@ -63,6 +64,7 @@ enum {
     OPT_SPOOL,
     OPT_SOCKET,
     OPT_FAKE_GPUS,
+    OPT_JOB_ENV,
     OPT_UNINSTALL,
     OPT_FORCE,
     OPT_LOG_LEVEL,
@@ -82,6 +84,7 @@ static const struct option options[] = {
     {"log-spool-bytes", required_argument, NULL, OPT_SPOOL},
     {"docker-socket", required_argument, NULL, OPT_SOCKET},
     {"fake-gpus", required_argument, NULL, OPT_FAKE_GPUS},
+    {"job-env", required_argument, NULL, OPT_JOB_ENV},
     {"uninstall", no_argument, NULL, OPT_UNINSTALL},
     {"force", no_argument, NULL, OPT_FORCE},
     {"log-level", required_argument, NULL, OPT_LOG_LEVEL},
@@ -145,6 +148,9 @@ take_option(int c, struct flags *f)
         break;
     case OPT_FAKE_GPUS:
         o->fake_gpus = optarg;
+        break;
+    case OPT_JOB_ENV:
+        o->job_env = optarg;
         break;
     case OPT_UNINSTALL:
         f->uninstall = true;

@@ -12,6 +12,23 @@ TAG = f"drs{os.getpid() % 100000}"
 NET = f"10.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
 GATE = f"{NET}.1"
 
+# Enough of systemd for one unit: what the agent's unit says is what runs.
+SYSTEMCTL = r"""#!/bin/sh
+unit=/etc/systemd/system/drover-runner.service
+pid=$(cat /run/unit.pid 2>/dev/null)
+alive() { [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; }
+end() { alive && kill "$pid"; while alive; do sleep 0.05; done; }
+echo "$*" >>/run/machine/systemctl.log
+case $1 in
+is-active) alive ;;
+stop) end ;;
+restart)
+    end
+    setsid sh -c "exec $(sed -n s/^ExecStart=//p $unit)" </dev/null >/run/journal 2>&1 &
+    echo $! >/run/unit.pid ;;
+esac
+"""
+
 BOOT = r"""
 set -e
 mount --make-rprivate /
@@ -27,10 +44,11 @@ mount --bind "$DIR" /run/machine
 for d in /root /tmp; do mount -t tmpfs tmpfs $d; done
 cd /
 hostname "$NAME"
-eval "$SETUP"
+if [ -n "$SYSTEMD" ]; then mkdir -p /run/systemd/system; fi
 exec /usr/sbin/sshd -D -e -f /dev/null -h /run/machine/host_key -o PidFile=none -o UsePAM=no \
     -o AuthorizedKeysFile=/run/machine/authorized_keys -o StrictModes=no -o PermitRootLogin=yes \
-    -o UseDNS=no -o Port=22 $SSHD
+    -o UseDNS=no -o Port=22 \
+    -o SetEnv=PATH=/run/machine/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin
 """
 
 
@@ -70,14 +88,17 @@ class Network:
 
 
 class Machine:
-    def __init__(self, network, n, key=None, disk="", setup="", sshd=()):
+    def __init__(self, network, n, key=None, disk="", systemd=False):
         self.n, self.address = n, f"{NET}.{10 + n}"
         self.name = f"{TAG}n{n}"
         self.dir = network.dir / f"machine{n}"
-        self.disk, self.setup, self.sshd = disk, setup, list(sshd)
+        self.disk, self.systemd = disk, systemd
         self.process = None
-        for d in ("lib", "etc-systemd"):
+        for d in ("lib", "etc-systemd", "bin"):
             (self.dir / d).mkdir(parents=True)
+        if systemd:
+            (self.dir / "bin/systemctl").write_text(SYSTEMCTL)
+            (self.dir / "bin/systemctl").chmod(0o755)
         (self.dir / "machine-id").write_text(uuid.uuid4().hex + "\n")
         if key is not None:
             self.allow(key)
@@ -96,7 +117,7 @@ class Machine:
     def boot(self):
         (self.dir / "boot_id").write_text(str(uuid.uuid4()) + "\n")
         env = dict(os.environ, DIR=str(self.dir), NAME=f"m{self.n}", DISK=self.disk,
-                   SETUP=self.setup, SSHD=" ".join(self.sshd))
+                   SYSTEMD="yes" if self.systemd else "")
         with open(self.dir / "console", "ab") as log:
             self.process = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{self.name}", "unshare", "--mount", "--pid",

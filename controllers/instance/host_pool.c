@@ -110,6 +110,7 @@ host_task_free(struct host_task *t)
     free(t->ca_hash);
     free(t->name);
     free(t->settings_id);
+    free(t->job_env);
     free(t);
 }
 

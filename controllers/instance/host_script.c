@@ -78,8 +78,9 @@ static const char start[] =
     "fi\n"
     "printf %s \"$UID_\" | put $D/owner || exit 1\n"
     "printf %s \"$TOKEN\" | put $D/join.token || exit 1\n"
+    "printf %s \"$JOB_ENV\" | put $D/job-env.json || exit 1\n"
     "run=\"$D/bin/drover-runner --dir $D/agent --join $URL --token-file $D/join.token "
-    "--ca-hash $CA --name $NAME\"\n"
+    "--ca-hash $CA --name $NAME --job-env $D/job-env.json\"\n"
     "if systemd; then\n"
     "  umask 022\n"
     "  put $unit <<END\n"
@@ -236,6 +237,7 @@ host_script_input(const struct host_task *t, struct str *out)
         set(out, "CA", t->ca_hash);
         set(out, "NAME", t->name);
         set(out, "SETTINGS", t->settings_id);
+        set(out, "JOB_ENV", t->job_env);
     }
     str_addf(out, "%s%s", prelude, script_of(t->step));
 }
@@ -335,8 +337,6 @@ static const struct {
     {"Permission denied", "AuthenticationFailed", "the host refuses the key"},
     {"Too many authentication failures", "AuthenticationFailed",
      "the host refuses the key"},
-    {"UNKNOWN port 65535", "ProxyFailed", "the jump host does not connect us"},
-    {"stdio forwarding failed", "ProxyFailed", "the jump host does not connect us"},
     {"Could not resolve hostname", "UnknownHost", "there is no such host"},
     {"onnection timed out", "Unreachable", "the host does not answer"},
     {"peration timed out", "Unreachable", "the host does not answer"},
@@ -364,6 +364,18 @@ read_ssh_failure(const char *output, struct host_result *r)
     last_line(output, line, sizeof(line));
     host_result_fail(r, r->step, "ConnectionFailed", "ssh failed: %s",
                      line[0] != '\0' ? line : "it gave no reason");
+}
+
+void
+host_script_read_jump(const char *output, struct host_result *r)
+{
+    struct host_result jump = {.step = r->step};
+
+    if (r->reached || *output == '\0')
+        return;
+    read_ssh_failure(output, &jump);
+    host_result_fail(r, r->step, "ProxyFailed",
+                     "the jump host does not connect us: %.350s", jump.message);
 }
 
 /* What can go wrong in any script. */

@@ -23,4 +23,8 @@ void host_script_input(const struct host_task *t, struct str *out);
 void host_script_read(const struct host_task *t, const char *output, int exit_code,
                       struct host_result *r);
 
+/* What the ssh to the jump host said, when the whole failed before the host was reached.
+ */
+void host_script_read_jump(const char *output, struct host_result *r);
+
 #endif

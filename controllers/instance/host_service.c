@@ -19,7 +19,7 @@
 enum {
     PARALLEL = 64,
     PROGRAM_MAX = 512 << 20,
-    TOKEN_TTL_S = 3600,
+    TOKEN_TTL_S = 900,
     REPLY_MAX = 64 * 1024,
     LAYOUT = 1 /* of what START makes; another one is set up anew */
 };
@@ -239,8 +239,23 @@ plain_url(const char *url)
     return str_starts(url, "https://");
 }
 
+/* spec.env of the fleet, as JSON. malloc'd. */
+static char *
+env_of_fleet(const struct lister *l, const struct object *o)
+{
+    char fleet[HOST_TEXT_MAX];
+    struct span raw;
+
+    if (!object_get_string(o, "spec.fleetName", fleet, sizeof(fleet)))
+        return xstrdup("{}");
+    auto_object *f = lister_find(l, &resource_fleets, o->ns, fleet);
+    if (f == NULL || !object_path(f, "spec.env", &raw))
+        return xstrdup("{}");
+    return xstrndup(raw.ptr, raw.len);
+}
+
 void
-host_service_want(struct host_service *s, const struct object *o,
+host_service_want(struct host_service *s, const struct lister *l, const struct object *o,
                   const struct host_view *v, const char *arch, struct host_want *ret)
 {
     struct error e = ERROR_INIT;
@@ -271,8 +286,9 @@ host_service_want(struct host_service *s, const struct object *o,
         snprintf(ret->blocked, sizeof(ret->blocked), "NoProgram %.300s", e.msg);
     if (ret->blocked[0] != '\0')
         return;
-    autofree char *text =
-        xasprintf("%d\n%s\n%s\n%s\n%s\n", LAYOUT, ret->program_id, url, o->name, o->uid);
+    autofree char *env = env_of_fleet(l, o);
+    autofree char *text = xasprintf("%d\n%s\n%s\n%s\n%s\n%s\n", LAYOUT, ret->program_id,
+                                    url, o->name, o->uid, env);
     id_hash_hex(text, strlen(text), hash);
     snprintf(ret->settings_id, sizeof(ret->settings_id), "%s", hash);
 }
@@ -366,12 +382,13 @@ fill_start(struct host_service *s, const struct reconcile_env *env,
 {
     struct host_want w;
 
-    host_service_want(s, o, v, arch, &w);
+    host_service_want(s, env->lister, o, v, arch, &w);
     if (w.blocked[0] != '\0')
         return error_set(e, ERR_UNAVAILABLE, "%s", w.blocked);
     t->agent_url = xstrdup(url_for(s, v));
     t->name = xstrdup(o->name);
     t->settings_id = xstrdup(w.settings_id);
+    t->job_env = env_of_fleet(env->lister, o);
     t->program_id = xstrdup(w.program_id);
     t->program = program_path(s, arch);
     return t->step == HOST_START ? make_token(env, o, t, e) : 0;

@@ -36,9 +36,9 @@ struct host_want {
     char blocked[HOST_MESSAGE_MAX]; /* "Reason words", "": nothing is in the way */
 };
 /* For a machine of this architecture ("": not known yet, all is empty). */
-void host_service_want(struct host_service *s, const struct object *o,
-                       const struct host_view *v, const char *arch,
-                       struct host_want *ret);
+void host_service_want(struct host_service *s, const struct lister *l,
+                       const struct object *o, const struct host_view *v,
+                       const char *arch, struct host_want *ret);
 
 void host_service_ask(struct host_service *s, const struct object *o,
                       struct host_seen *ret);

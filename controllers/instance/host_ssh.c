@@ -19,6 +19,7 @@
 enum {
     OUTPUT_MAX = 64 * 1024,
     COMMAND_MAX = 64 * 1024,
+    SCRIPT_MAX = 4 << 20, /* with the variables of a fleet */
     QUICK_MS = 45000,
     COPY_MS = 600000,
     START_MS = 120000,
@@ -92,7 +93,7 @@ write_known(const struct session *s, const char *name, const char *alias,
 static int
 open_input(struct session *s, const struct host_task *t, struct error *e)
 {
-    auto_str script = STR_INIT(64 * 1024);
+    auto_str script = STR_INIT(SCRIPT_MAX);
     autofree char *path = fs_join(s->dir, "input");
     struct stat st;
 
@@ -244,11 +245,14 @@ proxy_option(const struct session *s, const struct host_task *t)
     struct args a = {0};
 
     add_options(&a, s, &t->jump, true, t->jump_keys[0] != '\0');
-    str_adds(&out, "ProxyCommand=exec");
+    str_adds(&out, "ProxyCommand="); /* ssh puts exec before it */
     for (size_t i = 0; i < a.n; i++)
         quote_proxy(&out, a.v[i]);
     str_adds(&out, " -W '[%h]:%p'");
     quote_proxy(&out, t->jump.hostname);
+    autofree char *said = fs_join(s->dir, "jump_said");
+    str_adds(&out, " 2>");
+    quote_proxy(&out, said);
     args_done(&a);
     return str_detach(&out);
 }
@@ -343,6 +347,17 @@ run_child(const struct session *s, const struct args *a, int timeout_ms, int can
 }
 
 static void
+read_jump(const struct session *s, struct host_result *ret)
+{
+    autofree char *path = fs_join(s->dir, "jump_said");
+    auto_str text = STR_INIT(OUTPUT_MAX);
+    struct error e = ERROR_INIT;
+
+    if (fs_read(path, &text, &e) == 0)
+        host_script_read_jump(text.ptr, ret);
+}
+
+static void
 run_session(const struct session *s, const struct host_task *t, int cancel_fd,
             struct host_result *ret)
 {
@@ -364,6 +379,8 @@ run_session(const struct session *s, const struct host_task *t, int cancel_fd,
         host_result_fail(ret, t->step, "NoSSH", "%s", e.msg);
     else
         host_script_read(t, output.ptr, code, ret);
+    if (code >= -1 && !ret->ok && t->has_jump)
+        read_jump(s, ret);
     args_done(&a);
 }
 

@@ -29,6 +29,7 @@ struct host_task {
     char *program, *program_id;
     /* START */
     char *agent_url, *token, *ca_hash, *name, *settings_id;
+    char *job_env; /* JSON object: variables of every job there */
 };
 void host_task_free(struct host_task *t); /* NULL ok; wipes the keys */
 

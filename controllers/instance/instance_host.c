@@ -48,7 +48,7 @@ instance_host_observe(struct instance_host *h, struct host_service *s,
     const struct host_result *r = &h->seen.result;
     bool fresh = h->seen.has_result && r->ok && r->step == HOST_PROBE;
     snprintf(h->arch, sizeof(h->arch), "%s", fresh ? r->facts.arch : h->view.arch);
-    host_service_want(s, o, &h->view, h->arch, &want);
+    host_service_want(s, env->lister, o, &h->view, h->arch, &want);
     snprintf(h->settings_id, sizeof(h->settings_id), "%s", want.settings_id);
     auto_object *owner = fresh ? other_owner(env, o, &r->facts) : NULL;
     struct host_observed seen = {

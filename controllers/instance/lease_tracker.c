@@ -15,7 +15,7 @@ struct lease_tracker {
     const struct informer *leases;
     pthread_mutex_t lock;
     struct map *seen; /* instance uid -> struct lease_seen */
-    bool connected;
+    bool connected;   /* under the lock */
 };
 
 static bool
@@ -74,17 +74,13 @@ lease_progress(void *arg)
     bool connected = informer_connected(t->leases);
     void *value;
 
-    if (connected == t->connected)
-        return;
-    t->connected = connected;
-    if (!connected)
-        return;
     pthread_mutex_lock(&t->lock);
     struct map_cursor c = map_begin(t->seen);
-    while (map_next(&c, NULL, &value)) {
+    while (connected && !t->connected && map_next(&c, NULL, &value)) {
         struct lease_seen *s = value;
         s->changed_ms = manager_now_ms(t->m);
     }
+    t->connected = connected; /* with the new times, never before them */
     pthread_mutex_unlock(&t->lock);
 }
 
@@ -130,6 +126,15 @@ lease_seen_expired(const struct lease_seen *s, int64_t now_ms)
     return s->known && now_ms - s->changed_ms > s->duration_ms;
 }
 
+static bool
+connected_now(struct lease_tracker *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool connected = t->connected;
+    pthread_mutex_unlock(&t->lock);
+    return connected;
+}
+
 bool
 lease_tracker_mass_silence(struct lease_tracker *t, const struct lister *l,
                            const struct fleet_ref *fleet, const struct lease_seen *of,
@@ -139,6 +144,8 @@ lease_tracker_mass_silence(struct lease_tracker *t, const struct lister *l,
     auto_object_list members = {0};
     size_t total = 0, silent = 0;
 
+    if (!connected_now(t))
+        return true; /* a renewal may wait for us to see it */
     lister_index(l, &resource_instances, INDEX_INSTANCES_BY_FLEET, key, &members);
     vec_foreach (o, &members.list) {
         struct lease_seen s;

@@ -33,7 +33,8 @@ void lease_tracker_ask(struct lease_tracker *t, const char *instance_uid,
 bool lease_seen_expired(const struct lease_seen *s, int64_t now_ms);
 
 /* More than half of the fleet, at least three, went silent within one lease period of
- * this instance: something else than machines is broken. */
+ * this instance, or renewals cannot be seen now: something else than machines is broken.
+ */
 struct fleet_ref {
     const char *ns, *name;
 };

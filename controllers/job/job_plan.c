@@ -10,6 +10,7 @@ enum {
     CLAIM_GRACE_MS =
         1000, /* an agent claims with a revision: no write before, if quick */
     MARGIN_MS = 10000,
+    MASS_AGAIN_MS = 60000,
     NS_PER_MS = 1000000
 };
 
@@ -74,11 +75,13 @@ exited(struct job_plan *p, const struct job_observed *o)
 {
     const struct job_view *j = &o->job;
     char text[96];
+    bool silenced = /* by the dead-man switch */
+        j->desired == DESIRED_RUNNING && streq(j->agent_reason, "ServerSilent");
 
     if (j->agent_exit.oom) {
         set_reason(p, "OutOfMemory", "killed: out of memory");
         finish(p, PHASE_FAILED, o);
-    } else if (streq(j->agent_reason, "LogQuotaExceeded")) {
+    } else if (streq(j->agent_reason, "LogQuotaExceeded") || silenced) {
         set_reason(p, j->agent_reason, j->agent_message);
         finish(p, PHASE_FAILED, o);
     } else if (j->desired != DESIRED_RUNNING) {
@@ -167,6 +170,8 @@ silent(struct job_plan *p, const struct job_observed *o)
         }
         p->requeue_ms = at - o->now_ms;
     }
+    if (o->mass_silence)
+        p->requeue_ms = MASS_AGAIN_MS; /* who is back then is not told to each job */
     p->write = true;
     p->phase = PHASE_UNKNOWN;
     set_reason(p, "LeaseExpired", "the machine's agent does not report");

@@ -14,9 +14,9 @@ enum { GOOD_RUN_S = 600 }; /* an attempt that ran so long starts the delays over
 enum event
 event_of(const struct job_view *j)
 {
-    static const char *const interruptions[] = {"AgentLost",   "JournalLost",
-                                                "Rebooted",    "EngineRestarted",
-                                                "ProcessLost", "InstanceDrained"};
+    static const char *const interruptions[] = {
+        "AgentLost",   "JournalLost",     "Rebooted",    "EngineRestarted",
+        "ProcessLost", "InstanceDrained", "ServerSilent"};
 
     if (streq(j->reason, "Preempted") || streq(j->reason, "PlacementRevoked"))
         return EVENT_REFUSED; /* the scheduler took the place back */

@@ -331,8 +331,8 @@ dstack_path(const char *field, struct str *out)
         return;
     }
     for (; *p != '\0'; p++) {
-        if (isupper((unsigned char)*p))
-            str_addc(out, '_');
+        if (isupper((unsigned char)*p) && (p == field || !isupper((unsigned char)p[-1])))
+            str_addc(out, '_'); /* internalIP is internal_ip */
         str_addc(out, (char)tolower((unsigned char)*p));
     }
 }

@@ -68,9 +68,14 @@ def wait_reason(s, name, kind, reason, timeout=60):
         c = condition(seen, kind) if "status" in seen else {}
         return c if c.get("reason") == reason else None
     try:
-        return wait_until(there, timeout, f"{kind} {reason} of {name}")["message"]
+        return wait_until(there, timeout, f"{kind} {reason} of {name}").get("message", "")
     except AssertionError as e:
         raise AssertionError(f"{e}: {json.dumps(seen.get('status'))}") from None
+
+
+def ready(s, name, timeout=60):
+    """The instance may not even be there yet."""
+    wait_reason(s, name, "Ready", "AgentReports", timeout)
 
 
 def gone(s, what):
@@ -79,17 +84,35 @@ def gone(s, what):
 
 def test_a_fleet_from_first_login_to_last(world):
     s = world
-    one, two = (s.net.machine(i, key=s.key).boot() for i in (1, 2))
+    one, two = (s.net.machine(i, key=s.key, systemd=i == 2).boot() for i in (1, 2))
     a, b = instance_of("lab", one), instance_of("lab", two)
-    s.apply(secret("key", s.key), fleet("lab", [one.address, {"hostname": two.address}]))
+    # dstack's own file; the key is uploaded by apply.
+    (s.net.dir / "lab.dstack.yml").write_text(f"""
+type: fleet
+name: lab
+placement: cluster
+blocks: auto
+env: [FROM_FLEET=yes]
+ssh_config:
+  user: root
+  identity_file: {s.key}
+  network: {GATE}/24
+  hosts: [{one.address}, {{hostname: {two.address}}}]
+""")
+    s.drover("apply", "-f", s.net.dir / "lab.dstack.yml")
     for name in (a, b):
-        s.wait(f"instance/{name}", "phase=Ready")
+        ready(s, name)
     s.wait("fleet/lab", "condition=Ready")
     i = s.get("instance", a)
     assert i["status"]["host"]["hostKeys"][0].split()[:2] == \
         (one.dir / "host_key.pub").read_text().split()[:2]
     assert i["status"]["host"]["supervisor"] == "loop"
     assert i["status"]["internalIP"] == one.address
+    assert s.get("instance", b)["status"]["host"]["supervisor"] == "systemd"
+    unit = (two.dir / "etc-systemd/drover-runner.service").read_text()
+    assert "KillMode=process\n" in unit and "Restart=always\n" in unit
+    assert {"daemon-reload", "enable drover-runner", "restart drover-runner"} <= \
+        set((two.dir / "systemctl.log").read_text().splitlines())
     assert condition(i, "Installed")["status"] == condition(i, "Connected")["status"] == "True"
     # Steps are told; no key is left behind.
     told = s.drover("describe", f"instance/{a}").stdout
@@ -97,11 +120,26 @@ def test_a_fleet_from_first_login_to_last(world):
     assert not list((s.dir / "run/ssh").iterdir())
     assert s.key.read_bytes().split(b"\n")[1] not in s.log.read_bytes()
     # A job runs there.
-    s.apply(run_object("hello", ["hostname"], fleets=["lab"]))
+    s.apply(run_object("hello", ["hostname", "echo $FROM_FLEET"], fleets=["lab"]))
     s.wait("run/hello", "phase=Done")
-    assert s.drover("logs", "hello").stdout in ("m1\n", "m2\n")
+    assert s.drover("logs", "hello").stdout in ("m1\nyes\n", "m2\nyes\n")
+    # Drained: its job is stopped, and that is an interruption.
+    s.apply(run_object("long", ["sleep 600"], fleets=["lab"]))
+    s.wait("run/long", "phase=Running")
+    on = s.get("run", "long")["status"]["instanceName"]
+    out = s.drover("instance", "drain", "--stop", "--timeout", "60s", on).stdout
+    assert "drained" in out
+    s.wait("run/long", "phase=Failed")
+    assert s.get("run", "long")["status"]["reason"] == "InstanceDrained"
+    assert f"{on}" in s.drover("fleet", "lab").stdout and "Ready,Cordoned" in \
+        s.drover("fleet").stdout
+    s.drover("instance", "uncordon", on)
+    refused = s.drover("instance", "forget", on, check=False)
+    assert refused.returncode == 4 and "Ready" in refused.stderr
     # A host leaves: its agent goes, the other one stays.
-    s.apply(fleet("lab", [two.address]))
+    secret_name = i["spec"]["ssh"]["identity"]["secretName"]
+    s.drover("apply", "-f", "-", input=json.dumps(fleet("lab", [two.address], secret_name,
+                                                        network=f"{GATE}/24")))
     wait_until(lambda: gone(s, f"instance/{a}"), 60, "the removal")
     assert not one.file("drover").exists()
     assert not [c for _, c in one.processes() if "drover" in c]
@@ -110,3 +148,110 @@ def test_a_fleet_from_first_login_to_last(world):
     s.drover("delete", "fleet/lab")
     wait_until(lambda: gone(s, "fleet/lab"), 60, "the fleet's end")
     assert gone(s, f"instance/{b}") and not two.file("drover").exists()
+    assert not (two.dir / "etc-systemd/drover-runner.service").exists()
+    wait_until(lambda: gone(s, f"secret/{secret_name}"), 30, "the key's end")
+
+
+def test_each_trouble_in_words(world):
+    """Each host fails in its own way, and none of them holds up another."""
+    s = world
+    make_key(s.net.dir / "other")
+    good, wrong, full, anew, taken = (
+        s.net.machine(i, key=s.key, disk="32m" if i == 12 else "").boot()
+        for i in range(10, 15))
+    wrong.allow(s.net.dir / "other")
+    nobody = good.address.rsplit(".", 1)[0] + ".200"
+    s.apply(secret("key2", s.key))
+    s.apply(fleet("bad", [nobody, {"hostname": GATE, "port": 1}, wrong.address, full.address, good.address,
+                          {"hostname": "no-such-host.invalid"},
+                          {"hostname": anew.address, "identity": {"secretName": "none"}},
+                          {"hostname": taken.address, "proxyJump": {
+                              "hostname": wrong.address}}], "key2"))
+
+    def name(m):
+        return instance_of("bad", m)
+    said = wait_reason(s, name(wrong), "Connected", "AuthenticationFailed")
+    assert "Permission denied" in said
+    said = wait_reason(s, "bad-" + GATE.replace(".", "-") + "-p1", "Connected", "Unreachable")
+    assert "Connection refused" in said
+    assert "full" in wait_reason(s, name(full), "Installed", "DiskFull")
+    wait_reason(s, "bad-no-such-host-invalid", "Connected", "UnknownHost")
+    assert "none" in wait_reason(s, name(anew), "Connected", "IdentityMissing")
+    wait_reason(s, name(taken), "Connected", "ProxyFailed")
+    i = s.get("instance", name(wrong))
+    assert i["status"]["phase"] == "Provisioning"
+    assert i["status"]["reason"] == "AuthenticationFailed"
+    assert "AuthenticationFailed" in s.drover("fleet", "bad").stdout
+    if not LONG:
+        return
+    ready(s, name(good))
+    said = wait_reason(s, "bad-" + nobody.replace(".", "-"), "Connected", "Unreachable")
+    assert "No route to host" in said or "timed out" in said
+    # Through a jump host that works, with the right key: all hosts are mended in place.
+    s.apply(fleet("bad", [good.address, {"hostname": taken.address, "proxyJump": {
+        "hostname": good.address}}], "key2"))
+    ready(s, name(taken))
+    assert s.get("instance", name(taken))["status"]["host"]["proxyKeys"]
+    # Never been on them, so nothing holds them.
+    wait_until(lambda: gone(s, f"instance/{name(anew)}"), 30, "the end of an untouched host")
+    # Another fleet cannot have the same machine.
+    s.apply(fleet("thief", [good.address], "key2"))
+    said = wait_reason(s, instance_of("thief", good), "Installed", "HostTaken")
+    assert name(good) in said
+    s.drover("delete", "fleet/thief")
+    wait_until(lambda: gone(s, "fleet/thief"), 30, "the thief's end")
+    assert s.get("instance", name(good))["status"]["phase"] == "Ready"
+    assert good.file("drover/bin/drover-runner").exists()
+    # A machine that cannot be reached any more says so, and can be let go of.
+    good.cut()
+    s.apply(fleet("bad", [{"hostname": taken.address}], "key2"))
+    said = wait_reason(s, name(good), "Removed", "Unreachable")
+    assert "forget" in said
+    s.drover("instance", "forget", "--force", name(good))
+    wait_until(lambda: gone(s, f"instance/{name(good)}"), 30, "the forgotten host")
+    s.drover("delete", "fleet/bad")
+    wait_until(lambda: gone(s, "fleet/bad"), 60, "the fleet's end")
+    good.mend()
+
+
+@pytest.mark.skipif(not LONG, reason="waits for leases to expire; DROVER_LONG=1")
+def test_reboot_rekey_and_loss(world):
+    s = world
+    a, b = (s.net.machine(i, key=s.key).boot() for i in (21, 22))
+    s.apply(secret("key3", s.key), fleet("far", [a.address, b.address], "key3"))
+    names = [instance_of("far", m) for m in (a, b)]
+    for n in names:
+        ready(s, n)
+    # Rebooted where nothing starts the agent: noticed, told, started again.
+    a.power_off()
+    a.boot()
+    wait_reason(s, names[0], "Ready", "LeaseExpired", 90)
+    ready(s, names[0], 120)
+    assert "Rebooted" in s.drover("describe", f"instance/{names[0]}").stdout
+    # Set up anew, with another host key: refused until it is forgotten.
+    b.power_off()
+    for f in ("host_key", "host_key.pub"):
+        (b.dir / f).unlink()
+    make_key(b.dir / "host_key")
+    b.boot()
+    said = wait_reason(s, names[1], "Connected", "HostKeyChanged", 120)
+    assert "forget" in said
+    s.drover("instance", "forget", names[1])
+    ready(s, names[1], 60)
+    # Lost with an interruptible job: replaced once, and only after the time of the rule.
+    s.apply({"apiVersion": "drover.dev/v1", "kind": "Fleet", "metadata": {"name": "far"},
+             "spec": {"lostAfter": "5s", "ssh": fleet("far", [a.address, b.address], "key3")
+                      ["spec"]["ssh"]}})
+    s.apply(run_object("once", ["sleep 600"], fleets=["far"], stopDuration="1s",
+                       retry={"onEvents": ["interruption"]}))
+    s.wait("run/once", "phase=Running")
+    on = s.get("run", "once")["status"]["instanceName"]
+    lost, other = (a, b) if on == names[0] else (b, a)
+    lost.power_off()
+    wait_until(lambda: s.get("run", "once")["status"].get("instanceName") ==
+               instance_of("far", other), 180, "the replacement")
+    s.wait("run/once", "phase=Running", timeout="60s")
+    jobs = [j for j in s.get("jobs") if j["spec"]["runName"] == "once"]
+    assert sorted(j["status"]["phase"] for j in jobs) == ["Failed", "Running"]
+    s.drover("stop", "--abort", "--wait", "once")
+    s.drover("instance", "forget", "--force", on)

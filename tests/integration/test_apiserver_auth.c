@@ -108,6 +108,38 @@ join_tokens_are_hashed_and_expire(void **state)
     assert_string_not_equal(next, token);
 }
 
+/* A token that was made for one Instance gives that one, whatever the machine is called.
+ */
+static void
+a_token_for_one_instance(void **state)
+{
+    static const char body[] =
+        "{\"hostname\":\"other\",\"machineID\":\"m9\",\"journalID\":\"j9\"}";
+    struct api_fixture *f = *state;
+    autofree char *plain = join_token(f, "{}");
+
+    api_ok(f, 201, "POST", INSTANCES, NULL,
+           "{\"apiVersion\":\"drover.dev/v1\",\"kind\":\"Instance\",\"metadata\":{"
+           "\"name\":\"local-host\"},\"spec\":{\"fleetName\":\"local\"}}");
+    autofree char *uid = xstrdup(api_text(f, "metadata.uid"));
+    api_ok(f, 404, "POST", FLEETS "/local/jointoken", NULL, "{\"instance\":\"none\"}");
+    autofree char *token = join_token(f, "{\"instance\":\"local-host\"}");
+    struct api_user *joining = login(f, token);
+    assert_non_null(joining);
+    for (int i = 0; i < 2; i++) { /* and again: the same */
+        assert_int_equal(api_do_as(f, joining, "POST", "/enroll", NULL, body), 201);
+        assert_string_equal(api_text(f, "instance.name"), "local-host");
+        assert_string_equal(api_text(f, "instance.uid"), uid);
+    }
+    struct api_user *agent = login(f, api_text(f, "token"));
+    assert_string_equal(agent->instance_uid, uid);
+    user_unref(agent);
+    api_ok(f, 200, "DELETE", INSTANCES "/local-host", NULL, NULL);
+    assert_int_equal(api_do_as(f, joining, "POST", "/enroll", NULL, body), 404);
+    user_unref(joining);
+    assert_string_not_equal(plain, token);
+}
+
 static void
 agent_tokens_end_with_the_instance(void **state)
 {
@@ -502,6 +534,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         CASE(enrolment_is_idempotent),
         CASE(join_tokens_are_hashed_and_expire),
+        CASE(a_token_for_one_instance),
         CASE(agent_tokens_end_with_the_instance),
         CASE(agent_tokens_expire),
         CASE(agents_see_only_their_own),

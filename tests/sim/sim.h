@@ -158,6 +158,7 @@ void sim_advance(struct sim *s, int64_t ms);
 /* sim_step.c: the whole run of one seed; s->failed tells. */
 void sim_run(struct sim *s);
 void sim_partition_story(struct sim *s);
+void sim_outage_story(struct sim *s);
 /* From here on nothing fails; runs until nothing changes, then checks liveness. */
 void sim_quiesce(struct sim *s);
 

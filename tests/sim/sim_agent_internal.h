@@ -40,6 +40,7 @@ struct sim_job {
     enum job_engine engine;
     enum sim_stage stage;
     enum job_desired stop_sent;
+    bool silenced; /* stopped by the dead-man switch */
     struct sim_report report;
 };
 

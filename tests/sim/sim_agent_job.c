@@ -384,7 +384,10 @@ report_result(struct sim_job *j, const struct sim_proc *p)
     if (p->rebooted)
         report_end(j, "Lost", "Rebooted");
     else
-        report_end(j, "Exited", p->signal != 0 ? "Signaled" : "Exited");
+        report_end(j, "Exited",
+                   j->silenced      ? "ServerSilent"
+                   : p->signal != 0 ? "Signaled"
+                                    : "Exited");
 }
 
 static void
@@ -497,6 +500,8 @@ static void
 stop(struct sim_job *j, enum job_desired how)
 {
     j->stop_sent = how;
+    j->silenced = how == JOB_STOP && sim_agent_dead_man(j->a) &&
+                  (j->o == NULL || desired(j->o) == JOB_RUN);
     report_state(j, "Stopping");
     sim_log(j->a->s, "%s: stops %s (%.8s)%s", j->a->name, j->name, j->uid,
             sim_agent_dead_man(j->a) ? ", silent for too long" : "");

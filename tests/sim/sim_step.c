@@ -9,6 +9,7 @@ enum {
     ROUND_MAX = 20000,
     IDLE_MS = 100000,
     PARTITION_MAX_MS = 400000,
+    OUTAGE_MS = 10 * 120000,
 };
 
 /* --- what happens -------------------------------------------------------------------
@@ -455,4 +456,39 @@ sim_partition_story(struct sim *s)
     idle(s, PARTITION_MAX_MS);
     if (!s->failed && (s->n_agent_lost != 1 || s->n_replaced != 1))
         sim_violate(s, "story_ends", "the job was not replaced");
+}
+
+/* Nobody reaches the server for ten times L while a job runs that may be replaced. The
+ * dead-man switch ends it on its machine; the controllers, when they are back, call no
+ * machine lost. */
+void
+sim_outage_story(struct sim *s)
+{
+    int64_t until;
+
+    heal(s);
+    sim_user_submit_interruptible(s);
+    idle(s, 5000);
+    struct sim_proc *p = running(s);
+    if (s->failed || p == NULL) {
+        sim_violate(s, "story_begins", "nothing runs");
+        return;
+    }
+    p->exit_at_ms = INT64_MAX / 2;
+    until = sim_now_ms() + OUTAGE_MS;
+    s->control.cut = true;
+    s->control.cut_until_ms = until;
+    for (unsigned i = 0; i < s->n_agents; i++) {
+        sim_agent_link(s->agents[i])->cut = true;
+        sim_agent_link(s->agents[i])->cut_until_ms = until;
+    }
+    idle(s, OUTAGE_MS);
+    if (!s->failed && p->state == PROC_RUNNING)
+        sim_violate(s, "dead_man", "the job lives on");
+    idle(s, OUTAGE_MS);
+    if (!s->failed && s->n_agent_lost > 0)
+        sim_violate(s, "outage_is_no_loss", "a machine was called lost");
+    if (!s->failed && s->n_replaced != 1)
+        sim_violate(s, "story_ends", "the job was started %llu times again",
+                    (unsigned long long)s->n_replaced);
 }

@@ -198,6 +198,17 @@ test_partition(void **state)
 }
 
 static void
+test_outage(void **state)
+{
+    struct sim_opts o = {.seed = STORY_SEED};
+    struct outcome r;
+
+    UNUSED(state);
+    run_with(&o, sim_outage_story, false, &r);
+    assert_string_equal(r.invariant, "");
+}
+
+static void
 expect_in_story(enum sim_mutation m)
 {
     struct sim_opts o = {.seed = STORY_SEED, .mutation = m};
@@ -318,6 +329,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_seeds),
         cmocka_unit_test(test_same_seed_same_run),
         cmocka_unit_test(test_partition),
+        cmocka_unit_test(test_outage),
         cmocka_unit_test(test_finds_second_start),
         cmocka_unit_test(test_finds_ignored_claim),
         cmocka_unit_test(test_finds_missing_dead_man),

@@ -239,8 +239,6 @@ static const struct {
     {"ssh: connect to host h port 22: No route to host\n", 255, "Unreachable", "", false},
     {"ssh: Could not resolve hostname h: Name or service not known\n", 255, "UnknownHost",
      "", false},
-    {"jump: No route\nConnection closed by UNKNOWN port 65535\n", 255, "ProxyFailed", "",
-     false},
     {"something new\n", 255, "ConnectionFailed", "something new", false},
     {"", 255, "ConnectionFailed", "no reason", false},
     {"", -1, "Timeout", "login", false},
@@ -270,6 +268,13 @@ test_answers(void **state)
             strstr(r.message, answers[i].word) == NULL || r.reached != answers[i].reached)
             fail_msg("%s: %s: %s", answers[i].output, r.reason, r.message);
     }
+    struct host_result jump = {.step = HOST_PROBE};
+    host_script_read(&t, "Connection closed by remote host\n", 255, &jump);
+    host_script_read_jump("", &jump);
+    assert_string_equal(jump.reason, "Unreachable");
+    host_script_read_jump("root@gate: Permission denied (publickey).\n", &jump);
+    assert_string_equal(jump.reason, "ProxyFailed");
+    assert_non_null(strstr(jump.message, "gate: Permission denied"));
     struct host_result r = {0};
     host_script_read(&t,
                      "Welcome!\ndrover:arch=x86_64\ndrover:boot=b\ndrover:systemd=yes\n"
@@ -294,7 +299,8 @@ test_quoting(void **state)
     auto_str input = STR_INIT(65536);
 
     UNUSED(state);
-    t.agent_url = t.ca_hash = t.name = t.settings_id = t.instance_uid = (char[]){""};
+    t.agent_url = t.ca_hash = t.name = t.settings_id = t.instance_uid = t.job_env =
+        (char[]){""};
     t.token = (char[]){"it's; $(reboot)"};
     host_script_input(&t, &input);
     assert_non_null(strstr(input.ptr, "TOKEN='it'\\''s; $(reboot)'\n"));
