@@ -212,6 +212,12 @@ read_columns(struct kind *k, const json_t *version, const char *path,
         return;
     }
     k->columns = xcalloc(n + 1, sizeof(*k->columns));
+    if (n == 0 && !k->builtin) { /* as in Kubernetes */
+        json_t *age = json_pack("{s:s,s:s,s:s}", "name", "Age", "type", "date",
+                                "jsonPath", ".metadata.creationTimestamp");
+        read_column(k, age, at, v);
+        json_decref(age);
+    }
     for (size_t i = 0; i < n; i++) {
         autofree char *item = xasprintf("%s[%zu]", at, i);
         read_column(k, json_array_get(list, i), item, v);

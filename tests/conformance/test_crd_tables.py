@@ -555,6 +555,14 @@ def test_columns(api, things):
         assert table["rows"][0]["cells"][i + 1] == cell, (kind, path)
 
 
+def test_age_when_there_are_no_columns(api, things):
+    t = things()
+    t.make("x")
+    table = api("GET", t.path, want=200, accept=TABLE)
+    assert [c["name"] for c in table["columnDefinitions"]] == ["Name", "Age"]
+    assert table["rows"][0]["cells"][0] == "x" and table["rows"][0]["cells"][1].endswith("s")
+
+
 # --- finalization
 
 
