@@ -155,7 +155,7 @@ written(void *arg, struct span body, const struct error *e)
     UNUSED(body);
     g->writing = false;
     g->dirty = true;
-    if (g->dropped) {
+    if (g->dropped || e->code == ERR_NOT_FOUND) {
         gang_leave(g);
     } else if (e->code == ERR_OK) {
         g->state = g->state == GANG_DECIDED ? GANG_PLACED : GANG_BROKEN;
@@ -163,8 +163,6 @@ written(void *arg, struct span body, const struct error *e)
             breaks(g, g->why);
     } else if (e->code == ERR_CONFLICT) {
         g->conflict = true;
-    } else if (e->code == ERR_NOT_FOUND) {
-        gang_leave(g);
     } else {
         log_warn_rl("placement not written", "gang=%s error=\"%s\"", g->key, e->msg);
         g->retry_at_ms = scheduler_retry_at(l, e);

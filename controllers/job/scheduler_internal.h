@@ -79,7 +79,7 @@ struct scheduler_loop {
 };
 
 /* scheduler_loop.c */
-void scheduler_loop_tell(struct scheduler_loop *l, const struct object *job);
+void scheduler_loop_tell(struct scheduler_loop *l, const struct object *o);
 /* What the cache knows now, after a write came to nothing. */
 void scheduler_loop_tell_cached(struct scheduler_loop *l, const char *uid);
 
