@@ -34,9 +34,10 @@ set -e
 mount --make-rprivate /
 mount -t proc proc /proc
 mount --bind "$DIR/boot_id" /proc/sys/kernel/random/boot_id
-mount --bind "$DIR/machine-id" /etc/machine-id
+[ ! -e /etc/machine-id ] || mount --bind "$DIR/machine-id" /etc/machine-id
 [ -z "$DISK" ] || mountpoint -q "$DIR/lib" || mount -t tmpfs -o size="$DISK" disk "$DIR/lib"
 mount --bind "$DIR/lib" /var/lib
+mkdir -p /etc/systemd/system # where there is no systemd at all
 mount --bind "$DIR/etc-systemd" /etc/systemd/system
 mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd /run/machine
