@@ -162,12 +162,13 @@ job_of(const json_t *spec, const json_t *resources)
     return json_pack("{s:{s:s}, s:o}", "metadata", "name", "", "spec", job);
 }
 
-/* What it comes to. An instance with room for one node may have it for more: only where
- * there is none at all it is certain. */
+/* What it comes to; enough: each node finds an instance of its own. */
 static void
-print_verdict(const json_t *spec, const struct placement_verdict *v)
+print_verdict(const json_t *spec, const struct placement_verdict *v, bool enough)
 {
     const char *room = js(spec, "whenNoCapacity");
+    const char *lack = v->room == 0 ? "No machine has room now"
+                                    : "Fewer machines than nodes have room now";
     const json_t *events = js_get(spec, "retry.onEvents");
     bool patient = false;
     size_t i;
@@ -179,16 +180,16 @@ print_verdict(const json_t *spec, const struct placement_verdict *v)
         puts("It starts at the times of its schedule.");
     else if (js_get(spec, "dependsOn") != NULL)
         puts("It starts after the runs that it depends on.");
-    else if (v->room > 0)
+    else if (enough)
         printf("%s\n", v->ahead == 0 ? "It can start now." : "It waits for its turn.");
     else if (!streq(room, "fail"))
-        puts("No machine has room now: it will wait in the queue.");
+        printf("%s: it will wait in the queue.\n", lack);
     else if (patient)
-        puts("No machine has room now: it will wait as long as its retry says, and then "
-             "fail with NoCapacity.");
+        printf("%s: it will wait as long as its retry says, and then fail with "
+               "NoCapacity.\n",
+               lack);
     else
-        puts(
-            "No machine has room now: it will fail with NoCapacity (retry: true waits).");
+        printf("%s: it will fail with NoCapacity (retry: true waits).\n", lack);
 }
 
 static void
@@ -199,6 +200,7 @@ print_places(struct apply *a, const struct apply_item *i, const json_t *spec)
     const json_t *groups = json_object_get(spec, "groups");
     size_t n = groups == NULL ? 1 : json_array_size(groups);
     struct placement_verdict worst = {.room = SIZE_MAX};
+    bool enough = true;
 
     for (size_t k = 0; k < n && jobs != NULL && instances != NULL; k++) {
         const json_t *g = groups == NULL ? spec : json_array_get(groups, k);
@@ -211,12 +213,13 @@ print_places(struct apply *a, const struct apply_item *i, const json_t *spec)
         else if (nodes > 1)
             printf("%lld nodes, all at once; for each:\n", (long long)nodes);
         placement_judge(job, jobs, instances, stdout, &v);
+        enough &= v.room >= (size_t)nodes;
         if (v.room < worst.room)
             worst = v;
         json_decref(job);
     }
     if (worst.room != SIZE_MAX)
-        print_verdict(spec, &worst);
+        print_verdict(spec, &worst, enough);
     json_decref(jobs);
     json_decref(instances);
 }
