@@ -40,7 +40,7 @@ static const struct board {
     int64_t memory_mib;
 } boards[] = {
     {"n150", "n150", 12LL * GIB},
-    {"n300", "n300", 12LL * GIB},
+    {"n300", "n300", 24LL * GIB}, /* two chips, one of them on the bus */
     {"p100", "p100a", 28LL * GIB},
     {"p150", "p150", 32LL * GIB},
     {"p300", "p300", 32LL * GIB},

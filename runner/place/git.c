@@ -4,6 +4,7 @@
  * counts; a token travels in git's environment only, for its server only; a key is a 0600
  * file while git runs. Neither is left in the clone.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
@@ -17,6 +18,8 @@
 #include "base/vec.h"
 #include "io/proc.h"
 #include "runner/place/place.h"
+
+#define CLONE_DIR ".drover-clone"
 
 enum { GIT_MS = 3600 * 1000, OUTPUT_MAX = 256 * 1024 };
 
@@ -224,6 +227,8 @@ checkout(struct git *t, struct error *e)
     return GIT(t, e, "checkout", "-q", "--detach", g->hash);
 }
 
+/* git refuses a directory with a lost+found: it clones beside that, and what it made (a
+ * .git and nothing else yet) is moved up. */
 static int
 clone(struct git *t, struct error *e)
 {
@@ -242,9 +247,16 @@ clone(struct git *t, struct error *e)
         argv[n++] = "--single-branch";
     argv[n++] = "--";
     argv[n++] = g->url;
-    argv[n++] = ".";
+    argv[n++] = CLONE_DIR;
     argv[n] = NULL;
-    return run(t, -1, argv, e);
+    if (run(t, -1, argv, e) < 0)
+        return -(int)e->code;
+    autofree char *made = fs_join(t->to, CLONE_DIR);
+    autofree char *from = fs_join(made, ".git");
+    autofree char *to = fs_join(t->to, ".git");
+    if (rename(from, to) < 0 || rmdir(made) < 0)
+        return error_errno(e, errno, "move %s", from);
+    return 0;
 }
 
 /* Exactly as it was made: git itself would accept hunks that have moved. */

@@ -215,9 +215,8 @@ has_env(const struct spec_list *env, const char *prefix)
     return false;
 }
 
-/* A function that a bash exported: no program but that bash has a use for it. */
-static bool
-is_shell_function(const char *text)
+bool
+launch_is_shell_function(const char *text)
 {
     const char *eq = strchr(text, '=');
 
@@ -236,7 +235,7 @@ job_environment(const struct spec_list *env)
     if (!has_env(env, "HOME="))
         out[n++] = xstrdup("HOME=" ROOTFS_HOME);
     for (size_t i = 0; i < env->len; i++) {
-        if (!is_shell_function(env->items[i]))
+        if (!launch_is_shell_function(env->items[i]))
             out[n++] = xstrdup(env->items[i]);
     }
     return out;

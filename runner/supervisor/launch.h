@@ -69,6 +69,9 @@ int launch_start(const struct launch_opts *o, struct launch *ret,
 int launch_release(struct launch *l, struct error *e) WARN_UNUSED;
 /* Kills the whole job; init is to be reaped by the caller. */
 void launch_kill(const struct launch *l);
+/* Is "K=V" a function that a bash exported? No program but that bash has a use for it, so
+ * jobs do not get it. */
+bool launch_is_shell_function(const char *text);
 /* Checks that this machine can do what launch_start() needs, in a child. */
 int launch_probe(struct error *e) WARN_UNUSED;
 

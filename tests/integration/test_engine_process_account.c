@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Whose ids a job gets: the table of user and group names and numbers, over a passwd and
- * a group file of the test's own (mounted over the machine's, for this process alone).
+ * Bash's functions in an environment. And whose ids a job gets: the table of user and
+ * group names and numbers, over a passwd and a group file of the test's own (mounted over
+ * the machine's, for this process alone).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,6 +19,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "runner/supervisor/account.h"
+#include "runner/supervisor/launch.h"
 
 static const char passwd[] = "root:x:0:0:root:/root:/bin/sh\n"
                              "broken line\n"
@@ -100,10 +102,38 @@ test_table(void **state)
     }
 }
 
+static void
+test_shell_functions(void **state)
+{
+    static const struct {
+        const char *text;
+        bool want;
+    } names[] = {
+        {"BASH_FUNC_foo%%=() { :; }", true},
+        {"BASH_FUNC_foo()=() { :; }", true},
+        {"BASH_FUNC_f%%=", true},
+        {"BASH_FUNC_%%=x", false},
+        {"BASH_FUNC_()=x", false},
+        {"BASH_FUNC_foo=x", false},
+        {"BASH_FUNC_foo%=x", false},
+        {"foo%%=x", false},
+        {"bash_func_foo%%=x", false},
+        {"A=BASH_FUNC_foo%%=", false},
+        {"BASH_FUNC_foo%%", false},
+        {"", false},
+    };
+
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (launch_is_shell_function(names[i].text) != names[i].want)
+            fail_msg("%s", names[i].text);
+}
+
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_table),
+                                       cmocka_unit_test(test_shell_functions)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -495,26 +495,28 @@ test_hosts(void **state)
 static void
 test_blocks(void **state)
 {
-    json_t *automatic = json_string("auto"), *four = json_integer(4);
-    struct error e = ERROR_INIT;
-    int64_t n = 0;
+    enum { NOT_GIVEN = -1, AUTO = 0 };
+    static const struct {
+        int blocks, cpus, gpus, want; /* want 0: refused */
+    } cases[] = {
+        {NOT_GIVEN, 8, 0, 1}, {4, 8, 0, 4},     {4, 8, 8, 4},     {4, 6, 0, 0},
+        {4, 8, 6, 0},         {2, 32, 8, 2},    {4, 32, 8, 4},    {3, 32, 8, 0},
+        {16, 32, 8, 0},       {AUTO, 6, 0, 6},  {AUTO, 64, 8, 8}, {AUTO, 32, 8, 8},
+        {AUTO, 4, 8, 4},      {AUTO, 12, 8, 4}, {AUTO, 7, 8, 1},
+    };
 
     UNUSED(state);
-    assert_int_equal(fleet_blocks(NULL, 8, 0, &n, &e), 0);
-    assert_int_equal(n, 1);
-    assert_int_equal(fleet_blocks(four, 8, 0, &n, &e), 0);
-    assert_int_equal(n, 4);
-    assert_int_equal(fleet_blocks(four, 8, 8, &n, &e), 0);
-    assert_true(fleet_blocks(four, 6, 0, &n, &e) < 0);
-    assert_true(fleet_blocks(four, 8, 6, &n, &e) < 0);
-    assert_int_equal(fleet_blocks(automatic, 6, 0, &n, &e), 0);
-    assert_int_equal(n, 6);
-    assert_int_equal(fleet_blocks(automatic, 64, 8, &n, &e), 0);
-    assert_int_equal(n, 8);
-    assert_int_equal(fleet_blocks(automatic, 12, 8, &n, &e), 0);
-    assert_int_equal(n, 4);
-    json_decref(automatic);
-    json_decref(four);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *blocks = cases[i].blocks == NOT_GIVEN ? NULL
+                         : cases[i].blocks == AUTO    ? json_string("auto")
+                                                      : json_integer(cases[i].blocks);
+        struct error e = ERROR_INIT;
+        int64_t n = 0;
+        int rc = fleet_blocks(blocks, cases[i].cpus, cases[i].gpus, &n, &e);
+        json_decref(blocks);
+        assert_int_equal(rc == 0, cases[i].want != 0);
+        assert_int_equal(n, cases[i].want);
+    }
 }
 
 static void

@@ -258,6 +258,7 @@ test_accelerators(void **state)
     assert_int_equal(m->l.len, 3);
     assert_string_equal(m->l.items[0].vendor, "tenstorrent");
     assert_string_equal(m->l.items[0].name, "n300");
+    assert_int_equal(m->l.items[0].memory_mib, 24 * 1024);
     assert_string_equal(m->l.items[0].uuid, "0100014");
     assert_string_equal(m->l.items[0].paths[0], "/dev/tenstorrent/2");
     assert_string_equal(m->l.items[1].name, "Blackhole");
@@ -267,6 +268,49 @@ test_accelerators(void **state)
     assert_string_equal(m->l.items[2].name, "Gaudi2");
     assert_int_equal(m->l.items[2].memory_mib, 96 * 1024);
     assert_string_equal(m->l.items[2].paths[1], "/dev/accel/accel_controlD0");
+}
+
+/* One device per chip that the bus shows. */
+static void
+test_tenstorrent_boards(void **state)
+{
+    static const struct {
+        const char *type, *device, *name;
+        int n, gib;
+    } cases[] = {
+        {"n150", "0x401e\n", "n150", 1, 12},
+        {"n300", "0x401e\n", "n300", 1, 24},
+        {"p100a", "0xb140\n", "p100a", 1, 28},
+        {"p150b", "0xb140\n", "p150", 8, 32},
+        {"p300a", "0xb140\n", "p300", 2, 32},
+        {"galaxy-blackhole", "0xb140\n", "galaxy-bh", 32, 32},
+        {"galaxy-wormhole", "0x401e\n", "galaxy-wh", 32, 12},
+        {"of tomorrow", "0xffff\n", "tenstorrent 0xffff", 1, 0},
+    };
+    struct machine *m = *state;
+
+    put(m, "/dev/tenstorrent/0", "");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct error e = ERROR_INIT;
+        autofree char *class = xasprintf("%s/sys/class", m->root);
+        assert_int_equal(fs_remove_tree(class, &e), 0);
+        for (int k = 0; k < cases[i].n; k++) {
+            const char *const files[][2] = {{"device/vendor", "0x1e52\n"},
+                                            {"device/device", cases[i].device},
+                                            {"tt_card_type", cases[i].type}};
+            for (size_t f = 0; f < ARRAY_LEN(files); f++) {
+                autofree char *path =
+                    xasprintf("/sys/class/tenstorrent/tenstorrent!%d/%s", k, files[f][0]);
+                put(m, path, files[f][1]);
+            }
+        }
+        probe(m);
+        assert_int_equal(m->l.len, cases[i].n);
+        for (size_t k = 0; k < m->l.len; k++) {
+            assert_string_equal(m->l.items[k].name, cases[i].name);
+            assert_int_equal(m->l.items[k].memory_mib, cases[i].gib * 1024);
+        }
+    }
 }
 
 static void
@@ -450,6 +494,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_amd_only_a_display, setup, teardown),
         cmocka_unit_test_setup_teardown(test_accelerators, setup, teardown),
 
+        cmocka_unit_test_setup_teardown(test_tenstorrent_boards, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tpu, setup, teardown),
 
         cmocka_unit_test_setup_teardown(test_tpu_by_vfio, setup, teardown),

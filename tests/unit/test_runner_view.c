@@ -320,14 +320,50 @@ tells_of_nodes(void **state)
     json_decref(o);
 }
 
+/* A node without devices has no slots; no file at all when an address is not known. */
+static void
+writes_hostfiles(void **state)
+{
+    static const struct {
+        const char *addresses[3];
+        int gpus[3];
+        const char *want;
+    } cases[] = {
+        {{"10.0.0.1", "10.0.0.2", "10.0.0.3"},
+         {8, 4, 0},
+         "10.0.0.1 slots=8\n10.0.0.2 slots=4\n10.0.0.3\n"},
+        {{"10.0.0.1", "", "10.0.0.3"}, {8, 4, 0}, ""},
+        {{"10.0.0.1", "10.0.0.2", ""}, {8, 4, 2}, ""},
+        {{"", "10.0.0.2", "10.0.0.3"}, {0, 0, 0}, ""},
+    };
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        json_t *o = parse("{" META ",\"spec\":{\"runName\":\"a\",\"runUID\":\"u\","
+                          "\"nodes\":3,\"node\":0,\"argv\":[\"/bin/sh\",\"-c\",\"x\"],"
+                          "\"peers\":[]}}");
+        json_t *peers = json_object_get(json_object_get(o, "spec"), "peers");
+        struct job_run r;
+        struct error e = ERROR_INIT;
+        for (size_t k = 0; k < 3; k++)
+            json_array_append_new(peers, json_pack("{s:s, s:s, s:i}", "job", "j",
+                                                   "address", cases[i].addresses[k],
+                                                   "gpus", cases[i].gpus[k]));
+        assert_int_equal(job_run_build(o, NULL, &r, &e), 0);
+        assert_string_equal(env_of(&r, "DROVER_PROLOGUE_HOSTS"), cases[i].want);
+        job_run_done(&r);
+        json_decref(o);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tells_of_nodes),       cmocka_unit_test(reads_a_job),
-        cmocka_unit_test(gives_limits_and_env), cmocka_unit_test(decodes_secrets),
-        cmocka_unit_test(names_secrets),        cmocka_unit_test(picks_keys),
-        cmocka_unit_test(opens_registries),     cmocka_unit_test(limits_of_a_block),
+        cmocka_unit_test(writes_hostfiles),  cmocka_unit_test(tells_of_nodes),
+        cmocka_unit_test(reads_a_job),       cmocka_unit_test(gives_limits_and_env),
+        cmocka_unit_test(decodes_secrets),   cmocka_unit_test(names_secrets),
+        cmocka_unit_test(picks_keys),        cmocka_unit_test(opens_registries),
+        cmocka_unit_test(limits_of_a_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
