@@ -125,7 +125,9 @@ print_end(const json_t *status)
     if (signal[0] != '\0')
         printf("%-12s killed by %s%s\n", "Ended", signal,
                streq(reason, "OutOfMemory") ? ": it used more memory than its limit"
-                                            : "");
+               : streq(reason, "DiskQuotaExceeded")
+                   ? ": it kept more on the disk than its limit"
+                   : "");
     else if (code >= 0)
         printf("%-12s exit code %lld\n", "Ended", (long long)code);
 }

@@ -443,6 +443,7 @@ launch(struct job *j)
     j->ej.cpu_limit_milli = j->run.cpu_limit_milli;
     j->ej.memory_request_mib = j->view.hold.memory_mib;
     j->ej.memory_limit_mib = j->run.memory_limit_mib;
+    j->ej.disk_limit_mib = j->run.disk_limit_mib;
     j->ej.shm_mib = j->run.shm_mib;
     place_fill(j);
     fill_container(j);

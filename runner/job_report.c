@@ -434,9 +434,9 @@ report_end(struct job *j, const char *state, const char *reason, const char *mes
 static void
 say_end(struct job *j, const struct engine_result *er)
 {
-    bool warn = er->reason == ENGINE_OOM || er->reason == ENGINE_RESTARTED ||
-                er->reason == ENGINE_LOST || er->reason == ENGINE_REBOOTED ||
-                er->reason == ENGINE_IMAGE_PULL;
+    bool warn = er->reason == ENGINE_OOM || er->reason == ENGINE_DISK_QUOTA ||
+                er->reason == ENGINE_RESTARTED || er->reason == ENGINE_LOST ||
+                er->reason == ENGINE_REBOOTED || er->reason == ENGINE_IMAGE_PULL;
     if (warn && j->stop_sent == JOB_RUN)
         event_say(j, true, engine_reason_name(er->reason), "%s", er->message);
 }
@@ -448,6 +448,7 @@ state_of(const struct job *j, const struct engine_result *r)
     case ENGINE_EXITED:
     case ENGINE_SIGNALED:
     case ENGINE_OOM:
+    case ENGINE_DISK_QUOTA:
         return "Exited";
     case ENGINE_IMAGE_PULL:
     case ENGINE_CREATE_FAILED:
@@ -519,7 +520,8 @@ report_result(struct job *j, const struct engine_result *er)
     /* An agent that was dead meanwhile sees what its supervisor did, and why. */
     bool interrupted = j->silenced || (j->a->dead_man && j->view.interruptible &&
                                        r->failed && j->view.desired == JOB_RUN);
-    if (exited && !r->oom && interrupted) {
+    bool own_fault = r->oom || er->reason == ENGINE_DISK_QUOTA;
+    if (exited && !own_fault && interrupted) {
         report_end(
             j, state, "ServerSilent",
             "stopped by its machine, which could not reach the server for too long");

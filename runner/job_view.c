@@ -154,6 +154,8 @@ limits(const json_t *job, struct job_run *r, struct error *e)
         r->cpu_limit_milli = req.cpu.max * 1000;
     if (req.memory_mib.max > 0 && req.memory_mib.max < INT64_MAX / (1024 * 1024))
         r->memory_limit_mib = req.memory_mib.max;
+    if (req.disk_mib.max > 0 && req.disk_mib.max < INT64_MAX / (1024 * 1024))
+        r->disk_limit_mib = req.disk_mib.max;
     r->shm_mib = req.shm_mib;
     /* A part of a divided machine is no more than that part. */
     if (integer(job, "spec.reservation.blocks", 0) > 0) {

@@ -81,7 +81,8 @@ exited(struct job_plan *p, const struct job_observed *o)
     if (j->agent_exit.oom) {
         set_reason(p, "OutOfMemory", "killed: out of memory");
         finish(p, PHASE_FAILED, o);
-    } else if (streq(j->agent_reason, "LogQuotaExceeded") || silenced) {
+    } else if (streq(j->agent_reason, "LogQuotaExceeded") ||
+               streq(j->agent_reason, "DiskQuotaExceeded") || silenced) {
         set_reason(p, j->agent_reason, j->agent_message);
         finish(p, PHASE_FAILED, o);
     } else if (j->desired != DESIRED_RUNNING) {

@@ -84,7 +84,8 @@ struct engine_job {
     const char *user;        /* "user[:group]", NULL: default */
     int64_t cpu_request_milli, cpu_limit_milli; /* 0: none */
     int64_t memory_request_mib, memory_limit_mib, shm_mib;
-    bool whole_instance; /* has the machine for itself: no limits */
+    int64_t disk_limit_mib; /* process: of its own directories; 0: none */
+    bool whole_instance;    /* has the machine for itself: no limits */
     bool privileged, bridge;
     /* The dead-man switch applies: an engine whose jobs outlive the agent stops this one
      * itself, with stop_ms of grace, when <agent dir>/renewed is older than it allows. */
@@ -123,6 +124,8 @@ enum engine_reason { /* why it ended, names as in Job.status.agent.reason */
                      ENGINE_EXITED,        /* exit_code is valid */
                      ENGINE_SIGNALED,      /* signal is valid */
                      ENGINE_OOM,           /* killed by the memory limit; signal too */
+                     ENGINE_DISK_QUOTA,    /* stopped: it kept more on the disk than
+                                              its limit; exit_code, signal too */
                      ENGINE_IMAGE_PULL,    /* ImagePullFailed */
                      ENGINE_CREATE_FAILED, /* CreateContainerFailed: bad user, no such
                                               directory ... */

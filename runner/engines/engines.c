@@ -12,6 +12,8 @@ engine_reason_name(enum engine_reason r)
         return "Signaled";
     case ENGINE_OOM:
         return "OutOfMemory";
+    case ENGINE_DISK_QUOTA:
+        return "DiskQuotaExceeded";
     case ENGINE_IMAGE_PULL:
         return "ImagePullFailed";
     case ENGINE_CREATE_FAILED:

@@ -22,6 +22,7 @@ static const char *const end_names[RECORD_N_ENDS] = {
     [RECORD_EXITED] = "Exited",
     [RECORD_SIGNALED] = "Signaled",
     [RECORD_OOM] = "OutOfMemory",
+    [RECORD_DISK_QUOTA] = "DiskQuotaExceeded",
     [RECORD_CREATE_FAILED] = "CreateFailed",
     [RECORD_START_FAILED] = "StartFailed",
 };

@@ -66,6 +66,7 @@ enum record_end { /* how the job ended */
                   RECORD_EXITED,
                   RECORD_SIGNALED,
                   RECORD_OOM,
+                  RECORD_DISK_QUOTA, /* stopped for it; exit_code and signal too */
                   RECORD_CREATE_FAILED,
                   RECORD_START_FAILED,
                   RECORD_N_ENDS,

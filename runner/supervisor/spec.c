@@ -36,6 +36,7 @@ static const struct spec_tag {
     {TAG_NUMBER, offsetof(struct spec, cpu_limit_milli)},
     {TAG_NUMBER, offsetof(struct spec, memory_limit_mib)},
     {TAG_NUMBER, offsetof(struct spec, shm_mib)},
+    {TAG_NUMBER, offsetof(struct spec, disk_limit_mib)},
     {TAG_NUMBER, offsetof(struct spec, stop_ms)},
     {TAG_NUMBER, offsetof(struct spec, spool_bytes)},
 };

@@ -89,6 +89,7 @@ run_job(struct spec *s, const struct record_state *self, int signal_fd)
         record_failure(dir, &e);
         return 1;
     }
+    diskuse_open(&w.disk, dir, s->disk_limit_mib);
     /* The children have their copy; the secrets in env are not needed here any more. */
     spec_done(s);
     w.dir = dir;

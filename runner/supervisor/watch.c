@@ -157,12 +157,54 @@ check_deadman(struct watch *w)
     begin_stop(w, w->stop_ms);
 }
 
+/* Stops a job that keeps more than it may. One that goes on writing instead of ending
+ * does not get the whole grace for it. */
+static void
+check_disk(struct watch *w)
+{
+    if (!w->released || w->killed)
+        return;
+    enum diskuse_verdict v = diskuse_turn(&w->disk);
+    if (v == DISKUSE_WITHIN)
+        return;
+    if (w->over_disk && w->disk.used / 2 > w->disk.limit)
+        kill_job(w);
+    if (w->stopping)
+        return;
+    w->over_disk = true;
+    if (v == DISKUSE_TOO_DEEP)
+        snprintf(w->over, sizeof(w->over),
+                 "directories nested more than %d deep cannot be measured against the "
+                 "limit of the disk",
+                 DISKUSE_DEPTH_MAX);
+    else
+        snprintf(w->over, sizeof(w->over),
+                 "the files of the job took %" PRId64 " MiB of the disk, more than its "
+                 "limit of %" PRId64 " MiB",
+                 w->disk.used / (1024 * 1024), w->disk.limit / (1024 * 1024));
+    begin_stop(w, w->stop_ms);
+}
+
+/* What is due by the clock. Called in every turn: output must not put off a kill. */
+static void
+check_times(struct watch *w)
+{
+    check_disk(w);
+    if (w->kill_at_ms != 0 && clock_now_ms() >= w->kill_at_ms)
+        kill_job(w);
+}
+
 static int
 poll_timeout(const struct watch *w)
 {
-    if (w->kill_at_ms == 0)
+    int64_t at = w->kill_at_ms;
+
+    if (w->released && !w->killed && w->disk.next_ms != 0 &&
+        (at == 0 || w->disk.next_ms < at))
+        at = w->disk.next_ms;
+    if (at == 0)
         return -1;
-    int64_t left = w->kill_at_ms - clock_now_ms();
+    int64_t left = at - clock_now_ms();
     return left < 0 ? 0 : left > 3600000 ? 3600000 : (int)left;
 }
 
@@ -195,8 +237,7 @@ turn(struct watch *w)
     if (n < 0 && errno != EINTR)
         kill_job(w);
     if (n <= 0) {
-        if (w->kill_at_ms != 0 && clock_now_ms() >= w->kill_at_ms)
-            kill_job(w);
+        check_times(w);
         return true;
     }
     if (p[FD_SIGNAL].revents != 0)
@@ -211,9 +252,7 @@ turn(struct watch *w)
         pump(w, 0, false);
     if (p[FD_ERR].revents != 0)
         pump(w, 1, false);
-    /* Output must not be able to put off the kill. */
-    if (w->kill_at_ms != 0 && clock_now_ms() >= w->kill_at_ms)
-        kill_job(w);
+    check_times(w);
     return p[FD_INIT].revents == 0;
 }
 
@@ -270,8 +309,12 @@ describe_end(const struct watch *w, struct record_exit *x)
         snprintf(x->message, sizeof(x->message),
                  "stopped: the control plane had not been reached for %" PRId64 " s",
                  w->deadman.last.lost_after_ms / 1000);
-    if (x->oom_kills > 0 && !w->killed)
+    if (w->over_disk) {
+        x->end = RECORD_DISK_QUOTA;
+        snprintf(x->message, sizeof(x->message), "%s", w->over);
+    } else if (x->oom_kills > 0 && !w->killed) {
         describe_oom(w, x);
+    }
 }
 
 static int
@@ -294,6 +337,7 @@ finish(struct watch *w)
     x.oom_kills = cgroup_oom_kills(&w->cgroup);
     x.memory_peak = cgroup_memory_peak(&w->cgroup);
     deadman_close(&w->deadman);
+    diskuse_close(&w->disk);
     if (x.started) {
         x.started_ns = w->state.started_ns;
         describe_end(w, &x);

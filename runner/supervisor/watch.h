@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "runner/supervisor/cgroup.h"
+#include "runner/supervisor/diskuse.h"
 #include "runner/supervisor/launch.h"
 #include "runner/supervisor/output.h"
 #include "runner/supervisor/record.h"
@@ -23,7 +24,8 @@ struct watch { /* filled by the caller down to the blank line */
     struct record_state state;
     int signal_fd;
     struct deadman deadman;
-    int64_t stop_ms; /* grace of a stop by it */
+    struct diskuse disk;
+    int64_t stop_ms; /* grace of a stop by one of these two */
     int64_t memory_limit_mib;
 
     bool released;    /* the first process may execute */
@@ -31,11 +33,13 @@ struct watch { /* filled by the caller down to the blank line */
     bool failed;      /* failure holds why nothing runs */
     bool stopping;    /* SIGTERM was sent, or the job will not be released */
     bool silent;      /* stopped by the dead-man switch */
+    bool over_disk;   /* stopped for what it keeps on the disk; over says it */
     bool killed;      /* init was killed by us */
     bool have_status; /* main_status is valid */
     int main_status;
     int64_t kill_at_ms; /* monotonic; 0: never */
     struct launch_msg failure;
+    char over[200];
     bool ended[2]; /* stdout, stderr */
 };
 

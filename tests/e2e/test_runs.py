@@ -83,6 +83,18 @@ def test_out_of_memory(shared_server):
     assert "memory" in s.drover("describe", "run/oom").stdout
 
 
+def test_disk_quota(shared_server):
+    s = shared_server
+    s.apply(run_object("fat", ["trap 'exit 5' TERM", "head -c 30M /dev/zero > file",
+                               "while :; do sleep 0.1; done"],
+                       resources={"disk": "0..16MB"}))
+    s.wait("run/fat", "phase=Failed")
+    status = phase(s, "fat")
+    assert status["reason"] == "DiskQuotaExceeded", status
+    assert "limit of 16 MiB" in status["message"]
+    assert status["exitCode"] == 5
+
+
 def test_command_not_found(shared_server):
     s = shared_server
     obj = run_object("nocmd", [])

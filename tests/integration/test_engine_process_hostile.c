@@ -131,6 +131,78 @@ test_full_disk(void **state)
     world_close(&s.w);
 }
 
+/* Over its bound: SIGTERM, a moment of grace, and the reason; the truth of the exit
+ * stays. The neighbour's files are nobody's business. */
+static void
+test_disk_quota(void **state)
+{
+    struct street s;
+    struct job j;
+    struct job small;
+
+    UNUSED(state);
+    street_open(&s);
+    job_init(&s.w, &j,
+             "trap 'exit 12' TERM; mkdir -p /job/a/b; head -c 5M /dev/zero > /job/a/b/x; "
+             "head -c 5M /dev/zero > /tmp/y; echo full; while :; do sleep 0.05; done");
+    j.j.disk_limit_mib = 8; /* more than either directory holds */
+    j.j.stop_ms = 20000;
+    /* Holes, names of the same file, and what lies elsewhere cost nothing. */
+    job_init(&s.w, &small,
+             "trap 'exit 13' TERM; truncate -s 1G /job/hole; head -c 5M /dev/zero > "
+             "/job/x; for i in 1 2 3 4; do ln /job/x /job/x$i; done; ln -s / /job/root; "
+             "head -c 5M /dev/zero > /dev/shm/z; echo full; while :; do sleep 0.05; "
+             "done");
+    small.j.disk_limit_mib = 8;
+    job_launch(&s.w, &small);
+    job_wait_output(&s.w, &small, "full");
+    job_run(&s.w, &j);
+    assert_int_equal(j.result.reason, ENGINE_DISK_QUOTA);
+    assert_true(j.result.started);
+    assert_int_equal(j.result.exit_code, 12);
+    assert_int_equal(j.result.signal, 0);
+    assert_non_null(strstr(j.result.message, "more than its limit of 8 MiB"));
+    job_remove(&s.w, &j);
+    assert_int_equal(small.n_exited, 0);
+    job_stop(&s.w, &small, 20000);
+    job_wait_exit(&s.w, &small);
+    job_assert_exit(&small, 13);
+    job_remove(&s.w, &small);
+    street_close(&s);
+}
+
+/* One that ignores SIGTERM and goes on writing does not get its whole grace; one that
+ * hides its files where nothing measures them is stopped as well. */
+static void
+test_disk_quota_hostile(void **state)
+{
+    struct street s;
+    struct job j;
+    struct job deep;
+
+    UNUSED(state);
+    street_open(&s);
+    job_init(&s.w, &j,
+             "trap '' TERM; i=0; while :; do i=$((i+1)); head -c 1M /dev/zero > "
+             "/job/x$i; done");
+    j.j.disk_limit_mib = 4;
+    j.j.stop_ms = 600000;
+    job_init(&s.w, &deep,
+             "i=0; while [ $i -lt 200 ]; do mkdir d; cd d; i=$((i+1)); done; echo ready; "
+             "sleep $MARK");
+    deep.j.disk_limit_mib = 1024;
+    job_launch(&s.w, &deep);
+    job_run(&s.w, &j);
+    assert_int_equal(j.result.reason, ENGINE_DISK_QUOTA);
+    assert_int_equal(j.result.signal, SIGKILL);
+    job_remove(&s.w, &j);
+    job_wait_exit(&s.w, &deep);
+    assert_int_equal(deep.result.reason, ENGINE_DISK_QUOTA);
+    assert_non_null(strstr(deep.result.message, "nested more than 128 deep"));
+    job_remove(&s.w, &deep);
+    street_close(&s);
+}
+
 static void
 test_no_newline(void **state)
 {
@@ -255,6 +327,8 @@ main(int argc, char **argv)
         cmocka_unit_test(test_daemon),
         cmocka_unit_test(test_fork_bomb),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_disk_quota),
+        cmocka_unit_test(test_disk_quota_hostile),
         cmocka_unit_test(test_no_newline),
         cmocka_unit_test(test_closes_its_output),
         cmocka_unit_test(test_zombies),

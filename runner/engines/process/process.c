@@ -89,6 +89,7 @@ tell_record(struct process_job *p, const struct record_exit *x)
         [RECORD_EXITED] = ENGINE_EXITED,
         [RECORD_SIGNALED] = ENGINE_SIGNALED,
         [RECORD_OOM] = ENGINE_OOM,
+        [RECORD_DISK_QUOTA] = ENGINE_DISK_QUOTA,
         [RECORD_CREATE_FAILED] = ENGINE_CREATE_FAILED,
         [RECORD_START_FAILED] = ENGINE_START_FAILED,
     };
@@ -521,6 +522,7 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
         .cpu_limit_milli = j->cpu_limit_milli,
         .memory_limit_mib = j->memory_limit_mib,
         .shm_mib = j->shm_mib,
+        .disk_limit_mib = j->disk_limit_mib,
         .spool_bytes = p->en->spool_bytes,
     };
     int rc = spec_memfd(&s, ret_fd, e);
