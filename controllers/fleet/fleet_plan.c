@@ -134,7 +134,7 @@ tell(const struct fleet_observed *o, struct fleet_plan *p)
     if (!o->hosts->is_ssh && n_hosts == 0)
         return;
     p->all_ready = ready == o->hosts->list.len && n_hosts == ready;
-    p->reason = p->all_ready ? "AllReady" : "HostsNotReady";
+    p->reason = p->all_ready ? "HostsReady" : "HostsNotReady";
     if (o->invalid != NULL) {
         p->all_ready = false;
         p->reason = "InvalidSpec";
