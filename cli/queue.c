@@ -204,6 +204,10 @@ explain_job(const json_t *job, const json_t *jobs, const json_t *instances,
            placement_waits(job) ? "waits" : js(job, "status.phase"),
            placement_waits(job) && why[0] == '\0' ? ", not looked at yet" : "");
     if (!placement_waits(job)) {
+        const char *message = js(job, "status.message");
+        if (js(job, "status.reason")[0] != '\0')
+            printf("  %s%s%s\n", js(job, "status.reason"), message[0] == '\0' ? "" : ": ",
+                   message);
         if (js(job, "spec.instanceName")[0] != '\0')
             printf("  on instance %s\n", js(job, "spec.instanceName"));
         return;

@@ -317,7 +317,7 @@ def test_full_disk(workdir):
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "write"])
-@pytest.mark.parametrize("nth", [20, 45] if not LONG else range(15, 80, 5))
+@pytest.mark.parametrize("nth", [30] if not LONG else range(15, 80, 5))
 def test_failing_disk(workdir, call, nth):
     """EIO at the Nth call of the log writer: it says so and exits, nothing acknowledged is
     missing after the next start."""
