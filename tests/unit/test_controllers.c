@@ -4,7 +4,7 @@
  * lost answers, conflicts and late watches must neither overcommit a machine nor lose or
  * double a run; silent machines follow the partition rule.
  */
-#include "tests/unit/world.h"
+#include "tests/unit/world_agents.h"
 
 static void
 from_submission_to_done(void **state)

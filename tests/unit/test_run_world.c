@@ -6,129 +6,9 @@
  * worker, siblings that wait for each other, runs stuck in a full fleet, gangs that take
  * from each other.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
-/* after the headers it needs */
-#include <cmocka.h>
 
-#include "base/clock.h"
-#include "base/mem.h"
-#include "controllers/controllers.h"
-#include "tests/unit/fake_api.h"
-
-#define NS "/apis/drover.dev/v1/namespaces/default/"
-#define START_NS INT64_C(1767225600000000000) /* 2026-01-01, a Thursday */
-
-static int64_t fake_ms;
-
-static int64_t
-now_ms(void)
-{
-    return fake_ms;
-}
-
-static int64_t
-wall_ns(void)
-{
-    return START_NS + fake_ms * 1000000;
-}
-
-struct world {
-    struct fake_api *api;
-    struct client *client;
-    struct async_client *async;
-    struct manager *m;
-    struct controller_set *set;
-};
-
-static void
-world_init(struct world *w)
-{
-    struct error e = ERROR_INIT;
-
-    fake_ms = 1000;
-    w->api = fake_api_new();
-    w->client = fake_api_client(w->api);
-    w->async = async_local_new(w->client);
-    struct manager_opts o = {.client = w->client,
-                             .async = w->async,
-                             .source = fake_api_source(w->api),
-                             .now_ms = now_ms,
-                             .wall_ns = wall_ns,
-                             .component = "test",
-                             .instance = "host",
-                             .seed = 1};
-    manager_new(&o, &w->m);
-    assert_int_equal(controllers_add(w->m, NULL, &w->set, &e), 0);
-    manager_start(w->m);
-}
-
-static void
-world_done(struct world *w)
-{
-    manager_stop(w->m);
-    async_free(w->async);
-    manager_free(w->m);
-    controllers_free(w->set);
-    client_free(w->client);
-    fake_api_free(w->api);
-}
-
-static void
-settle(struct world *w)
-{
-    do {
-        while (manager_step(w->m))
-            ;
-    } while (fake_api_deliver(w->api));
-}
-
-/* Runs everything that is due until then. */
-static void
-advance_to(struct world *w, int64_t ms)
-{
-    settle(w);
-    for (;;) {
-        int64_t due = manager_next_due(w->m);
-        if (due < 0 || due > ms)
-            break;
-        if (due > fake_ms)
-            fake_ms = due;
-        settle(w);
-    }
-    fake_ms = ms;
-    settle(w);
-}
-
-static void
-create_in(struct world *w, const struct resource *r, const char *ns, json_t *o)
-{
-    struct error e = ERROR_INIT;
-    json_t *meta = json_object_get(o, "metadata");
-    char now[CLOCK_RFC3339_LEN];
-
-    clock_format(wall_ns(), now);
-    json_object_set_new(meta, "creationTimestamp", json_string(now));
-    if (ns[0] != '\0')
-        json_object_set_new(meta, "namespace", json_string(ns));
-    if (client_create(w->client, r, ns, o, NULL, &e) < 0)
-        fail_msg("%s", e.msg);
-    json_decref(o);
-}
-
-static void
-patch(struct world *w, const struct resource *r, const char *name, json_t *body)
-{
-    struct client_patch_opts o = {.type = CLIENT_PATCH_MERGE};
-    struct error e = ERROR_INIT;
-
-    if (client_patch(w->client, r, "default", name, &o, body, NULL, &e) < 0)
-        fail_msg("%s", e.msg);
-    json_decref(body);
-}
+#include "tests/unit/world.h"
 
 static void
 add_machine(struct world *w, int n, int cpus)
@@ -139,22 +19,21 @@ add_machine(struct world *w, int n, int cpus)
 
     snprintf(name, sizeof(name), "m%d", n);
     snprintf(address, sizeof(address), "10.0.0.%d/24", n + 1);
-    create_in(w, &resource_instances, "default",
-              json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:{s:[s], s:[{s:s, s:b}], "
-                        "s:{s:i, s:i, s:i}}}}",
-                        "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
-                        "name", name, "spec", "fleetName", "local", "status", "agent",
-                        "addresses", address, "engines", "name", "process", "available",
-                        1, "inventory", "cpus", cpus, "memoryMiB", 65536, "diskMiB",
-                        100000));
+    create(w, &resource_instances,
+           json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:{s:[s], s:[{s:s, s:b}], "
+                     "s:{s:i, s:i, s:i}}}}",
+                     "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
+                     "name", name, "spec", "fleetName", "local", "status", "agent",
+                     "addresses", address, "engines", "name", "process", "available", 1,
+                     "inventory", "cpus", cpus, "memoryMiB", 65536, "diskMiB", 100000));
     assert_int_equal(client_get(w->client, &resource_instances, "default", name, &o, &e),
                      0);
-    create_in(w, &resource_leases, "default",
-              json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:i, s:s}}", "apiVersion",
-                        "coordination.k8s.io/v1", "kind", "Lease", "metadata", "name",
-                        name, "labels", "drover.dev/instance", o->uid, "spec",
-                        "leaseDurationSeconds", 40000000, "renewTime",
-                        "2026-01-01T00:00:00Z"));
+    create(w, &resource_leases,
+           json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:i, s:s}}", "apiVersion",
+                     "coordination.k8s.io/v1", "kind", "Lease", "metadata", "name", name,
+                     "labels", "drover.dev/instance", o->uid, "spec",
+                     "leaseDurationSeconds", 40000000, "renewTime",
+                     "2026-01-01T00:00:00Z"));
 }
 
 /* more: members of the spec as JSON. */
@@ -169,9 +48,9 @@ add_run(struct world *w, const char *name, const char *more)
     assert_non_null(given);
     json_object_update(spec, given);
     json_decref(given);
-    create_in(w, &resource_runs, "default",
-              json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
-                        "Run", "metadata", "name", name, "spec", spec));
+    create(w, &resource_runs,
+           json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
+                     "Run", "metadata", "name", name, "spec", spec));
 }
 
 static json_t *
@@ -259,7 +138,7 @@ a_gang(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 2);
     add_machine(&w, 1, 2);
     settle(&w);
@@ -295,7 +174,7 @@ gangs_do_not_take_from_each_other(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 1);
     add_machine(&w, 1, 1);
     settle(&w);
@@ -332,7 +211,7 @@ a_sibling_dies_first(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 2);
     add_machine(&w, 1, 2);
     settle(&w);
@@ -359,7 +238,7 @@ a_full_fleet(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 1);
     settle(&w);
     add_run(&w, "first", "{}");
@@ -384,7 +263,7 @@ room_is_freed_once(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 2);
     settle(&w);
     add_run(&w, "aa", "{}");
@@ -418,7 +297,7 @@ a_change_is_not_overwritten(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 1);
     settle(&w);
     add_run(&w, "r", "{}");
@@ -455,7 +334,7 @@ an_array(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 8);
     settle(&w);
     add_run(&w, "r", "{\"array\":\"1-4%2\"}");
@@ -480,7 +359,7 @@ dependencies(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 8);
     settle(&w);
     add_run(&w, "last",
@@ -513,7 +392,7 @@ a_schedule(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 8);
     settle(&w);
     add_run(&w, "r", "{\"schedule\":{\"cron\":[\"*/10 * * * *\"]}}");
@@ -547,9 +426,9 @@ a_schedule(void **state)
 static void
 add_profile(struct world *w, const char *name, json_t *spec)
 {
-    create_in(w, &resource_profiles, "default",
-              json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
-                        "Profile", "metadata", "name", name, "spec", spec));
+    create(w, &resource_profiles,
+           json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
+                     "Profile", "metadata", "name", name, "spec", spec));
 }
 
 static void
@@ -558,7 +437,7 @@ profiles(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     add_machine(&w, 0, 8);
     add_profile(&w, "base", json_pack("{s:b, s:s}", "default", 1, "maxDuration", "1h"));
     add_profile(&w, "long", json_pack("{s:s}", "maxDuration", "2h"));
@@ -584,7 +463,7 @@ what_is_kept(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init(&w, 1);
     create_in(&w, &resource_namespaces, "",
               json_pack("{s:s, s:s, s:{s:s, s:{s:s}}}", "apiVersion", "v1", "kind",
                         "Namespace", "metadata", "name", "default", "annotations",

@@ -4,146 +4,19 @@
  * whoever leads; victims are told, quotas are kept and reported, the queue explains
  * itself, and at rest nothing is written. Jobs are made by the tests: no run controller.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-#include "base/clock.h"
-#include "base/mem.h"
-#include "controllers/controllers.h"
-#include "tests/unit/fake_api.h"
-
-#define NS "/apis/drover.dev/v1/namespaces/default/"
-#define START_NS INT64_C(1767225600000000000) /* 2026-01-01 */
-
-static int64_t fake_ms;
-
-static int64_t
-now_ms(void)
-{
-    return fake_ms;
-}
-
-static int64_t
-wall_ns(void)
-{
-    return START_NS + fake_ms * 1000000;
-}
-
-struct world {
-    struct fake_api *api;
-    struct client *client;
-    struct async_client *async;
-    struct manager *m;
-    struct controller_set *set;
-};
-
-static void
-start(struct world *w)
-{
-    struct error e = ERROR_INIT;
-
-    w->async = async_local_new(w->client);
-    struct manager_opts o = {.client = w->client,
-                             .async = w->async,
-                             .source = fake_api_source(w->api),
-                             .now_ms = now_ms,
-                             .wall_ns = wall_ns,
-                             .component = "test",
-                             .instance = "host",
-                             .seed = 1};
-    manager_new(&o, &w->m);
-    assert_int_equal(controllers_add(w->m, "job", &w->set, &e), 0);
-    manager_start(w->m);
-}
-
-static void
-stop(struct world *w)
-{
-    manager_stop(w->m);
-    async_free(w->async);
-    manager_free(w->m);
-    controllers_free(w->set);
-}
-
-static void
-world_init(struct world *w)
-{
-    w->api = fake_api_new();
-    w->client = fake_api_client(w->api);
-    fake_ms = 1000;
-    start(w);
-}
-
-static void
-world_done(struct world *w)
-{
-    stop(w);
-    client_free(w->client);
-    fake_api_free(w->api);
-}
-
-static void
-settle(struct world *w)
-{
-    do {
-        while (manager_step(w->m))
-            ;
-    } while (fake_api_deliver(w->api));
-}
+#include "tests/unit/world.h"
 
 static void
 advance(struct world *w, int64_t ms)
 {
-    int64_t until = fake_ms + ms;
-
-    settle(w);
-    for (;;) {
-        int64_t due = manager_next_due(w->m);
-        if (due < 0 || due > until)
-            break;
-        if (due > fake_ms)
-            fake_ms = due;
-        settle(w);
-    }
-    fake_ms = until;
-    settle(w);
-}
-
-static void
-create_in(struct world *w, const char *ns, const struct resource *r, json_t *o)
-{
-    struct error e = ERROR_INIT;
-    json_t *meta = json_object_get(o, "metadata");
-    char now[CLOCK_RFC3339_LEN];
-
-    clock_format(wall_ns(), now);
-    json_object_set_new(meta, "creationTimestamp", json_string(now));
-    json_object_set_new(meta, "namespace", json_string(ns));
-    if (client_create(w->client, r, ns, o, NULL, &e) < 0)
-        fail_msg("%s", e.msg);
-    json_decref(o);
-}
-
-static void
-patch_in(struct world *w, const char *ns, const struct resource *r, const char *name,
-         json_t *body)
-{
-    struct client_patch_opts o = {.type = CLIENT_PATCH_MERGE};
-    struct error e = ERROR_INIT;
-
-    if (client_patch(w->client, r, ns, name, &o, body, NULL, &e) < 0)
-        fail_msg("%s", e.msg);
-    json_decref(body);
+    advance_to(w, fake_ms + ms);
 }
 
 static void
 add_machine(struct world *w, const char *name, int cpus)
 {
-    create_in(
-        w, "default", &resource_instances,
+    create(
+        w, &resource_instances,
         json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:s, s:{s:[{s:s, s:b}], s:{s:i, s:i, "
                   "s:i}}}}",
                   "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata", "name",
@@ -157,9 +30,9 @@ add_run(struct world *w, const char *name)
 {
     autofree char *path = xasprintf(NS "runs/%s", name);
 
-    create_in(w, "default", &resource_runs,
-              json_pack("{s:s, s:s, s:{s:s}, s:{s:s}}", "apiVersion", "drover.dev/v1",
-                        "kind", "Run", "metadata", "name", name, "spec", "type", "task"));
+    create(w, &resource_runs,
+           json_pack("{s:s, s:s, s:{s:s}, s:{s:s}}", "apiVersion", "drover.dev/v1",
+                     "kind", "Run", "metadata", "name", name, "spec", "type", "task"));
     json_t *o = fake_api_get(w->api, path);
     char *uid = xstrdup(
         json_string_value(json_object_get(json_object_get(o, "metadata"), "uid")));
@@ -176,7 +49,7 @@ add_job_in(struct world *w, const char *ns, const char *name, json_t *more)
     if (more != NULL)
         json_object_update(spec, more);
     json_decref(more);
-    create_in(w, ns, &resource_jobs,
+    create_in(w, &resource_jobs, ns,
               json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
                         "Job", "metadata", "name", name, "spec", spec));
 }
@@ -260,7 +133,7 @@ gang_is_placed_by_one_write(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     add_machine(&w, "m0", 2);
     add_machine(&w, "m1", 2);
     autofree char *run = add_run(&w, "r");
@@ -302,7 +175,7 @@ gang_survives_conflicts(void **state)
     UNUSED(state);
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++)
         for (int lost = 0; lost < 2; lost++) {
-            world_init(&w);
+            world_init_only(&w, 1, "job");
             autofree char *run = add_run(&w, "r");
             add_gang(&w, run, 2);
             settle(&w);
@@ -313,8 +186,8 @@ gang_survives_conflicts(void **state)
             add_machine(&w, "m0", 1);
             add_machine(&w, "m1", 1);
             settle(&w);
-            patch_in(&w, "default", &resource_runs, "r",
-                     json_pack("{s:{s:s}}", "status", "message", "touched"));
+            patch(&w, &resource_runs, "r",
+                  json_pack("{s:{s:s}}", "status", "message", "touched"));
             advance(&w, 5000);
             assert_int_equal(bound(&w, 2), 2);
             rests(&w);
@@ -330,7 +203,7 @@ next_leader_completes(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     for (int i = 0; i < 4; i++) {
         autofree char *name = xasprintf("m%d", i);
         add_machine(&w, name, 1);
@@ -340,12 +213,12 @@ next_leader_completes(void **state)
     add_gang(&w, run, 3);
     settle(&w);
     assert_int_equal(bound(&w, 3), 2);
-    stop(&w);
+    stop_controllers(&w);
     autofree char *on = text_of(&w, "runs/r", "status.placement.members.2.instanceName");
     fake_api_fail(w.api, "", "", 0, 0);
     /* One that comes first in the queue wants the same place. */
     add_job(&w, "z", json_pack("{s:i}", "priority", 9));
-    start(&w);
+    start_controllers(&w, 1);
     advance(&w, 2000);
     is(&w, "jobs/r-0-2-0", "spec.instanceName", on);
     assert_int_equal(bound(&w, 3), 3);
@@ -362,7 +235,7 @@ deadline_undoes_it_whole(void **state)
 
     UNUSED(state);
     for (int restart = 0; restart < 2; restart++) {
-        world_init(&w);
+        world_init_only(&w, 1, "job");
         add_machine(&w, "m0", 1);
         add_machine(&w, "m1", 1);
         autofree char *run = add_run(&w, "r");
@@ -372,15 +245,15 @@ deadline_undoes_it_whole(void **state)
         assert_int_equal(bound(&w, 2), 1);
         is(&w, "runs/r", "status.placement.revoked", "");
         if (restart) {
-            stop(&w);
-            start(&w);
+            stop_controllers(&w);
+            start_controllers(&w, 1);
         }
         advance(&w, 30000);
         is(&w, "runs/r", "status.placement.revoked", "DeadlinePassed");
         fake_api_fail(w.api, "", "", 0, 0);
         if (restart) {
-            stop(&w);
-            start(&w);
+            stop_controllers(&w);
+            start_controllers(&w, 1);
         }
         advance(&w, 60000);
         assert_int_equal(bound(&w, 2), 1);
@@ -400,7 +273,7 @@ unbound_gang_is_placed_again(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     add_machine(&w, "m0", 1);
     add_machine(&w, "m1", 1);
     autofree char *run = add_run(&w, "r");
@@ -425,7 +298,7 @@ gang_ends_with_a_member(void **state)
     struct error e = ERROR_INIT;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     add_machine(&w, "m0", 1);
     add_machine(&w, "m1", 1);
     autofree char *run = add_run(&w, "r");
@@ -446,10 +319,9 @@ gang_ends_with_a_member(void **state)
 static void
 release(struct world *w, const char *job)
 {
-    patch_in(w, "default", &resource_jobs, job,
-             json_pack("{s:{s:{s:s, s:i, s:b, s:{s:s}}}}", "status", "agent", "state",
-                       "Exited", "exitCode", 143, "released", 1, "claim", "journalID",
-                       "j"));
+    patch(w, &resource_jobs, job,
+          json_pack("{s:{s:{s:s, s:i, s:b, s:{s:s}}}}", "status", "agent", "state",
+                    "Exited", "exitCode", 143, "released", 1, "claim", "journalID", "j"));
 }
 
 static void
@@ -458,7 +330,7 @@ victims_are_told(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     add_machine(&w, "m0", 2);
     add_job(&w, "kept", json_pack("{s:i}", "priority", 1));
     add_job(&w, "low", json_pack("{s:i, s:b}", "priority", 2, "preemptible", 1));
@@ -472,16 +344,16 @@ victims_are_told(void **state)
             json_pack("{s:i, s:s}", "priority", 10, "preemptionPolicy",
                       "PreemptLowerPriority"));
     settle(&w);
-    patch_in(&w, "default", &resource_jobs, "low",
-             json_pack("{s:{s:{s:s}}}", "status", "agent", "state", "Running"));
+    patch(&w, &resource_jobs, "low",
+          json_pack("{s:{s:{s:s}}}", "status", "agent", "state", "Running"));
     settle(&w);
     is(&w, "jobs/low", "spec.desiredState", "Stopped");
     is(&w, "jobs/low", "spec.stopReason", "Preempted");
     is(&w, "jobs/kept", "spec.desiredState", "Running");
     is(&w, "jobs/high", "spec.instanceUID", "");
     /* A new leader does not choose another victim. */
-    stop(&w);
-    start(&w);
+    stop_controllers(&w);
+    start_controllers(&w, 1);
     advance(&w, 10000);
     is(&w, "jobs/kept", "spec.desiredState", "Running");
     release(&w, "low");
@@ -497,7 +369,7 @@ victims_are_told(void **state)
 static void
 add_quota(struct world *w, const char *ns, json_t *spec)
 {
-    create_in(w, ns, &resource_quotas,
+    create_in(w, &resource_quotas, ns,
               json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
                         "Quota", "metadata", "name", "q", "spec", spec));
 }
@@ -508,7 +380,7 @@ quota_is_kept_and_reported(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     add_machine(&w, "m0", 8);
     add_quota(&w, "default",
               json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "limits", "resource", "cpu",
@@ -527,9 +399,9 @@ quota_is_kept_and_reported(void **state)
     release(&w, "a");
     settle(&w);
     is(&w, "jobs/c", "spec.engine", "process");
-    patch_in(&w, "default", &resource_quotas, "q",
-             json_pack("{s:{s:[{s:s, s:i}]}}", "spec", "limits", "resource", "jobs",
-                       "hard", 9));
+    patch(&w, &resource_quotas, "q",
+          json_pack("{s:{s:[{s:s, s:i}]}}", "spec", "limits", "resource", "jobs", "hard",
+                    9));
     advance(&w, 3000);
     is(&w, "quotas/q", "status.summary", "jobs 2/9");
     rests(&w);
@@ -542,13 +414,13 @@ share_is_taken_back(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     for (int i = 0; i < 2; i++)
         add_quota(&w, i == 0 ? "default" : "other",
                   json_pack("{s:s, s:[{s:s, s:i}]}", "cohort", "lab", "limits",
                             "resource", "jobs", "hard", 1));
     add_machine(&w, "m0", 8);
-    create_in(&w, "other", &resource_instances,
+    create_in(&w, &resource_instances, "other",
               json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:s, s:{s:[{s:s, s:b}], s:{s:i, "
                         "s:i, s:i}}}}",
                         "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
@@ -576,7 +448,7 @@ queue_explains_itself(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     add_machine(&w, "m0", 2);
     add_job(&w, "first",
             json_pack("{s:{s:i}, s:i, s:i}", "resources", "cpu", 2, "maxDurationSeconds",
@@ -599,8 +471,8 @@ queue_explains_itself(void **state)
     unsigned writes = fake_api_count(w.api, "PATCH", NS "queuestates");
     assert_true(writes >= 2 && writes <= 6); /* some four seconds */
     rests(&w);
-    stop(&w);
-    start(&w);
+    stop_controllers(&w);
+    start_controllers(&w, 1);
     rests(&w);
     release(&w, "first");
     advance(&w, 3000);
@@ -616,10 +488,9 @@ blocks_are_taken_whole(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     add_machine(&w, "m0", 8);
-    patch_in(&w, "default", &resource_instances, "m0",
-             json_pack("{s:{s:i}}", "status", "blocks", 4));
+    patch(&w, &resource_instances, "m0", json_pack("{s:{s:i}}", "status", "blocks", 4));
     settle(&w);
     for (int i = 0; i < 3; i++) {
         autofree char *name = xasprintf("j%d", i);
@@ -647,7 +518,7 @@ named_instances_only(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init(&w);
+    world_init_only(&w, 1, "job");
     add_machine(&w, "m0", 2);
     add_machine(&w, "m1", 2);
     settle(&w);

@@ -2,7 +2,7 @@
 /*
  * Machines that fall silent, on a fake clock: what is replaced, when, and what is not.
  */
-#include "tests/unit/world.h"
+#include "tests/unit/world_agents.h"
 
 static json_t *
 interruptible(void)

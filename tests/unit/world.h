@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * All controllers and the scheduler, stepped over a server in memory with a fake clock;
- * machines and agents are what the test says they say.
- */
+/* Controllers and the scheduler, stepped over a server in memory with a fake clock. */
 #ifndef TESTS_WORLD_H
 #define TESTS_WORLD_H
 
@@ -21,7 +18,6 @@
 #include "tests/unit/fake_api.h"
 
 #define NS "/apis/drover.dev/v1/namespaces/default/"
-#define LEASES "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 #define START_NS INT64_C(1767225600000000000) /* 2026-01-01 */
 
 /* Monotonic, of everything. */
@@ -33,23 +29,22 @@ struct world {
     struct async_client *async;
     struct manager *m;
     struct controller_set *set;
+    const char *only; /* which controllers, as of controllers_add */
 };
 
 int64_t now_ms(void);
 int64_t wall_ns(void);
 void start_controllers(struct world *w, uint64_t seed);
 void stop_controllers(struct world *w);
+/* All controllers, or those of `only`. */
 void world_init(struct world *w, uint64_t seed);
+void world_init_only(struct world *w, uint64_t seed, const char *only);
 void world_done(struct world *w);
 void settle(struct world *w);
 void advance_to(struct world *w, int64_t ms);
+/* In the namespace default, or the one given; "": in none. They take o and body. */
 void create(struct world *w, const struct resource *r, json_t *o);
+void create_in(struct world *w, const struct resource *r, const char *ns, json_t *o);
 void patch(struct world *w, const struct resource *r, const char *name, json_t *body);
-void renew(struct world *w, int n);
-void add_machine(struct world *w, int n, int cpus);
-void add_run(struct world *w, const char *name, json_t *more);
-char *get_text(struct world *w, const char *path, const char *a, const char *b);
-void phase_is(struct world *w, const char *path, const char *phase, const char *reason);
-void agent_says(struct world *w, const char *job, json_t *agent);
 
 #endif

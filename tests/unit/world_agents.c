@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What its header says, in the order of a test. */
+#include "tests/unit/world_agents.h"
+
+void
+renew(struct world *w, int n)
+{
+    char name[16], now[CLOCK_RFC3339_US_LEN];
+
+    snprintf(name, sizeof(name), "m%d", n);
+    clock_format_us(wall_ns(), now);
+    patch(w, &resource_leases, name, json_pack("{s:{s:s}}", "spec", "renewTime", now));
+}
+
+void
+add_machine(struct world *w, int n, int cpus)
+{
+    char name[16];
+    struct error e = ERROR_INIT;
+    auto_object *o = NULL;
+
+    snprintf(name, sizeof(name), "m%d", n);
+    create(w, &resource_instances,
+           json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:{s:[{s:s, s:b}], s:{s:i, s:i, "
+                     "s:i}}}}",
+                     "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
+                     "name", name, "spec", "fleetName", "local", "status", "agent",
+                     "engines", "name", "process", "available", 1, "inventory", "cpus",
+                     cpus, "memoryMiB", 65536, "diskMiB", 100000));
+    assert_int_equal(client_get(w->client, &resource_instances, "default", name, &o, &e),
+                     0);
+    create(w, &resource_leases,
+           json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:i, s:s}}", "apiVersion",
+                     "coordination.k8s.io/v1", "kind", "Lease", "metadata", "name", name,
+                     "labels", "drover.dev/instance", o->uid, "spec",
+                     "leaseDurationSeconds", 40, "renewTime", "2026-01-01T00:00:00Z"));
+}
+
+void
+add_run(struct world *w, const char *name, json_t *more)
+{
+    json_t *spec = json_pack("{s:s, s:s, s:[s], s:{s:i}}", "type", "task", "desiredState",
+                             "Running", "commands", "true", "resources", "cpu", 1);
+
+    if (more != NULL)
+        json_object_update(spec, more);
+    json_decref(more);
+    create(w, &resource_runs,
+           json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", "drover.dev/v1", "kind",
+                     "Run", "metadata", "name", name, "spec", spec));
+}
+
+char *
+get_text(struct world *w, const char *path, const char *a, const char *b)
+{
+    autofree char *whole = xasprintf(NS "%s", path);
+    json_t *o = fake_api_get(w->api, whole);
+    const char *t = json_string_value(json_object_get(json_object_get(o, a), b));
+    char *copy = xstrdup(t == NULL ? "" : t);
+
+    json_decref(o);
+    return copy;
+}
+
+void
+phase_is(struct world *w, const char *path, const char *phase, const char *reason)
+{
+    autofree char *p = get_text(w, path, "status", "phase");
+    autofree char *r = get_text(w, path, "status", "reason");
+
+    assert_string_equal(p, phase);
+    if (reason != NULL)
+        assert_string_equal(r, reason);
+}
+
+void
+agent_says(struct world *w, const char *job, json_t *agent)
+{
+    json_object_set_new(agent, "claim",
+                        json_pack("{s:s, s:s}", "journalID", "j", "instanceUID", "i"));
+    patch(w, &resource_jobs, job, json_pack("{s:{s:o}}", "status", "agent", agent));
+}
