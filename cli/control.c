@@ -3,31 +3,26 @@
 #include "cli/control.h"
 
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "io/unix_socket.h"
 
 int
 control_ask(const char *dir, const char *command, struct str *out, struct error *e)
 {
     autofree char *path = fs_join(dir, "run/apiserver.ctl");
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    autoclose int fd = unix_connect(path, 0);
     char buf[4096];
     ssize_t n;
 
-    if (fd < 0)
-        return error_errno(e, errno, "socket");
-    if (strlen(path) >= sizeof(a.sun_path))
+    if (fd == -ENAMETOOLONG)
         return error_set(e, ERR_BAD_REQUEST, "%s: the path is too long for a socket",
                          path);
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) != 0)
+    if (fd < 0)
         return error_set(e, ERR_UNAVAILABLE, "no server runs on %s (%s: %s)", dir, path,
-                         strerrorname_np(errno));
+                         strerrorname_np(-fd));
     autofree char *line = xasprintf("%s\n", command);
     if (fs_write_all(fd, line, strlen(line), e) < 0)
         return -(int)e->code;

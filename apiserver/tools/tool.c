@@ -7,15 +7,14 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "apiserver/registry/kinds.h"
 #include "apiserver/store/store_seal.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "io/unix_socket.h"
 
 enum { ANSWER_MAX = 64 * 1024, COPY_BYTES = 1 << 20 };
 
@@ -310,19 +309,15 @@ connect_control(const struct tool *t, int *ret, struct error *e)
 {
     autofree char *own = tool_path(t, "run/apiserver.ctl");
     const char *path = t->control != NULL ? t->control : own;
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = unix_connect(path, 0);
 
-    if (fd < 0)
-        return error_errno(e, errno, "socket");
-    if (strlen(path) >= sizeof(a.sun_path))
+    if (fd == -ENAMETOOLONG)
         return error_set(e, ERR_BAD_REQUEST, "%s: the path is too long for a socket",
                          path);
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    if (connect(fd, (const struct sockaddr *)&a, sizeof(a)) != 0)
+    if (fd < 0)
         return error_set(e, ERR_UNAVAILABLE, "no server answers on %s: %s", path,
-                         strerrorname_np(errno));
-    *ret = move_fd(fd);
+                         strerrorname_np(-fd));
+    *ret = fd;
     return 0;
 }
 

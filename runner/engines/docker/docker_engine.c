@@ -11,13 +11,13 @@
 #include <sys/inotify.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/unix_socket.h"
 
 LOG_MODULE(docker);
 
@@ -316,13 +316,9 @@ docker_engine_suspect(struct engine *en)
 bool
 docker_engine_closed(const struct engine *en)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || strlen(en->socket) >= sizeof(a.sun_path))
-        return false;
-    memcpy(a.sun_path, en->socket, strlen(en->socket) + 1);
-    return connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 &&
-           (errno == ECONNREFUSED || errno == ENOENT);
+    autoclose int fd = unix_connect(en->socket, SOCK_NONBLOCK);
+
+    return fd == -ECONNREFUSED || fd == -ENOENT;
 }
 
 static void

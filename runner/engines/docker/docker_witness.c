@@ -19,13 +19,13 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/unix_socket.h"
 
 LOG_MODULE(docker);
 
@@ -162,15 +162,10 @@ docker_witness_free(struct docker_job *dj)
 static pid_t
 socket_maker(const struct engine *en)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
     struct ucred peer;
     socklen_t n = sizeof(peer);
-    autoclose int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || strlen(en->socket) >= sizeof(a.sun_path))
-        return 0;
-    memcpy(a.sun_path, en->socket, strlen(en->socket) + 1);
-    if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
+    autoclose int fd = unix_connect(en->socket, SOCK_NONBLOCK);
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0)
         return 0;
     return peer.pid;
 }
