@@ -127,19 +127,26 @@ find_instance(const struct enrolment *n)
 static void create_instance(struct enrolment *n);
 
 static void
-on_created(void *arg, const struct write_result *r)
+on_taken(void *arg, const struct write_result *r)
 {
     struct enrolment *n = arg;
 
-    if (r->obj == NULL && r->problem->e.code == ERR_EXISTS && n->tries < NAME_TRIES_MAX) {
-        create_instance(n);
-        return;
-    }
     if (r->obj == NULL)
         call_problem(n->call, r->problem);
     else
         answer_token(n->a, n->call, r->obj, true);
     enrolment_free(n);
+}
+
+static void
+on_created(void *arg, const struct write_result *r)
+{
+    struct enrolment *n = arg;
+
+    if (r->obj == NULL && r->problem->e.code == ERR_EXISTS && n->tries < NAME_TRIES_MAX)
+        create_instance(n);
+    else
+        on_taken(n, r);
 }
 
 static void
@@ -198,18 +205,6 @@ create_instance(struct enrolment *n)
         .body = {json.ptr, json.len}};
     snprintf(w.opt.manager, sizeof(w.opt.manager), "drover-apiserver");
     registry_write(n->a->server, &w, on_created, n);
-}
-
-static void
-on_taken(void *arg, const struct write_result *r)
-{
-    struct enrolment *n = arg;
-
-    if (r->obj == NULL)
-        call_problem(n->call, r->problem);
-    else
-        answer_token(n->a, n->call, r->obj, true);
-    enrolment_free(n);
 }
 
 /* The Instance that the token is for, with what tells its machine. */
