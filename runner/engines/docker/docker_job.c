@@ -395,19 +395,35 @@ adopt_absent(struct docker_job *dj)
 }
 
 static void
+start_unless_stopped(struct docker_job *dj)
+{
+    if (dj->stop_wanted)
+        fail_stopped(dj);
+    else
+        job_start(dj);
+}
+
+/* The daemon may be about to carry out the start that it was asked for. */
+static void
+settle_then_start(struct docker_job *dj)
+{
+    if (dj->step == DOCKER_SETTLING) {
+        start_unless_stopped(dj);
+        return;
+    }
+    dj->step = DOCKER_SETTLING;
+    loop_timer_in(dj->timer, SETTLE_MS);
+}
+
+static void
 on_witness(struct docker_job *dj, const struct docker_seen *seen)
 {
     if (!seen->reached) {
         docker_job_away(dj, docker_job_inspect, 0);
     } else if (!seen->created) {
         half_started(dj);
-    } else if (dj->step != DOCKER_SETTLING) {
-        dj->step = DOCKER_SETTLING;
-        loop_timer_in(dj->timer, SETTLE_MS);
-    } else if (dj->stop_wanted) {
-        fail_stopped(dj);
     } else {
-        job_start(dj);
+        settle_then_start(dj);
     }
 }
 
@@ -422,13 +438,10 @@ adopt_created(struct docker_job *dj)
         docker_job_fail(dj, ENGINE_START_FAILED, dj->facts.error);
     } else if (start_marked(dj) && !dj->en->podman) {
         docker_witness_ask(dj, on_witness);
-    } else if (start_marked(dj) && dj->step != DOCKER_SETTLING) {
-        dj->step = DOCKER_SETTLING;
-        loop_timer_in(dj->timer, SETTLE_MS);
-    } else if (dj->stop_wanted) {
-        fail_stopped(dj);
+    } else if (start_marked(dj)) {
+        settle_then_start(dj);
     } else {
-        job_start(dj);
+        start_unless_stopped(dj);
     }
 }
 
