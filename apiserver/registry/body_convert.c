@@ -40,13 +40,7 @@ yaml_to_json(struct span body, struct str *out, struct error *e)
         e->code = ERR_BAD_REQUEST;
         return -ERR_BAD_REQUEST;
     }
-    if (docs.list.len == 1)
-        str_add(out, docs.list.items[0].json.ptr, docs.list.items[0].json.len);
-    else
-        rc = error_set(e, ERR_BAD_REQUEST, "the body has %zu documents; one is expected",
-                       docs.list.len);
-    yaml_docs_done(&docs);
-    return rc;
+    return body_one_document(&docs, out, e);
 }
 
 body_convert_fn *

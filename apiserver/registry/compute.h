@@ -47,6 +47,9 @@ struct compute_out {
 };
 /* out must be zero with an initialised problem. */
 int compute_write(const struct compute_in *in, struct compute_out *out);
+/* Appends the JSON of the one document that a body in YAML must be; takes docs. */
+struct yaml_docs;
+int body_one_document(struct yaml_docs *docs, struct str *out, struct error *e);
 
 /* DELETE_DEFAULT: not asked for; what an earlier deletion asked for stays. */
 enum delete_policy {

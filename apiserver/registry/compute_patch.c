@@ -21,6 +21,20 @@ is_json(struct span body)
     return jtok_skip(&r, &e) == 0;
 }
 
+int
+body_one_document(struct yaml_docs *docs, struct str *out, struct error *e)
+{
+    int rc = 0;
+
+    if (docs->list.len == 1)
+        str_add(out, docs->list.items[0].json.ptr, docs->list.items[0].json.len);
+    else
+        rc = error_set(e, ERR_BAD_REQUEST, "the body has %zu documents; one is expected",
+                       docs->list.len);
+    yaml_docs_done(docs);
+    return rc;
+}
+
 /* A body is JSON when it starts like it; YAML otherwise. YAML in flow style starts like
  * it too; what is neither stays as it is, for the message of the JSON reader. Appends
  * JSON to out. */
@@ -52,13 +66,7 @@ body_json(struct span body, struct str *out, struct error *e)
         e->code = ERR_BAD_REQUEST;
         return -ERR_BAD_REQUEST;
     }
-    if (docs.list.len == 1)
-        str_add(out, docs.list.items[0].json.ptr, docs.list.items[0].json.len);
-    else
-        rc = error_set(e, ERR_BAD_REQUEST, "the body has %zu documents; one is expected",
-                       docs.list.len);
-    yaml_docs_done(&docs);
-    return rc;
+    return body_one_document(&docs, out, e);
 }
 
 /* Which of apiVersion and kind the top level has; *ret_empty when it has no members. */
