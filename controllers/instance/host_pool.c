@@ -74,17 +74,6 @@ host_pool_new(const struct host_pool_opts *o, struct host_pool **ret, struct err
 
 /* --- tasks and results ------------------------------------------------------------- */
 
-const char *
-host_step_name(enum host_step s)
-{
-    static const char *const names[] = {
-        [HOST_STEP_NONE] = "",  [HOST_PROBE] = "Probe",       [HOST_COPY] = "Copy",
-        [HOST_START] = "Start", [HOST_DIAGNOSE] = "Diagnose", [HOST_REMOVE] = "Remove",
-    };
-
-    return names[s];
-}
-
 static void
 free_secret(char *s)
 {

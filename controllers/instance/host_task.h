@@ -16,7 +16,6 @@ enum host_step {
     HOST_DIAGNOSE, /* the last words of an agent that does not report */
     HOST_REMOVE,
 };
-const char *host_step_name(enum host_step s); /* "Probe" */
 
 struct host_task {
     enum host_step step;
