@@ -20,7 +20,7 @@ BUILD_PACKAGES=(gcc cmake ninja-build pkg-config libmicrohttpd-dev libjansson-de
 RUN_PACKAGES=(docker.io busybox-static procps)
 # shellcheck disable=SC2034
 TEST_PACKAGES=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev libcmocka-dev ccache
-    python3-pytest python3-yaml openssl mount universal-ctags shellcheck codespell git curl unzip npm iproute2
+    python3-pytest python3-pytest-xdist python3-yaml openssl mount universal-ctags shellcheck codespell git curl unzip npm iproute2
     etcd-server etcd-client strace e2fsprogs openssh-server util-linux docker-registry podman runc
     golang-go golang-k8s-sigs-structured-merge-diff-dev golang-github-evanphx-json-patch-dev
     python3-jsonpatch python3-kubernetes nodejs openmpi-bin)

@@ -2,9 +2,11 @@
 """Starts real servers on free loopback ports, each on its own data directory, and stops them
 by pid. Tests wait on conditions (watches, files), not on sleeps."""
 import contextlib
+import itertools
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -15,15 +17,26 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BIN = pathlib.Path(os.environ.get("DROVER_BIN", ROOT / "build/release/bin"))
+BIN = pathlib.Path(os.environ.get("DROVER_BIN", ROOT / "build/release/bin")).resolve()
+
+
+# Ports below the range from which the kernel takes those of connections, a part of it for each
+# of several pytest workers: a port that was free here is still free when the server binds it.
+_PORTS = range(12000, 32000)
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+_ports = itertools.cycle(random.Random().sample(_PORTS[_WORKER % 4::4], len(_PORTS) // 4))
 
 
 def free_ports(n):
     with contextlib.ExitStack() as stack:
-        socks = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in socks:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in socks]
+        found = []
+        while len(found) < n:
+            s = stack.enter_context(socket.socket())
+            port = next(_ports)
+            with contextlib.suppress(OSError):
+                s.bind(("127.0.0.1", port))
+                found.append(port)
+        return found
 
 
 def wait_until(check, timeout=30, what="condition"):
