@@ -445,6 +445,8 @@ launch(struct job *j)
     j->ej.memory_limit_mib = j->run.memory_limit_mib;
     j->ej.disk_limit_mib = j->run.disk_limit_mib;
     j->ej.shm_mib = j->run.shm_mib;
+    j->ej.tty_columns = j->run.tty_columns;
+    j->ej.tty_rows = j->run.tty_rows;
     place_fill(j);
     fill_container(j);
     start_shipper(j);

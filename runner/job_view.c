@@ -14,6 +14,8 @@
 
 #define ENV_MAX 4096
 #define ENV_VALUE_MAX (1024 * 1024)
+#define TTY_COLUMNS 80
+#define TTY_ROWS 24
 
 static const json_t *
 path_get(const json_t *o, const char *path)
@@ -235,6 +237,18 @@ job_run_add_env(struct job_run *r, const json_t *env)
     r->env[r->n_env] = NULL;
 }
 
+static void
+read_terminal(const json_t *job, struct job_run *r)
+{
+    if (!json_is_true(path_get(job, "spec.tty")))
+        return;
+    int64_t columns = integer(job, "spec.ttySize.columns", TTY_COLUMNS);
+    int64_t rows = integer(job, "spec.ttySize.rows", TTY_ROWS);
+    r->tty_columns =
+        columns > 0 && columns <= UINT16_MAX ? (uint16_t)columns : TTY_COLUMNS;
+    r->tty_rows = rows > 0 && rows <= UINT16_MAX ? (uint16_t)rows : TTY_ROWS;
+}
+
 int
 job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret,
               struct error *e)
@@ -250,6 +264,7 @@ job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret
     if (job_nodes_wrapped(job))
         r.argv = job_nodes_wrap(r.argv);
     job_container_read(job, &r);
+    read_terminal(job, &r);
     r.env = build_env(job, secrets, &r.n_env);
     *ret = r;
     return 0;

@@ -43,7 +43,8 @@ struct job_run {
     int64_t cpu_limit_milli, memory_limit_mib, disk_limit_mib, shm_mib; /* 0: none */
     size_t n_env;
     bool whole_instance, privileged, bridge;
-    struct engine_mount *mounts; /* strings borrowed from the Job */
+    uint16_t tty_columns, tty_rows; /* columns 0: no terminal */
+    struct engine_mount *mounts;    /* strings borrowed from the Job */
     struct engine_ulimit *ulimits;
     struct engine_port *ports;
     size_t n_mounts, n_ulimits, n_ports;

@@ -139,6 +139,16 @@ check_mounts(const struct admission *a)
 }
 
 static void
+check_terminal(const struct admission *a)
+{
+    json_t *tty = admit_field(a, "tty");
+
+    if (!json_is_true(tty) && admit_given(a, "ttySize"))
+        admit_refuse(a, "ttySize", "of no use without tty: true");
+    json_decref(tty);
+}
+
+static void
 check_container(const struct admission *a)
 {
     json_t *privileged = admit_field(a, "privileged");
@@ -297,6 +307,7 @@ admit_run(const struct admission *a)
     check_env(a);
     admit_resources(a, resources, "spec.resources");
     check_container(a);
+    check_terminal(a);
     check_places(a);
     json_decref(resources);
 }

@@ -87,6 +87,8 @@ struct engine_job {
     int64_t disk_limit_mib; /* process: of its own directories; 0: none */
     bool whole_instance;    /* has the machine for itself: no limits */
     bool privileged, bridge;
+    /* A terminal: one stream, stdout, with what the line discipline makes of it. */
+    uint16_t tty_columns, tty_rows; /* columns 0: none */
     /* The dead-man switch applies: an engine whose jobs outlive the agent stops this one
      * itself, with stop_ms of grace, when <agent dir>/renewed is older than it allows. */
     bool interruptible;

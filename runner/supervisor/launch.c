@@ -21,7 +21,9 @@
 #include "runner/supervisor/confine.h"
 #include "runner/supervisor/idmap.h"
 #include "runner/supervisor/rootfs.h"
+#include "runner/supervisor/tty.h"
 
+#define DEFAULT_TERM "xterm"
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 enum { STDIO_PIPE_BYTES = 256 * 1024, FAILED_STATUS = 127 };
@@ -30,6 +32,8 @@ enum { STDIO_PIPE_BYTES = 256 * 1024, FAILED_STATUS = 127 };
 struct wires {
     int report[2], exec[2], release[2], out[2], err[2];
     int maps_wanted[2], maps_done[2]; /* main <-> init */
+    int tty[2];                       /* supervisor <-> init; only with a terminal */
+    int slave;                        /* in init and main */
     int procs[CGROUP_N];
     size_t n_procs;
 };
@@ -71,26 +75,21 @@ wires_done(struct wires *w)
     close_pair(w->err);
     close_pair(w->maps_wanted);
     close_pair(w->maps_done);
+    close_pair(w->tty);
     while (w->n_procs > 0)
         close(w->procs[--w->n_procs]);
 }
 
+/* A job has either a terminal or two pipes for its output. */
 static int
-wires_make(struct wires *w, const struct launch_opts *o, struct error *e)
+wires_make_output(struct wires *w, const struct launch_opts *o, struct error *e)
 {
-    int *const pairs[] = {w->report, w->exec,        w->release,  w->out,
-                          w->err,    w->maps_wanted, w->maps_done};
     uid_t uid = o->base + o->account->uid;
 
-    for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
-        pairs[i][0] = pairs[i][1] = -1;
-    for (size_t i = 0; i < CGROUP_N; i++)
-        w->procs[i] = -1;
-    w->n_procs = 0;
-    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
-        if (pipe2(pairs[i], O_CLOEXEC) < 0)
-            return error_errno(e, errno, "create pipe");
-    }
+    if (o->spec->tty_columns > 0)
+        return tty_socket(w->tty, e);
+    if (pipe2(w->out, O_CLOEXEC) < 0 || pipe2(w->err, O_CLOEXEC) < 0)
+        return error_errno(e, errno, "create pipe");
     /* A bigger pipe only saves wake-ups; past the user's quota the default does. */
     if (fcntl(w->out[1], F_SETPIPE_SZ, STDIO_PIPE_BYTES) < 0 ||
         fcntl(w->err[1], F_SETPIPE_SZ, STDIO_PIPE_BYTES) < 0)
@@ -98,6 +97,29 @@ wires_make(struct wires *w, const struct launch_opts *o, struct error *e)
     /* So that the job can open /dev/stdout, which asks for rights on the pipe itself. */
     if (fchown(w->out[1], uid, uid) < 0 || fchown(w->err[1], uid, uid) < 0)
         return error_errno(e, errno, "hand over the output pipes");
+    return 0;
+}
+
+static int
+wires_make(struct wires *w, const struct launch_opts *o, struct error *e)
+{
+    int *const pairs[] = {w->report,    w->exec, w->release, w->maps_wanted,
+                          w->maps_done, w->out,  w->err,     w->tty};
+    const size_t n_always = 5;
+
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
+        pairs[i][0] = pairs[i][1] = -1;
+    for (size_t i = 0; i < CGROUP_N; i++)
+        w->procs[i] = -1;
+    w->n_procs = 0;
+    w->slave = -1;
+    for (size_t i = 0; i < n_always; i++) {
+        if (pipe2(pairs[i], O_CLOEXEC) < 0)
+            return error_errno(e, errno, "create pipe");
+    }
+    int rc = wires_make_output(w, o, e);
+    if (rc != 0)
+        return rc;
     int n = cgroup_open_procs(o->cgroup, w->procs, e);
     if (n < 0)
         return n;
@@ -164,6 +186,13 @@ enter_user_namespace(const struct wires *w, struct error *e)
 static int
 take_stdio(const struct wires *w, struct error *e)
 {
+    if (w->slave >= 0) {
+        for (int fd = 0; fd < 3; fd++) {
+            if (dup2(w->slave, fd) < 0)
+                return error_errno(e, errno, "set up the terminal");
+        }
+        return tty_control(w->slave, e);
+    }
     autoclose int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     if (null < 0 || dup2(null, 0) < 0 || dup2(w->out[1], 1) < 0 || dup2(w->err[1], 2) < 0)
@@ -225,15 +254,18 @@ launch_is_shell_function(const char *text)
 }
 
 static char **
-job_environment(const struct spec_list *env)
+job_environment(const struct spec *s)
 {
-    char **out = xcalloc(env->len + 3, sizeof(char *));
+    const struct spec_list *env = &s->env;
+    char **out = xcalloc(env->len + 4, sizeof(char *));
     size_t n = 0;
 
     if (!has_env(env, "PATH="))
         out[n++] = xstrdup("PATH=" DEFAULT_PATH);
     if (!has_env(env, "HOME="))
         out[n++] = xstrdup("HOME=" ROOTFS_HOME);
+    if (s->tty_columns > 0 && !has_env(env, "TERM="))
+        out[n++] = xstrdup("TERM=" DEFAULT_TERM);
     for (size_t i = 0; i < env->len; i++) {
         if (!launch_is_shell_function(env->items[i]))
             out[n++] = xstrdup(env->items[i]);
@@ -254,10 +286,12 @@ job_arguments(const struct spec_list *argv)
 static int
 prepare_main(const struct launch_opts *o, const struct wires *w, struct error *e)
 {
-    int rc = take_stdio(w, e);
+    int rc = 0;
 
-    if (rc == 0 && setsid() < 0)
+    if (setsid() < 0)
         rc = error_errno(e, errno, "new session");
+    if (rc == 0)
+        rc = take_stdio(w, e);
     if (rc == 0)
         rc = confine_process(e);
     if (rc == 0)
@@ -280,14 +314,15 @@ main_process(const struct launch_opts *o, const struct wires *w)
     int report = w->exec[1];
     int keep[] = {report,      w->release[0], w->maps_wanted[1], w->maps_done[0],
                   w->procs[0], w->procs[1],   w->procs[2],       w->procs[3],
-                  w->procs[4], w->procs[5],   w->out[1],         w->err[1]};
+                  w->procs[4], w->procs[5],   w->out[1],         w->err[1],
+                  w->slave};
 
     close_others(keep, ARRAY_LEN(keep));
     if (prepare_main(o, w, &e) != 0)
         give_up(report, LAUNCH_CREATE_FAILED, &e);
     /* Before the filter and before the release: nothing is left to fail but execve. */
     char **argv = job_arguments(&o->spec->argv);
-    environ = job_environment(&o->spec->env);
+    environ = job_environment(o->spec);
     int last[] = {report, w->release[0]};
     close_others(last, ARRAY_LEN(last));
     tell(report, LAUNCH_READY, 0, "");
@@ -334,7 +369,7 @@ reap_until(pid_t main_pid)
 }
 
 static _Noreturn void
-init_process(const struct launch_opts *o, const struct wires *w)
+init_process(const struct launch_opts *o, struct wires *w)
 {
     struct error e = ERROR_INIT;
     struct rootfs root = {.job_dir = o->spec->dir,
@@ -351,6 +386,10 @@ init_process(const struct launch_opts *o, const struct wires *w)
         _exit(FAILED_STATUS);
     prctl(PR_SET_NAME, "drover-init");
     if (rootfs_enter(&root, &e) != 0)
+        give_up(report, LAUNCH_CREATE_FAILED, &e);
+    if (o->spec->tty_columns > 0 &&
+        tty_make(o->spec->tty_columns, o->spec->tty_rows, o->base + o->account->uid,
+                 w->tty[1], &w->slave, &e) != 0)
         give_up(report, LAUNCH_CREATE_FAILED, &e);
     pid_t pid = fork();
     if (pid < 0) {
@@ -426,8 +465,12 @@ launch_start(const struct launch_opts *o, struct launch *ret, struct error *e)
     l.report_fd = keep_end(w.report, 0);
     l.exec_fd = keep_end(w.exec, 0);
     l.release_fd = keep_end(w.release, 1);
-    l.out_fd = keep_end(w.out, 0);
-    l.err_fd = keep_end(w.err, 0);
+    if (o->spec->tty_columns > 0) {
+        l.tty_fd = keep_end(w.tty, 0);
+    } else {
+        l.out_fd = keep_end(w.out, 0);
+        l.err_fd = keep_end(w.err, 0);
+    }
     wires_done(&w);
     *ret = l;
     return 0;
@@ -436,6 +479,13 @@ launch_start(const struct launch_opts *o, struct launch *ret, struct error *e)
 int
 launch_release(struct launch *l, struct error *e)
 {
+    /* Sent before main began, so it is there. */
+    if (l->tty_fd >= 0) {
+        int rc = tty_take(l->tty_fd, &l->out_fd, &l->slave_fd, e);
+        if (rc != 0)
+            return rc;
+        close(move_fd(l->tty_fd));
+    }
     if (write(l->release_fd, "g", 1) != 1)
         return error_errno(e, errno, "release the job's first process");
     close(move_fd(l->release_fd));

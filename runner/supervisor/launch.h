@@ -49,10 +49,11 @@ struct launch_opts {
 struct launch {
     pid_t init_pid;
     int init_pidfd;
-    int report_fd;  /* messages of init; it ends when init does */
-    int exec_fd;    /* messages of main; ends without one when the program executes */
-    int release_fd; /* write end */
-    int out_fd, err_fd;
+    int report_fd;      /* messages of init; it ends when init does */
+    int exec_fd;        /* messages of main; ends without one when the program executes */
+    int release_fd;     /* write end */
+    int out_fd, err_fd; /* with a terminal: its master from the release on, and -1 */
+    int tty_fd, slave_fd; /* tty.h; -1 without a terminal */
 };
 #define LAUNCH_INIT                                                                      \
     ((struct launch){.init_pid = -1,                                                     \
@@ -61,7 +62,9 @@ struct launch {
                      .exec_fd = -1,                                                      \
                      .release_fd = -1,                                                   \
                      .out_fd = -1,                                                       \
-                     .err_fd = -1})
+                     .err_fd = -1,                                                       \
+                     .tty_fd = -1,                                                       \
+                     .slave_fd = -1})
 
 /* Signals that the caller blocks stay blocked in init and are unblocked in main. */
 int launch_start(const struct launch_opts *o, struct launch *ret,

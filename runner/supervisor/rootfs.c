@@ -16,6 +16,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "runner/supervisor/tty.h"
 
 /* Where the new root is put together: a directory that every machine has, that is never
  * lent, and that nothing here needs once it is covered. */
@@ -149,6 +150,7 @@ build_dev(const struct rootfs *r, struct error *e)
                                            {"/proc/self/fd/2", NEW "/dev/stderr"},
                                            {"pts/ptmx", NEW "/dev/ptmx"}};
     char opts[64];
+    char pts[64];
     int rc = make_dir(NEW "/dev", 0755, e);
 
     if (rc == 0)
@@ -163,9 +165,10 @@ build_dev(const struct rootfs *r, struct error *e)
     }
     if (rc == 0)
         rc = make_dir(NEW "/dev/pts", 0755, e);
+    snprintf(pts, sizeof(pts), "newinstance,ptmxmode=0666,mode=0620,gid=%u",
+             (unsigned)r->base + TTY_GROUP);
     if (rc == 0)
-        rc = mount_fs("devpts", NEW "/dev/pts", MS_NOSUID | MS_NOEXEC,
-                      "newinstance,ptmxmode=0666,mode=0620", e);
+        rc = mount_fs("devpts", NEW "/dev/pts", MS_NOSUID | MS_NOEXEC, pts, e);
     if (rc == 0)
         rc = make_dir(NEW "/dev/shm", 01777, e);
     snprintf(opts, sizeof(opts), "mode=1777,size=%lldm",

@@ -37,6 +37,8 @@ static const struct spec_tag {
     {TAG_NUMBER, offsetof(struct spec, memory_limit_mib)},
     {TAG_NUMBER, offsetof(struct spec, shm_mib)},
     {TAG_NUMBER, offsetof(struct spec, disk_limit_mib)},
+    {TAG_NUMBER, offsetof(struct spec, tty_columns)},
+    {TAG_NUMBER, offsetof(struct spec, tty_rows)},
     {TAG_NUMBER, offsetof(struct spec, stop_ms)},
     {TAG_NUMBER, offsetof(struct spec, spool_bytes)},
 };

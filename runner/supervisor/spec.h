@@ -31,9 +31,10 @@ struct spec {
     struct spec_list argv, env, masks, devices;
     int64_t cpu_request_milli, cpu_limit_milli; /* 0: none */
     int64_t memory_limit_mib, shm_mib;
-    int64_t disk_limit_mib; /* of its own directories; 0: none */
-    int64_t stop_ms;        /* grace when the supervisor itself stops the job */
-    int64_t spool_bytes;    /* output kept on disk before bytes are dropped; 0: default */
+    int64_t tty_columns, tty_rows; /* columns 0: no terminal */
+    int64_t disk_limit_mib;        /* of its own directories; 0: none */
+    int64_t stop_ms;               /* grace when the supervisor itself stops the job */
+    int64_t spool_bytes; /* output kept on disk before bytes are dropped; 0: default */
 
     void *map; /* spec_map() only */
     size_t map_len;

@@ -40,6 +40,14 @@ def test_log_is_exact(shared_server):
     assert out == b"tab\tnl\n\n\x1b[31mred\x1b[0m\xff\x80 no newline"
 
 
+def test_terminal(shared_server):
+    s = shared_server
+    s.apply(run_object("term", ["tty", "stty size", "echo err >&2"], tty=True,
+                       ttySize={"columns": 132}))
+    s.wait("run/term", "phase=Done")
+    assert s.drover("logs", "term", text=False).stdout == b"/dev/pts/0\r\n24 132\r\nerr\r\n"
+
+
 def test_follow_shows_output_while_running(shared_server):
     """The line is there long before the run ends."""
     s = shared_server

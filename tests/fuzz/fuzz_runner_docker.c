@@ -39,6 +39,8 @@ feed(const char *bytes, size_t n, size_t step, struct sink *s)
     for (size_t at = 0; at < n && r == 0; at += step)
         r = docker_demux_feed(&d, bytes + at, n - at < step ? n - at : step, on_entry, s,
                               &e);
+    if (r == 0)
+        docker_demux_end(&d, on_entry, s);
     docker_demux_done(&d);
     return r;
 }

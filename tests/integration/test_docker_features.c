@@ -87,6 +87,51 @@ directories_refused(void **state)
     }
 }
 
+/* One exact stream with the line ends of a terminal, also past a restart of the agent and
+ * with lines of several pieces. */
+static void
+terminal(void **state)
+{
+    struct fixture *f = *state;
+    struct error e = ERROR_INIT;
+    auto_str want = STR_INIT(1 << 20);
+    autofree char *go = xasprintf("%s/go", f->dir);
+    struct engine_mount mount = {f->dir, false, false, false, "/m"};
+    struct job *job =
+        job_new(f, "test -t 0 && test -t 1 && test -t 2 && echo three; echo err >&2; "
+                   "until [ -e /m/go ]; do sleep 0.1; done; "
+                   "until [ \"$(busybox stty size)\" = '50 132' ]; do sleep 0.1; done; "
+                   "echo $TERM; head -c 20000 /dev/zero | busybox tr '\\0' x; echo; "
+                   "echo 2026-01-02T03:04:05.000000001Z here; printf 'no newline'");
+    job->j.tty_columns = 132;
+    job->j.tty_rows = 50;
+    job->j.mounts = &mount;
+    job->j.n_mounts = 1;
+    launch(f, job);
+    wait_for(f, log_length(job) > 0);
+    engine_docker.close(f->en);
+    engine_up(f, NULL);
+    engine_docker.adopt(f->en, &job->j);
+    assert_int_equal(fs_write_atomic(go, "x", 1, 0644, &e), 0);
+    wait_for(f, over(job));
+    str_adds(&want, "three\r\nerr\r\nxterm\r\n");
+    for (int i = 0; i < 20000; i++)
+        str_addc(&want, 'x');
+    str_adds(&want, "\r\n2026-01-02T03:04:05.000000001Z here\r\nno newline");
+    assert_log(job, SEGMENT_STDOUT, want.ptr);
+    assert_log(job, SEGMENT_STDERR, "");
+    assert_int_equal(job->result.exit_code, 0);
+    remove_job(f, job);
+
+    job = job_new(f, "true");
+    job->argv[0] = "/no/such/program";
+    job->j.tty_columns = 80;
+    job->j.tty_rows = 24;
+    run(f, job);
+    assert_int_equal(job->result.reason, ENGINE_START_FAILED);
+    remove_job(f, job);
+}
+
 static size_t
 count_volumes(const char *filter)
 {
@@ -273,13 +318,10 @@ main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-        T(directories),
-        T(directories_refused),
-        T(volumes),
-        T(limits),
-        T(privileges),
-        T(published),
-        T(daemon_takes_containers_along),
+        T(directories), T(directories_refused),
+        T(terminal),    T(volumes),
+        T(limits),      T(privileges),
+        T(published),   T(daemon_takes_containers_along),
     };
     UNUSED(argc);
     char bridge[] = "--bridge";

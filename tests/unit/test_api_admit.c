@@ -93,6 +93,8 @@ static const struct {
     {"{\"commands\":[\"x\"],\"instances\":[{\"fleet\":\"f\"}]}", "spec.instances[0]",
      "together"},
     {"{\"commands\":[\"x\"],\"privileged\":true}", "spec.privileged", "image"},
+    {"{\"commands\":[\"x\"],\"tty\":true,\"ttySize\":{\"columns\":9}}", NULL, NULL},
+    {"{\"commands\":[\"x\"],\"ttySize\":{\"columns\":9}}", "spec.ttySize", "tty: true"},
     {"{\"image\":\"x\",\"mounts\":[{\"instancePath\":\"/a\",\"path\":\"/b\"}]}", NULL,
      NULL},
     {"{\"image\":\"x\",\"mounts\":[{\"instancePath\":\"/a\",\"path\":\"/b/\"}]}",

@@ -124,7 +124,8 @@ static void
 the_rest(void **state)
 {
     json_t *job = derive("{\"image\":\"i\",\"user\":\"1\",\"workingDir\":\"/w\","
-                         "\"priority\":5,\"fleets\":[\"f\"],\"resources\":{\"cpu\":2},"
+                         "\"tty\":true,\"ttySize\":{\"rows\":9},\"priority\":5,"
+                         "\"fleets\":[\"f\"],\"resources\":{\"cpu\":2},"
                          "\"maxDuration\":\"1h\",\"stopDuration\":7,"
                          "\"retry\":{\"onEvents\":[\"interruption\"]}}",
                          3, 0);
@@ -147,6 +148,9 @@ the_rest(void **state)
                      3600);
     assert_int_equal(json_integer_value(json_object_get(spec, "stopDurationSeconds")), 7);
     assert_true(json_is_true(json_object_get(spec, "interruptible")));
+    assert_true(json_is_true(json_object_get(spec, "tty")));
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(spec, "ttySize"), "rows")), 9);
     assert_true(json_is_true(json_object_get(spec, "released")));
     assert_string_equal(text(job, "spec", "image"), "i");
     assert_int_equal(

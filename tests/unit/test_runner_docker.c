@@ -317,6 +317,60 @@ demux_any_split(void **state)
     }
 }
 
+/* Times and lines without headers; lines of several pieces, the newline of one dropped.
+ */
+static void
+demux_terminal(void **state)
+{
+    static const char t1[] = "2026-01-02T03:04:05.000000001Z ";
+    static const char t2[] = "2026-01-02T03:04:05.000000002Z ";
+    static const char t3[] = "2026-01-02T03:04:05.000000003Z ";
+    const size_t steps[] = {1, 3, 61, 16384, 16415, 1 << 20};
+    auto_str wire = STR_INIT(1 << 20);
+    auto_str want = STR_INIT(1 << 20);
+    autofree char *piece = xmalloc(16384);
+    UNUSED(state);
+    memset(piece, 'x', 16384);
+    for (const char *const *p = (const char *const[]){t1, "one\r\n", t1, "\r\n", t1,
+                                                      "at 2027-01-02T03:04:05.000000001Z "
+                                                      "\r\n",
+                                                      NULL};
+         *p != NULL; p++)
+        str_adds(&wire, *p);
+    str_adds(&want, "1|1|one\r\n;1|1|\r\n;1|1|at 2027-01-02T03:04:05.000000001Z \r\n;");
+    for (int dropped = 0; dropped < 2; dropped++) {
+        /* 16 KiB, 16 KiB, and a rest that has its newline only the first time */
+        for (int i = 0; i < 2; i++) {
+            str_adds(&wire, t2);
+            str_add(&wire, piece, 16384);
+            str_adds(&want, "1|2|");
+            str_add(&want, piece, 16384);
+            str_addc(&want, ';');
+        }
+        str_addf(&wire, "%srest\r%s", t2, dropped ? "" : "\n");
+        str_addf(&want, "1|2|rest\r%s;", dropped ? "" : "\n");
+    }
+    str_addf(&wire, "%stwo\r\n%sno end", t3, t3);
+    str_adds(&want, "1|3|two\r\n;1|3|no end;");
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        struct docker_demux d;
+        struct seen s = {STR_INIT(1 << 20)};
+        struct error e = ERROR_INIT;
+        docker_demux_init(&d);
+        for (size_t at = 0; at < wire.len; at += steps[i]) {
+            size_t n = wire.len - at < steps[i] ? wire.len - at : steps[i];
+            assert_int_equal(docker_demux_feed(&d, wire.ptr + at, n, see, &s, &e), 0);
+        }
+        docker_demux_end(&d, see, &s);
+        assert_string_equal(s.text.ptr, want.ptr);
+        docker_demux_reset(&d);
+        assert_int_equal(docker_demux_feed(&d, "2 no time", 9, see, &s, &e),
+                         -ERR_CORRUPT);
+        str_done(&s.text);
+        docker_demux_done(&d);
+    }
+}
+
 static void
 demux_refuses(void **state)
 {
@@ -463,12 +517,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(image_references),      cmocka_unit_test(pull_progress),
-        cmocka_unit_test(pull_moves_and_errors), cmocka_unit_test(demux_any_split),
-        cmocka_unit_test(demux_refuses),         cmocka_unit_test(cursor_resumes_exactly),
-        cmocka_unit_test(cursor_newlines),       cmocka_unit_test(cursor_after_gap),
+        cmocka_unit_test(image_references),       cmocka_unit_test(pull_progress),
+        cmocka_unit_test(pull_moves_and_errors),  cmocka_unit_test(demux_any_split),
+        cmocka_unit_test(demux_terminal),         cmocka_unit_test(demux_refuses),
+        cmocka_unit_test(cursor_resumes_exactly), cmocka_unit_test(cursor_newlines),
+        cmocka_unit_test(cursor_after_gap),
 
-        cmocka_unit_test(registry_header),       cmocka_unit_test(pull_vectors),
+        cmocka_unit_test(registry_header),        cmocka_unit_test(pull_vectors),
 
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

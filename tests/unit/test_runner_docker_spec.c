@@ -117,6 +117,15 @@ create_request(void **state)
     assert_null(path_get(c, "HostConfig.SecurityOpt"));
     assert_json(c, "HostConfig.NetworkMode", "\"host\"");
     assert_json(c, "HostConfig.Privileged", "true");
+    assert_json(c, "Tty", "false");
+    assert_null(path_get(c, "HostConfig.ConsoleSize"));
+    json_decref(c);
+
+    j.tty_columns = 132;
+    j.tty_rows = 50;
+    c = docker_spec_create(&j, &de);
+    assert_json(c, "Tty", "true");
+    assert_json(c, "HostConfig.ConsoleSize", "[50,132]");
     json_decref(c);
 }
 

@@ -112,6 +112,13 @@ gives_limits_and_env(void **state)
     json_decref(o);
     o = parse("{" META ",\"spec\":{}}");
     assert_int_equal(job_run_build(o, NULL, &r, &e), 0);
+    assert_int_equal(r.tty_columns, 0);
+    job_run_done(&r);
+    json_decref(o);
+    o = parse("{" META ",\"spec\":{\"tty\":true,\"ttySize\":{\"columns\":132}}}");
+    assert_int_equal(job_run_build(o, NULL, &r, &e), 0);
+    assert_int_equal(r.tty_columns, 132);
+    assert_int_equal(r.tty_rows, 24);
     job_run_done(&r);
     json_decref(o);
 }

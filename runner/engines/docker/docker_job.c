@@ -323,6 +323,28 @@ half_started(struct docker_job *dj)
 }
 
 static void
+on_resized(void *arg, const struct docker_reply *r)
+{
+    struct docker_job *dj = arg;
+    /* It may have ended already. */
+    if (r->reached && r->status != 200 && r->status != 409)
+        log_debug("terminal not resized", "uid=%s status=%d message=\"%s\"", dj->j->uid,
+                  r->status, r->message);
+}
+
+/* What a daemon that knows no ConsoleSize has left at 0x0. */
+static void
+resize(struct docker_job *dj)
+{
+    char action[64];
+    if (dj->j->tty_columns == 0)
+        return;
+    snprintf(action, sizeof(action), "/resize?h=%u&w=%u", dj->j->tty_rows,
+             dj->j->tty_columns);
+    docker_job_request(dj, &dj->call, "POST", action, on_resized);
+}
+
+static void
 on_started(void *arg, const struct docker_reply *r)
 {
     struct docker_job *dj = arg;
@@ -331,9 +353,10 @@ on_started(void *arg, const struct docker_reply *r)
         unmark_start(dj);
     if (!r->reached) /* unless refused, it may or may not have happened */
         docker_job_away(dj, docker_job_inspect, 0);
-    else if (r->status == 204 || r->status == 304)
+    else if (r->status == 204 || r->status == 304) {
         docker_job_running(dj);
-    else if (says_half_started(r->message))
+        resize(dj);
+    } else if (says_half_started(r->message))
         half_started(dj);
     else if (!redo(dj, r->message))
         docker_job_fail(dj, ENGINE_START_FAILED, r->message);

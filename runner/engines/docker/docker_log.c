@@ -305,7 +305,7 @@ note_exec_error(struct docker_log *l, const struct docker_entry *en)
         char end; /* of the part before the words */
     } inits[] = {{"[FATAL tini (", ']'}, {"ERROR (catatonit:", ')'}};
     const char *text = NULL;
-    if (l->cursor.frames > 0 || en->stream != SEGMENT_STDERR)
+    if (l->cursor.frames > 0 || (en->stream != SEGMENT_STDERR && !l->demux.raw))
         return;
     for (size_t i = 0; i < ARRAY_LEN(inits); i++) {
         size_t len = strlen(inits[i].prefix);
@@ -319,7 +319,7 @@ note_exec_error(struct docker_log *l, const struct docker_entry *en)
         text++;
         n--;
     }
-    while (n > 0 && text[n - 1] == '\n')
+    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
         n--;
     snprintf(l->exec_error, sizeof(l->exec_error), "%.*s", (int)(n < 250 ? n : 250),
              text);
@@ -398,6 +398,8 @@ static void
 on_reply(void *arg, const struct docker_reply *r)
 {
     struct docker_log *l = arg;
+    if (l->finishing && r->reached && r->status == 200)
+        docker_demux_end(&l->demux, on_entry, l);
     docker_demux_reset(&l->demux);
     append_batch(l);
     if (r->reached && r->status != 200) {

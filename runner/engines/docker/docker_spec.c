@@ -135,6 +135,10 @@ host_config(const struct engine_job *j, const struct docker_spec_env *env)
         json_object_set_new(h, "Binds", string_array(j->binds));
     add_mounts(h, j);
     add_ulimits(h, j);
+    if (j->tty_columns >
+        0) /* from API 1.42 on; before, the size is set after the start */
+        json_object_set_new(h, "ConsoleSize",
+                            json_pack("[i,i]", j->tty_rows, j->tty_columns));
     return h;
 }
 
@@ -166,11 +170,12 @@ json_t *
 docker_spec_create(const struct engine_job *j, const struct docker_spec_env *env)
 {
     json_t *h = host_config(j, env);
-    json_t *c = json_pack(
-        "{s:s, s:b, s:b, s:o, s:{s:[s]}, s:{s:s, s:s, s:s}, s:o}", "Image", j->image,
-        "Tty", 0, "OpenStdin", 0, "Env", string_array(j->env), "Healthcheck", "Test",
-        "NONE", "Labels", DOCKER_LABEL_AGENT, env->agent_id, DOCKER_LABEL_JOB, j->uid,
-        DOCKER_LABEL_RUN, j->run_name != NULL ? j->run_name : "", "HostConfig", h);
+    json_t *c = json_pack("{s:s, s:b, s:b, s:o, s:{s:[s]}, s:{s:s, s:s, s:s}, s:o}",
+                          "Image", j->image, "Tty", (int)(j->tty_columns > 0),
+                          "OpenStdin", 0, "Env", string_array(j->env), "Healthcheck",
+                          "Test", "NONE", "Labels", DOCKER_LABEL_AGENT, env->agent_id,
+                          DOCKER_LABEL_JOB, j->uid, DOCKER_LABEL_RUN,
+                          j->run_name != NULL ? j->run_name : "", "HostConfig", h);
     add_ports(c, h, j);
     add_proxies(c, env);
     docker_accel_apply(c, j, env);

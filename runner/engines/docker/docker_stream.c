@@ -4,14 +4,20 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
 
 #define HEADER 8
 
+/* Of a terminal's stream: the daemon's longest piece of a line, its form of a time, and
+ * room for anybody's. */
+enum { PIECE = 16384, TIME_LEN = 30, TIME_ROOM = 64, RAW_SLICE = 65536 };
+
 void
 docker_demux_init(struct docker_demux *d)
 {
+    *d = (struct docker_demux){0};
     str_init(&d->pending, HEADER + DOCKER_STREAM_ENTRY_MAX);
 }
 
@@ -25,6 +31,7 @@ void
 docker_demux_reset(struct docker_demux *d)
 {
     str_reset(&d->pending);
+    d->known = d->raw = d->within = false;
 }
 
 static uint32_t
@@ -108,12 +115,121 @@ top_up(struct docker_demux *d, struct span in)
     return n;
 }
 
+/* --- a terminal's stream --------------------------------------------------------------
+ */
+
+/* Where in a line a time in the daemon's form stands, not before min_ns; -1: nowhere. */
+static ptrdiff_t
+find_time(struct span s, int64_t min_ns)
+{
+    for (size_t i = 0; i + TIME_LEN < s.len; i++) {
+        const char *p = s.ptr + i;
+        int64_t ns;
+        if (p[4] == '-' && p[10] == 'T' && p[TIME_LEN - 1] == 'Z' && p[TIME_LEN] == ' ' &&
+            clock_parse(p, TIME_LEN, &ns) && ns >= min_ns)
+            return (ptrdiff_t)i;
+    }
+    return -1;
+}
+
+/* Length of the entry's text, `all` being what is there of it; -1: more is needed. */
+static ptrdiff_t
+raw_text_len(const struct docker_demux *d, struct span all, int64_t ns, bool whole)
+{
+    struct span line = {all.ptr, all.len <= PIECE ? all.len : PIECE + 1};
+    const char *end = memchr(line.ptr, '\n', line.len);
+    bool enough = end != NULL || whole || all.len > PIECE + TIME_LEN + 1;
+
+    if (!enough)
+        return -1;
+    if (end != NULL)
+        line.len = (size_t)(end - line.ptr) + 1;
+    else
+        line.len = all.len;
+    if (d->within) {
+        ptrdiff_t next = find_time(line, ns);
+        if (next >= 0 && next <= PIECE)
+            return next;
+    }
+    return end == NULL && all.len > PIECE ? PIECE : (ptrdiff_t)line.len;
+}
+
+/* One entry from the span; 1, or 0 when it is not all there. */
+static int
+take_raw(struct docker_demux *d, struct span *in, bool whole,
+         void (*on_entry)(void *arg, const struct docker_entry *en), void *arg,
+         struct error *e)
+{
+    size_t scan = in->len < TIME_ROOM ? in->len : TIME_ROOM;
+    const char *space = memchr(in->ptr, ' ', scan);
+    struct docker_entry en = {.stream = SEGMENT_STDOUT};
+
+    if (space == NULL && in->len < TIME_ROOM && !whole)
+        return 0;
+    if (space == NULL || !clock_parse(in->ptr, (size_t)(space - in->ptr), &en.unix_ns) ||
+        en.unix_ns < 0)
+        return error_set(e, ERR_CORRUPT, "the log stream has a line without a time");
+    size_t head = (size_t)(space - in->ptr) + 1;
+    ptrdiff_t n =
+        raw_text_len(d, (struct span){in->ptr + head, in->len - head}, en.unix_ns, whole);
+    if (n < 0)
+        return 0;
+    en.bytes = (struct span){in->ptr + head, (size_t)n};
+    d->within = n > 0 && en.bytes.ptr[n - 1] != '\n' && n == PIECE;
+    in->ptr += head + (size_t)n;
+    in->len -= head + (size_t)n;
+    on_entry(arg, &en);
+    return 1;
+}
+
+static int
+feed_raw(struct docker_demux *d, struct span in,
+         void (*on_entry)(void *arg, const struct docker_entry *en), void *arg,
+         struct error *e)
+{
+    while (in.len > 0) {
+        size_t n = in.len < RAW_SLICE ? in.len : RAW_SLICE;
+        int rc = 1;
+        str_add(&d->pending, in.ptr, n);
+        in.ptr += n;
+        in.len -= n;
+        struct span left = {d->pending.ptr, d->pending.len};
+        while (rc == 1 && left.len > 0)
+            rc = take_raw(d, &left, false, on_entry, arg, e);
+        if (rc < 0)
+            return rc;
+        if (left.len > 0)
+            memmove(d->pending.ptr, left.ptr, left.len);
+        str_truncate(&d->pending, left.len);
+    }
+    return 0;
+}
+
+void
+docker_demux_end(struct docker_demux *d,
+                 void (*on_entry)(void *arg, const struct docker_entry *en), void *arg)
+{
+    struct error ignored = ERROR_INIT;
+    struct span left = {d->pending.ptr, d->pending.len};
+
+    while (d->raw && left.len > 0 &&
+           take_raw(d, &left, true, on_entry, arg, &ignored) == 1)
+        ;
+    str_reset(&d->pending);
+}
+
 int
 docker_demux_feed(struct docker_demux *d, const char *bytes, size_t n,
                   void (*on_entry)(void *arg, const struct docker_entry *en), void *arg,
                   struct error *e)
 {
     struct span in = {bytes, n};
+    if (!d->known && n > 0) {
+        d->known = true;
+        d->raw = bytes[0] >= '0' && bytes[0] <= '9';
+    }
+    if (d->raw)
+        return feed_raw(d, in, on_entry, arg, e);
     while (d->pending.len > 0 && in.len > 0) {
         size_t took = top_up(d, in);
         in.ptr += took;

@@ -8,6 +8,12 @@
  * entry is one line, or 16 KiB of a longer one; the pieces of one line carry one
  * timestamp. Older daemons drop the newline that ended a line of several pieces: it is
  * put back in front of the stream's next entry.
+ *
+ * With a tty there are no headers, and everything is stdout: time, space, line; the first
+ * byte tells (a year's digit). A line without an end is followed by a time only after
+ * 16 KiB, or where the newline of a line of several pieces was dropped. There a time in
+ * the daemon's own fixed form that is not before the piece's is taken for the next
+ * entry's: in lines of over 16 KiB a job can be mistaken for its daemon.
  */
 #ifndef DOCKER_STREAM_H
 #define DOCKER_STREAM_H
@@ -29,15 +35,23 @@ struct docker_entry {
 #define DOCKER_STREAM_ENTRY_MAX (1024 * 1024)
 struct docker_demux {
     struct str pending; /* incomplete entry */
+    bool known, raw;    /* the stream has begun; it is that of a terminal */
+    bool within;        /* raw: a piece of a line came, and its rest has not */
 };
 void docker_demux_init(struct docker_demux *d);
 void docker_demux_done(struct docker_demux *d);
+/* The next bytes are those of a new stream. */
 void docker_demux_reset(struct docker_demux *d);
 /* Calls on_entry for each whole entry, in order; the span is valid during the call.
  * ERR_CORRUPT for a header that is none or an entry over the bound. */
 int docker_demux_feed(struct docker_demux *d, const char *bytes, size_t n,
                       void (*on_entry)(void *arg, const struct docker_entry *en),
                       void *arg, struct error *e) WARN_UNUSED;
+/* The stream is whole: only now a last line of a terminal without a newline is known to
+ * be one. */
+void docker_demux_end(struct docker_demux *d,
+                      void (*on_entry)(void *arg, const struct docker_entry *en),
+                      void *arg);
 
 /*
  * Where a reader stands, so that it can go on in a new stream (after a restart of the

@@ -522,6 +522,8 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
         .cpu_limit_milli = j->cpu_limit_milli,
         .memory_limit_mib = j->memory_limit_mib,
         .shm_mib = j->shm_mib,
+        .tty_columns = j->tty_columns,
+        .tty_rows = j->tty_rows,
         .disk_limit_mib = j->disk_limit_mib,
         .spool_bytes = p->en->spool_bytes,
     };
