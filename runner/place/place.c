@@ -258,9 +258,8 @@ carry_out(struct work *w, struct error *e)
 }
 
 static int
-run_order(struct error *e)
+run_order(const json_t *order, struct error *e)
 {
-    json_t *order = json_loadfd(0, 0, NULL);
     struct work w = {.order = order, .dir = text(order, "dir"), .dir_fd = -1};
 
     w.fetch = (struct fetch){.cache = text(order, "cache"),
@@ -271,7 +270,7 @@ run_order(struct error *e)
     if (w.dir == NULL || w.fetch.cache == NULL || w.fetch.url == NULL ||
         w.fetch.ns == NULL)
         return error_set(e, ERR_INTERNAL, "the order is not understood");
-    return carry_out(&w, e); /* the order lives as long as the process */
+    return carry_out(&w, e);
 }
 
 int
@@ -284,7 +283,9 @@ place_main(void)
     log_set_program("drover-runner");
     json_object_seed(0);
     umask(022);
-    int rc = run_order(&e);
+    json_t *order = json_loadfd(0, 0, NULL);
+    int rc = run_order(order, &e);
+    json_decref(order);
     puts(rc == 0 ? "ok" : e.msg);
     return fflush(stdout) == 0 && rc == 0 ? 0 : 1;
 }
