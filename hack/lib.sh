@@ -23,7 +23,7 @@ TEST_PACKAGES=(clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev libcmoc
     python3-pytest python3-pytest-xdist python3-yaml openssl mount universal-ctags shellcheck codespell git curl unzip npm iproute2
     etcd-server etcd-client strace e2fsprogs openssh-server util-linux docker-registry podman runc
     golang-go golang-k8s-sigs-structured-merge-diff-dev golang-github-evanphx-json-patch-dev
-    python3-jsonpatch python3-kubernetes nodejs openmpi-bin)
+    python3-jsonpatch python3-kubernetes nodejs openmpi-bin uidmap)
 
 # shellcheck disable=SC2034
 BENCH_PACKAGES=(wrk etcd-server nghttp2-client curl)

@@ -71,6 +71,16 @@ agent_kick_all(struct agent *a)
 }
 
 static void
+log_limitations(const struct agent_engine *en)
+{
+    const char *lines = en->status.limitations;
+
+    for (const char *p = lines; *p != '\0'; p += strcspn(p, "\n"), p += *p == '\n')
+        log_warn("engine is limited", "name=%s what=\"%.*s\"", en->ops->name,
+                 (int)strcspn(p, "\n"), p);
+}
+
+static void
 on_engine_status(void *arg, const struct engine_status *s)
 {
     struct agent_engine *en = arg;
@@ -85,6 +95,7 @@ on_engine_status(void *arg, const struct engine_status *s)
     }
     log_info("engine", "name=%s available=%d version=\"%s\" reason=%s message=\"%s\"",
              en->ops->name, s->available, s->version, s->reason, s->message);
+    log_limitations(en);
     status_changed(en->a->status);
     agent_step_all(en->a);
 }

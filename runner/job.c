@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "io/segment.h"
+#include "runner/event.h"
 #include "runner/trash.h"
 
 LOG_MODULE(job);
@@ -415,6 +416,24 @@ fill_container(struct job *j)
         j->ej.registry_auth = &j->registry_view;
 }
 
+/* Said with the job too, not only with the machine: a limit that is none. */
+static void
+tell_limitations(struct job *j)
+{
+    const char *lacks = j->on->status.limitations;
+
+    if (j->ej.cpu_limit_milli > 0 && strstr(lacks, "CPULimit: ") != NULL)
+        event_say(j, true, "LimitNotEnforced",
+                  "the limit of cpu (%" PRId64 "m) is not enforced on this machine: its "
+                  "agent does not run as root",
+                  j->ej.cpu_limit_milli);
+    if (j->ej.memory_limit_mib > 0 && strstr(lacks, "MemoryLimit: ") != NULL)
+        event_say(j, true, "LimitNotEnforced",
+                  "the limit of memory (%" PRId64 " MiB) holds for each process of the "
+                  "job, not for their sum: the agent does not run as root",
+                  j->ej.memory_limit_mib);
+}
+
 static void
 launch(struct job *j)
 {
@@ -450,6 +469,7 @@ launch(struct job *j)
     place_fill(j);
     fill_container(j);
     start_shipper(j);
+    tell_limitations(j);
     j->engine = JOB_ENGINE_BUSY;
     j->on->ops->launch(j->on->en, &j->ej);
 }

@@ -21,6 +21,19 @@ struct status {
     bool dirty;
 };
 
+/* One element per line. */
+static void
+put_limitations(json_t *engine, const char *lines)
+{
+    json_t *list = json_array();
+
+    for (const char *p = lines; *p != '\0'; p += strcspn(p, "\n"), p += *p == '\n')
+        json_array_append_new(list, json_stringn(p, strcspn(p, "\n")));
+    if (json_array_size(list) > 0)
+        json_object_set(engine, "limitations", list);
+    json_decref(list);
+}
+
 static json_t *
 engines_json(const struct agent *a, struct str *names)
 {
@@ -38,6 +51,7 @@ engines_json(const struct agent *a, struct str *names)
             json_object_set_new(o, "reason", json_string(s->reason));
         if (s->message[0] != '\0')
             json_object_set_new(o, "message", json_string(s->message));
+        put_limitations(o, s->limitations);
         json_array_append_new(list, o);
         if (s->available)
             str_addf(names, "%s%s", names->len > 0 ? "," : "", en->ops->name);

@@ -53,8 +53,10 @@ def wait_until(check, timeout=30, what="condition"):
 class Server:
     """One `drover server` with its data directory."""
 
-    def __init__(self, directory, args=(), env=None):
+    def __init__(self, directory, args=(), env=None, programs=None, popen=None):
+        """programs: where drover is taken from; popen: further arguments of Popen."""
         self.dir = pathlib.Path(directory)
+        self.programs, self.popen = programs or BIN, popen or {}
         self.port, self.streams_port = free_ports(2)
         self.args = list(args)
         self.env = dict(os.environ, **(env or {}))
@@ -69,10 +71,10 @@ class Server:
         mark = self.log.stat().st_size if self.log.exists() else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "drover", "server", "--data-dir", self.dir,
+                [self.programs / "drover", "server", "--data-dir", self.dir,
                  "--listen", f"127.0.0.1:{self.port}",
                  "--streams-listen", f"127.0.0.1:{self.streams_port}", *self.args],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env)
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env, **self.popen)
 
         def ready():
             text = self.log.read_bytes()[mark:]

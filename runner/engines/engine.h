@@ -166,12 +166,15 @@ struct engine_events {
     void (*on_log_end)(struct engine_job *j);
 };
 
+#define ENGINE_LIMITATIONS 1024
 struct engine_status {
     bool available;
     char version[64]; /* "20.10.24", "linux 6.1" */
     char reason[32];  /* CamelCase code when not available: "SocketMissing" */
     char message[240];
-    bool privileged_isolation; /* process: full namespaces + cgroup (running as root) */
+    /* What jobs go without here although the engine is available; "Code: text", a line
+     * each. */
+    char limitations[ENGINE_LIMITATIONS];
 };
 
 struct engine_config {

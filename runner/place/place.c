@@ -90,6 +90,7 @@ struct work {
     const json_t *order;
     const char *dir;
     int dir_fd;
+    struct usermap map;
     struct place_owner owner;
     struct fetch fetch;
 };
@@ -112,6 +113,10 @@ find_owner(struct work *w, struct error *e)
     if (json_is_true(json_object_get(w->order, "process"))) {
         int rc = account_find(user, &a, e);
         if (rc == 0)
+            rc = account_fit(&a, &w->map, e);
+        if (rc == 0 && w->map.needed)
+            base = usermap_base(&w->map);
+        else if (rc == 0)
             rc = idmap_take(w->dir, &base, e);
         if (rc == 0)
             w->owner = (struct place_owner){base + a.uid, base + a.gid};
@@ -226,7 +231,7 @@ start_anew(const struct work *w, struct error *e)
     const json_t *root;
 
     json_array_foreach (json_object_get(w->order, "roots"), i, root) {
-        int rc = tree_remove(w->dir_fd, json_string_value(root), e);
+        int rc = tree_remove_at(w->dir_fd, json_string_value(root), e);
         if (rc < 0)
             return rc;
     }
@@ -238,8 +243,10 @@ carry_out(struct work *w, struct error *e)
 {
     size_t i;
     const json_t *item;
+    usermap_find(&w->map);
     int rc = find_owner(w, e);
-
+    if (rc == 0) /* in the job's ids, as the job itself will be */
+        rc = usermap_enter(&w->map, e);
     w->dir_fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (rc == 0 && w->dir_fd < 0)
         rc = error_errno(e, errno, "open %s", w->dir);

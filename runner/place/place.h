@@ -50,7 +50,7 @@ int tree_open(int root_fd, const char *path, const struct place_owner *o, int *r
 int tree_chown(int dir_fd, const char *name, const struct place_owner *o,
                struct error *e) WARN_UNUSED;
 /* Removes name and what is below it; absent is success. */
-int tree_remove(int dir_fd, const char *name, struct error *e) WARN_UNUSED;
+int tree_remove_at(int dir_fd, const char *name, struct error *e) WARN_UNUSED;
 
 /* --- untar.c ------------------------------------------------------------------------ */
 /* Unpacks the archive (ustar, pax, GNU long names) with its top entry renamed to `top` in

@@ -119,7 +119,7 @@ remove_at(int dir, const char *name, int depth, struct error *e)
 }
 
 int
-tree_remove(int dir_fd, const char *name, struct error *e)
+tree_remove_at(int dir_fd, const char *name, struct error *e)
 {
     return remove_at(dir_fd, name, 0, e);
 }

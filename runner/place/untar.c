@@ -446,7 +446,7 @@ untar(int fd, int dir_fd, const char *top, const struct place_owner *o, struct e
                     .pax_size = -1,
                     .name = STR_INIT(PAX_MAX),
                     .link = STR_INIT(PAX_MAX)};
-    int rc = tree_remove(dir_fd, top, e);
+    int rc = tree_remove_at(dir_fd, top, e);
 
     if (rc < 0)
         return rc;

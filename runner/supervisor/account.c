@@ -153,3 +153,30 @@ account_find(const char *text, struct account *ret, struct error *e)
     *ret = a;
     return 0;
 }
+
+int
+account_fit(struct account *a, const struct usermap *m, struct error *e)
+{
+    uint32_t size = usermap_size(m);
+    size_t n = 0;
+
+    if (!m->needed)
+        return 0;
+    if (m->count == 0 && (a->uid != 0 || a->gid != 0))
+        return error_set(e, ERR_UNSUPPORTED,
+                         "user %u:%u: jobs of this agent have one user only, root, "
+                         "because it does not run as root and %s",
+                         (unsigned)a->uid, (unsigned)a->gid, m->why);
+    if (a->uid >= size || a->gid >= size)
+        return error_set(e, ERR_UNSUPPORTED,
+                         "user %u:%u: jobs of this agent have the ids 0 to %u, as many "
+                         "as /etc/subuid and /etc/subgid give it",
+                         (unsigned)a->uid, (unsigned)a->gid, size - 1);
+    for (size_t i = 0; i < a->n_groups; i++) {
+        if (a->groups[i] < size)
+            a->groups[n++] = a->groups[i];
+    }
+    a->fixed_groups = m->count == 0;
+    a->n_groups = a->fixed_groups ? 0 : n;
+    return 0;
+}

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "runner/supervisor/usermap.h"
 
 #define ACCOUNT_GROUPS 64
 
@@ -19,8 +20,12 @@ struct account { /* ids as the job sees them: below 65536 */
     gid_t gid;
     gid_t groups[ACCOUNT_GROUPS];
     size_t n_groups;
+    bool fixed_groups; /* setgroups(2) is not allowed; n_groups is 0 */
 };
 /* text NULL or "": root. ERR_NOT_FOUND / ERR_INVALID name the user or group. */
 int account_find(const char *text, struct account *ret, struct error *e) WARN_UNUSED;
+/* Of an agent that is not root: ERR_UNSUPPORTED in words when the job cannot have these
+ * ids. Supplementary groups that it cannot have are left out. */
+int account_fit(struct account *a, const struct usermap *m, struct error *e) WARN_UNUSED;
 
 #endif

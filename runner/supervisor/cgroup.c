@@ -104,15 +104,23 @@ take_line(struct cgroup_host *h, char *line)
     }
 }
 
+static void
+read_mounts(char *mountinfo, struct cgroup_host *h)
+{
+    char *save = NULL;
+
+    memset(h, 0, sizeof(*h));
+    for (char *line = strtok_r(mountinfo, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save))
+        take_line(h, line);
+}
+
 int
 cgroup_host_parse(char *mountinfo, struct cgroup_host *ret, struct error *e)
 {
-    struct cgroup_host h = {0};
-    char *save = NULL;
+    struct cgroup_host h;
 
-    for (char *line = strtok_r(mountinfo, "\n", &save); line != NULL;
-         line = strtok_r(NULL, "\n", &save))
-        take_line(&h, line);
+    read_mounts(mountinfo, &h);
     for (int c = CGROUP_CPU; c <= CGROUP_PIDS; c++) {
         if (h.mount[c][0] == '\0')
             return error_set(e, ERR_UNSUPPORTED, "no cgroup controller \"%s\" is mounted",
@@ -126,9 +134,36 @@ int
 cgroup_host_find(struct cgroup_host *ret, struct error *e)
 {
     auto_str text = STR_INIT(1024 * 1024);
+    auto_str self = STR_INIT(64 * 1024);
+    struct cgroup_host h;
     int rc = fs_read("/proc/self/mountinfo", &text, e);
 
-    return rc != 0 ? rc : cgroup_host_parse(text.ptr, ret, e);
+    if (rc != 0)
+        return rc;
+    if (geteuid() == 0)
+        return cgroup_host_parse(text.ptr, ret, e);
+    rc = fs_read("/proc/self/cgroup", &self, e);
+    if (rc != 0)
+        return rc;
+    read_mounts(text.ptr, &h);
+    cgroup_own(&h, self.ptr, false);
+    *ret = h;
+    return 0;
+}
+
+void
+cgroup_host_prepare(void)
+{
+    struct error ignored = ERROR_INIT;
+    auto_str text = STR_INIT(1024 * 1024);
+    auto_str self = STR_INIT(64 * 1024);
+    struct cgroup_host h;
+
+    if (geteuid() == 0 || fs_read("/proc/self/mountinfo", &text, &ignored) != 0 ||
+        fs_read("/proc/self/cgroup", &self, &ignored) != 0)
+        return;
+    read_mounts(text.ptr, &h);
+    cgroup_own(&h, self.ptr, true);
 }
 
 int
@@ -213,15 +248,21 @@ make_dirs(const struct cgroup *c, struct error *e)
     return 0;
 }
 
+bool
+cgroup_has(const struct cgroup *c, enum cgroup_ctl ctl)
+{
+    return c->of[ctl] < c->n;
+}
+
 static int
 limit_memory(const struct cgroup *c, int64_t mib, struct error *e)
 {
-    const char *dir = c->dir[c->of[CGROUP_MEMORY]];
     struct error ignored = ERROR_INIT;
     int64_t bytes = mib * 1024 * 1024;
 
-    if (mib <= 0)
+    if (mib <= 0 || !cgroup_has(c, CGROUP_MEMORY))
         return 0;
+    const char *dir = c->dir[c->of[CGROUP_MEMORY]];
     if (c->v2[CGROUP_MEMORY]) {
         int rc = write_number(dir, "memory.max", bytes, e);
         /* Absent without swap accounting; then there is none to give. */
@@ -246,12 +287,14 @@ limit_memory(const struct cgroup *c, int64_t mib, struct error *e)
 static int
 limit_cpu(const struct cgroup *c, const struct cgroup_limits *l, struct error *e)
 {
-    const char *dir = c->dir[c->of[CGROUP_CPU]];
     int64_t shares = l->cpu_request_milli * 1024 / 1000;
     int64_t quota = l->cpu_limit_milli * (CPU_PERIOD_US / 1000);
     char text[64];
     int rc = 0;
 
+    if (!cgroup_has(c, CGROUP_CPU))
+        return 0;
+    const char *dir = c->dir[c->of[CGROUP_CPU]];
     shares = shares < 2 ? 2 : shares > 262144 ? 262144 : shares;
     if (c->v2[CGROUP_CPU]) {
         if (l->cpu_request_milli > 0)
@@ -278,8 +321,8 @@ limit_devices(const struct cgroup *c, const struct cgroup_limits *l, struct erro
     static const char *const basic[] = {"c 1:3 rwm", "c 1:5 rwm",  "c 1:7 rwm",
                                         "c 1:8 rwm", "c 1:9 rwm",  "c 5:0 rwm",
                                         "c 5:2 rwm", "c 136:* rwm"};
-    if (c->of[CGROUP_DEVICES] == SIZE_MAX)
-        return 0;
+    if (!cgroup_has(c, CGROUP_DEVICES) || geteuid() != 0)
+        return 0; /* the kernel lets root alone write these lists */
     const char *dir = c->dir[c->of[CGROUP_DEVICES]];
     int rc = write_value(dir, "devices.deny", "a", e);
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(basic); i++)
@@ -305,7 +348,7 @@ cgroup_create(const struct cgroup *c, const struct cgroup_limits *l, struct erro
         rc = limit_memory(c, l->memory_limit_mib, e);
     if (rc == 0)
         rc = limit_cpu(c, l, e);
-    if (rc == 0 && l->pids_max > 0)
+    if (rc == 0 && l->pids_max > 0 && cgroup_has(c, CGROUP_PIDS))
         rc = write_number(c->dir[c->of[CGROUP_PIDS]], "pids.max", l->pids_max, e);
     if (rc == 0)
         rc = limit_devices(c, l, e);
@@ -333,7 +376,7 @@ freeze(const struct cgroup *c, bool on)
 {
     struct error ignored = ERROR_INIT;
 
-    if (c->of[CGROUP_FREEZER] == SIZE_MAX)
+    if (!cgroup_has(c, CGROUP_FREEZER))
         return;
     const char *dir = c->dir[c->of[CGROUP_FREEZER]];
     int rc = c->v2[CGROUP_FREEZER]
@@ -389,7 +432,7 @@ cgroup_signal(const struct cgroup *c, int signo)
 
     if (c->n == 0)
         return;
-    autofree char *path = fs_join(c->dir[c->of[CGROUP_PIDS]], "cgroup.procs");
+    autofree char *path = fs_join(c->dir[0], "cgroup.procs"); /* all are in each */
     freeze(c, true);
     for (int round = 0; round < SIGNAL_ROUNDS; round++) {
         if (!signal_new(path, signo, &sent))
@@ -425,8 +468,10 @@ memory_number(const struct cgroup *c, const char *file, const char *key)
 {
     struct error ignored = ERROR_INIT;
     auto_str text = STR_INIT(64 * 1024);
-    autofree char *path = fs_join(c->dir[c->of[CGROUP_MEMORY]], file);
 
+    if (!cgroup_has(c, CGROUP_MEMORY))
+        return 0;
+    autofree char *path = fs_join(c->dir[c->of[CGROUP_MEMORY]], file);
     if (fs_read(path, &text, &ignored) != 0)
         return 0;
     const char *p = strstr(text.ptr, key);

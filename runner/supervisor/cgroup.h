@@ -33,11 +33,19 @@ struct cgroup_host {
     char mount[CGROUP_N][256]; /* "" when absent */
     bool v2[CGROUP_N];
 };
-/* ERR_UNSUPPORTED naming the controller when cpu, memory or pids is missing. */
+/* ERR_UNSUPPORTED naming the controller when cpu, memory or pids is missing. A caller
+ * that is not root gets those controllers only, perhaps none, that its own cgroup was
+ * given for cgroups below it; "mount" is that cgroup then. */
 int cgroup_host_find(struct cgroup_host *ret, struct error *e) WARN_UNUSED;
 /* The same from the text of a mountinfo file, which is cut up. */
 int cgroup_host_parse(char *mountinfo, struct cgroup_host *ret,
                       struct error *e) WARN_UNUSED;
+
+/* For an agent that is not root and whose cgroup on version 2 was handed to it (systemd's
+ * Delegate=): moves the processes of that cgroup into one below it, and switches the
+ * controllers on. Once, before cgroup_host_find(), which knows that place. Best effort.
+ */
+void cgroup_host_prepare(void);
 
 /* Paths of one job's cgroups; plain data. */
 struct cgroup {
@@ -51,6 +59,13 @@ struct cgroup {
 /* Computes; touches nothing. */
 int cgroup_paths(const struct cgroup_host *h, const char *agent_id, const char *uid,
                  struct cgroup *ret, struct error *e) WARN_UNUSED;
+
+bool cgroup_has(const struct cgroup *c, enum cgroup_ctl ctl);
+/* The paths of an agent that is not root depend on where it was started, so each job
+ * keeps its own (<job dir>/sup/cgroup). */
+int cgroup_save(const struct cgroup *c, const char *job_dir, struct error *e) WARN_UNUSED;
+/* What was saved, for cgroup_signal, _wait and _remove only; false: nothing was. */
+bool cgroup_load(const char *job_dir, struct cgroup *ret);
 
 struct cgroup_limits {
     int64_t cpu_request_milli, cpu_limit_milli; /* 0: none */
@@ -81,5 +96,13 @@ int cgroup_remove(const struct cgroup *c, struct error *e) WARN_UNUSED;
 /* Calls fn for each job uid that has a cgroup of this agent, possibly more than once. */
 void cgroup_each(const struct cgroup_host *h, const char *agent_id,
                  void (*fn)(void *arg, const char *uid), void *arg);
+
+/* cgroup_own.c: turns the machine's hierarchies into what the caller's own cgroup may use
+ * of them. self: the text of its /proc/self/cgroup. move: first makes room in it on
+ * version 2, see cgroup_host_prepare(). */
+void cgroup_own(struct cgroup_host *h, const char *self, bool move);
+/* Of a text like /proc/self/cgroup the path in the hierarchy of a controller, or, with
+ * NULL, in that of version 2. False: none. */
+bool cgroup_own_path(const char *text, const char *controller, char *out, size_t size);
 
 #endif

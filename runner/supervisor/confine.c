@@ -75,7 +75,7 @@ confine_identity(const struct account *a, struct error *e)
 
     if (rc != 0)
         return rc;
-    if (setgroups(a->n_groups, a->groups) < 0)
+    if (!a->fixed_groups && setgroups(a->n_groups, a->groups) < 0)
         return error_errno(e, errno, "set groups");
     if (setresgid(a->gid, a->gid, a->gid) < 0)
         return error_errno(e, errno, "become group %u", (unsigned)a->gid);
@@ -107,8 +107,9 @@ limit(int which, const char *name, rlim_t soft, rlim_t hard, struct error *e)
 }
 
 int
-confine_process(struct error *e)
+confine_process(const struct confine_limits *l, struct error *e)
 {
+    rlim_t nproc = l->processes > 0 ? (rlim_t)l->processes : RLIM_INFINITY;
     sigset_t none;
 
     for (int signo = 1; signo < NSIG; signo++) {
@@ -120,16 +121,23 @@ confine_process(struct error *e)
     sigprocmask(SIG_SETMASK, &none, NULL);
     umask(022);
     autoclose int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "0", 1) != 1)
+    /* Who is not root may not go below what he was started with, and need not. */
+    if ((fd < 0 || write(fd, "0", 1) != 1) && !l->without_root)
         return error_errno(e, errno, "reset the out-of-memory score");
     int rc = limit(RLIMIT_CORE, "core", 0, 0, e);
     if (rc == 0)
         rc = limit(RLIMIT_NOFILE, "nofile", NOFILE_SOFT, NOFILE_HARD, e);
     if (rc == 0) /* counts against the memory limit all the same */
         rc = limit(RLIMIT_MEMLOCK, "memlock", RLIM_INFINITY, RLIM_INFINITY, e);
-    if (rc == 0) /* the pids cgroup is the bound */
-        rc = limit(RLIMIT_NPROC, "nproc", RLIM_INFINITY, RLIM_INFINITY, e);
+    if (rc == 0) /* counted per user namespace; else the pids cgroup is the bound */
+        rc = limit(RLIMIT_NPROC, "nproc", nproc, nproc, e);
     return rc;
+}
+
+int
+confine_memory(int64_t bytes, struct error *e)
+{
+    return bytes <= 0 ? 0 : limit(RLIMIT_DATA, "data", (rlim_t)bytes, (rlim_t)bytes, e);
 }
 
 int

@@ -9,18 +9,21 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "runner/supervisor/idmap.h"
+#include "runner/supervisor/record.h"
 #include "runner/supervisor/rootfs.h"
 
 enum { PIDS_MAX = 32768, DEVICES_MAX = 256 };
 
 static int
-make_private_dir(const char *dir, const char *name, uid_t owner, mode_t mode,
-                 struct error *e)
+make_private_dir(const char *dir, const char *name, const struct usermap *map,
+                 uid_t owner, mode_t mode, struct error *e)
 {
     autofree char *path = fs_join(dir, name);
 
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return error_errno(e, errno, "create %s", path);
+    if (map->needed)
+        return 0; /* init hands it over, in the namespace where the owner exists */
     if (lchown(path, owner, owner) < 0 || chmod(path, mode) < 0)
         return error_errno(e, errno, "hand over %s", path);
     return 0;
@@ -36,6 +39,9 @@ find_devices(const struct spec_list *paths, dev_t *out, struct error *e)
         struct stat st;
         if (stat(paths->items[i], &st) < 0)
             return error_errno(e, errno, "device %s", paths->items[i]);
+        if (access(paths->items[i], R_OK | W_OK) < 0)
+            return error_errno(e, errno, "device %s: not open to user %u",
+                               paths->items[i], (unsigned)geteuid());
         out[i] = st.st_rdev;
     }
     return 0;
@@ -46,25 +52,31 @@ create_job(const struct spec *s, struct cgroup *cg, struct launch *ret, struct e
 {
     struct cgroup_host host;
     struct account account;
+    struct usermap map;
     dev_t devices[DEVICES_MAX];
     uid_t base = 0;
 
     if (s->argv.len == 0)
         return error_set(e, ERR_INVALID,
                          "no command: the process engine has no image to take it from");
+    usermap_find(&map);
     int rc = account_find(s->user, &account, e);
+    if (rc == 0)
+        rc = account_fit(&account, &map, e);
     if (rc == 0)
         rc = find_devices(&s->devices, devices, e);
     if (rc == 0)
         rc = cgroup_host_find(&host, e);
     if (rc == 0)
         rc = cgroup_paths(&host, s->agent_id, s->uid, cg, e);
-    if (rc == 0)
+    if (rc == 0 && map.needed)
+        base = usermap_base(&map);
+    else if (rc == 0)
         rc = idmap_take(s->dir, &base, e);
     if (rc == 0)
-        rc = make_private_dir(s->dir, ROOTFS_WORK, base + account.uid, 0755, e);
+        rc = make_private_dir(s->dir, ROOTFS_WORK, &map, base + account.uid, 0755, e);
     if (rc == 0)
-        rc = make_private_dir(s->dir, ROOTFS_TMP, base, 01777, e);
+        rc = make_private_dir(s->dir, ROOTFS_TMP, &map, base, 01777, e);
     struct cgroup_limits limits = {
         .cpu_request_milli = s->cpu_request_milli,
         .cpu_limit_milli = s->cpu_limit_milli,
@@ -73,9 +85,14 @@ create_job(const struct spec *s, struct cgroup *cg, struct launch *ret, struct e
         .devices = devices,
         .n_devices = s->devices.len,
     };
+    if (rc == 0 && map.needed)
+        rc = record_prepare(s->dir, e);
+    if (rc == 0 && map.needed)
+        rc = cgroup_save(cg, s->dir, e);
     if (rc == 0)
         rc = cgroup_create(cg, &limits, e);
     struct launch_opts opts = {
-        .spec = s, .account = &account, .cgroup = cg, .base = base};
+        .spec = s, .account = &account, .cgroup = cg, .map = &map, .base = base};
+    opts.pids_max = PIDS_MAX;
     return rc != 0 ? rc : launch_start(&opts, ret, e);
 }

@@ -26,6 +26,8 @@
 #define DEFAULT_TERM "xterm"
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+#define NAMESPACES (CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS)
+
 enum { STDIO_PIPE_BYTES = 256 * 1024, FAILED_STATUS = 127 };
 
 /* Both ends of every pipe, as the three processes share them. */
@@ -34,6 +36,7 @@ struct wires {
     int maps_wanted[2], maps_done[2]; /* main <-> init */
     int tty[2];                       /* supervisor <-> init; only with a terminal */
     int slave;                        /* in init and main */
+    int mapped[2];                    /* supervisor -> init, without root */
     int procs[CGROUP_N];
     size_t n_procs;
 };
@@ -76,6 +79,7 @@ wires_done(struct wires *w)
     close_pair(w->maps_wanted);
     close_pair(w->maps_done);
     close_pair(w->tty);
+    close_pair(w->mapped);
     while (w->n_procs > 0)
         close(w->procs[--w->n_procs]);
 }
@@ -95,7 +99,8 @@ wires_make_output(struct wires *w, const struct launch_opts *o, struct error *e)
         fcntl(w->err[1], F_SETPIPE_SZ, STDIO_PIPE_BYTES) < 0)
         errno = 0;
     /* So that the job can open /dev/stdout, which asks for rights on the pipe itself. */
-    if (fchown(w->out[1], uid, uid) < 0 || fchown(w->err[1], uid, uid) < 0)
+    if (!o->map->needed &&
+        (fchown(w->out[1], uid, uid) < 0 || fchown(w->err[1], uid, uid) < 0))
         return error_errno(e, errno, "hand over the output pipes");
     return 0;
 }
@@ -103,9 +108,9 @@ wires_make_output(struct wires *w, const struct launch_opts *o, struct error *e)
 static int
 wires_make(struct wires *w, const struct launch_opts *o, struct error *e)
 {
-    int *const pairs[] = {w->report,    w->exec, w->release, w->maps_wanted,
-                          w->maps_done, w->out,  w->err,     w->tty};
-    const size_t n_always = 5;
+    int *const pairs[] = {w->report, w->exec, w->release, w->maps_wanted, w->maps_done,
+                          w->mapped, w->out,  w->err,     w->tty};
+    const size_t n_always = 6;
 
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
         pairs[i][0] = pairs[i][1] = -1;
@@ -286,14 +291,18 @@ job_arguments(const struct spec_list *argv)
 static int
 prepare_main(const struct launch_opts *o, const struct wires *w, struct error *e)
 {
+    struct confine_limits limits = {.without_root = o->map->needed};
     int rc = 0;
+
+    if (!cgroup_has(o->cgroup, CGROUP_PIDS))
+        limits.processes = o->pids_max;
 
     if (setsid() < 0)
         rc = error_errno(e, errno, "new session");
     if (rc == 0)
         rc = take_stdio(w, e);
     if (rc == 0)
-        rc = confine_process(e);
+        rc = confine_process(&limits, e);
     if (rc == 0)
         rc = join_cgroups(w, e);
     if (rc == 0)
@@ -328,7 +337,10 @@ main_process(const struct launch_opts *o, const struct wires *w)
     tell(report, LAUNCH_READY, 0, "");
     if (!read_byte(w->release[0]))
         _exit(FAILED_STATUS); /* the supervisor is gone, or does not want it any more */
-    if (confine_syscalls(&e) != 0)
+    int64_t memory = cgroup_has(o->cgroup, CGROUP_MEMORY)
+                         ? 0
+                         : o->spec->memory_limit_mib * 1024 * 1024;
+    if (confine_syscalls(&e) != 0 || confine_memory(memory, &e) != 0)
         give_up(report, LAUNCH_CREATE_FAILED, &e);
     execvp(argv[0], argv);
     if (errno == ENOENT)
@@ -341,13 +353,14 @@ main_process(const struct launch_opts *o, const struct wires *w)
 /* ---- init ---- */
 
 static int
-write_map(pid_t pid, const char *file, uid_t base, struct error *e)
+write_map(pid_t pid, const char *file, const struct launch_opts *o, struct error *e)
 {
     char path[64];
     char text[64];
 
     snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-    int n = snprintf(text, sizeof(text), "0 %u %u\n", (unsigned)base, IDMAP_SIZE);
+    int n = snprintf(text, sizeof(text), "0 %u %u\n", (unsigned)o->base,
+                     usermap_size(o->map));
     autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, text, (size_t)n) != n)
         return error_errno(e, errno, "map user ids: %s", file);
@@ -368,12 +381,52 @@ reap_until(pid_t main_pid)
     }
 }
 
+/* The first process of the outer namespace becomes its root, once it has ids. */
+static int
+enter_outer(const struct launch_opts *o, const struct wires *w, struct error *e)
+{
+    uid_t uid = o->base + o->account->uid;
+
+    close(w->mapped[1]);
+    if (!read_byte(w->mapped[0]))
+        _exit(FAILED_STATUS); /* the supervisor has the reason */
+    if (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+        return error_errno(e, errno, "become root of the user namespace");
+    if (w->out[1] >= 0 &&
+        (fchown(w->out[1], uid, uid) < 0 || fchown(w->err[1], uid, uid) < 0))
+        return error_errno(e, errno, "hand over the output pipes");
+    return 0;
+}
+
+static void
+on_sigterm(int signo)
+{
+    kill(-1, signo);
+}
+
+/* kill(2) of -1 is one cut through a pid namespace: a process that is being forked
+ * meanwhile gets the signal too. SIGTERM was blocked until now. */
+static void
+pass_on_sigterm(void)
+{
+    struct sigaction sa = {.sa_handler = on_sigterm, .sa_flags = SA_RESTART};
+    sigset_t set;
+
+    sigaction(SIGTERM, &sa, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static _Noreturn void
 init_process(const struct launch_opts *o, struct wires *w)
 {
     struct error e = ERROR_INIT;
     struct rootfs root = {.job_dir = o->spec->dir,
                           .base = o->base,
+                          .user = o->base + o->account->uid,
+                          .ids = usermap_size(o->map),
+                          .own_namespace = o->map->needed,
                           .shm_mib = o->spec->shm_mib,
                           .masks = o->spec->masks.items,
                           .n_masks = o->spec->masks.len,
@@ -385,6 +438,8 @@ init_process(const struct launch_opts *o, struct wires *w)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
         _exit(FAILED_STATUS);
     prctl(PR_SET_NAME, "drover-init");
+    if (o->map->needed && enter_outer(o, w, &e) != 0)
+        give_up(report, LAUNCH_CREATE_FAILED, &e);
     if (rootfs_enter(&root, &e) != 0)
         give_up(report, LAUNCH_CREATE_FAILED, &e);
     if (o->spec->tty_columns > 0 &&
@@ -398,15 +453,18 @@ init_process(const struct launch_opts *o, struct wires *w)
     }
     if (pid == 0)
         main_process(o, w);
+    if (w->n_procs == 0)
+        pass_on_sigterm();
     int keep[] = {report, w->maps_wanted[0], w->maps_done[1]};
     close_others(keep, ARRAY_LEN(keep));
     /* Ends without a byte when main failed earlier; it has told why. */
     if (read_byte(w->maps_wanted[0])) {
-        if (write_map(pid, "uid_map", o->base, &e) != 0 ||
-            write_map(pid, "gid_map", o->base, &e) != 0 ||
-            write(w->maps_done[1], "m", 1) != 1)
+        if (write_map(pid, "uid_map", o, &e) != 0 ||
+            write_map(pid, "gid_map", o, &e) != 0 || write(w->maps_done[1], "m", 1) != 1)
             give_up(report, LAUNCH_CREATE_FAILED, &e);
     }
+    if (o->map->needed) /* the job may have the same id */
+        prctl(PR_SET_DUMPABLE, 0);
     close_others(&report, 1);
     tell(report, LAUNCH_EXITED, reap_until(pid), "");
     _exit(0);
@@ -435,6 +493,21 @@ keep_end(int pair[2], int end)
     return fd;
 }
 
+/* Ids for init's namespace; the caller follows it there, to have the rights over the
+ * job's files that init has. */
+static int
+open_outer(const struct launch_opts *o, const struct launch *l, const struct wires *w,
+           struct error *e)
+{
+    int rc = usermap_write(o->map, l->init_pid, e);
+
+    if (rc == 0 && setns(l->init_pidfd, CLONE_NEWUSER) < 0)
+        rc = error_errno(e, errno, "enter the job's user namespace");
+    if (rc == 0 && write(w->mapped[1], "m", 1) != 1)
+        rc = error_errno(e, errno, "start the job's init process");
+    return rc;
+}
+
 int
 launch_start(const struct launch_opts *o, struct launch *ret, struct error *e)
 {
@@ -446,7 +519,7 @@ launch_start(const struct launch_opts *o, struct launch *ret, struct error *e)
         wires_done(&w);
         return rc;
     }
-    l.init_pid = fork_into(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS);
+    l.init_pid = fork_into(NAMESPACES | (o->map->needed ? CLONE_NEWUSER : 0));
     if (l.init_pid == 0)
         init_process(o, &w);
     if (l.init_pid < 0) {
@@ -455,8 +528,12 @@ launch_start(const struct launch_opts *o, struct launch *ret, struct error *e)
         return rc;
     }
     l.init_pidfd = pidfd_open(l.init_pid, 0);
-    if (l.init_pidfd < 0) {
+    if (l.init_pidfd < 0)
         rc = error_errno(e, errno, "watch the job");
+    if (rc == 0 && o->map->needed)
+        rc = open_outer(o, &l, &w, e);
+    if (rc != 0) {
+        cleanup_close_ptr(&l.init_pidfd);
         kill(l.init_pid, SIGKILL);
         waitpid(l.init_pid, NULL, 0);
         wires_done(&w);
@@ -493,6 +570,13 @@ launch_release(struct launch *l, struct error *e)
 }
 
 void
+launch_terminate(const struct launch *l)
+{
+    if (l->init_pidfd >= 0)
+        pidfd_send_signal(l->init_pidfd, SIGTERM, NULL, 0);
+}
+
+void
 launch_kill(const struct launch *l)
 {
     if (l->init_pidfd >= 0)
@@ -500,7 +584,7 @@ launch_kill(const struct launch *l)
 }
 
 static _Noreturn void
-probe_process(void)
+probe_process(bool root)
 {
     struct mount_attr_probe {
         uint64_t set, clr, propagation, userns;
@@ -512,9 +596,40 @@ probe_process(void)
         _exit(2);
     if (unshare(CLONE_NEWCGROUP) < 0)
         _exit(3);
-    if (unshare(CLONE_NEWUSER) < 0)
+    /* Without root it is in one already, which has no ids yet. */
+    if (root && unshare(CLONE_NEWUSER) < 0)
         _exit(4);
     _exit(0);
+}
+
+static bool
+sysctl_is(const char *name, const char *value)
+{
+    struct error ignored = ERROR_INIT;
+    autofree char *path = fs_join("/proc/sys", name);
+    auto_str text = STR_INIT(64);
+
+    return fs_read(path, &text, &ignored) == 0 && streq(text.ptr, value);
+}
+
+/* Why an ordinary user gets no user namespace. */
+static int
+explain_refusal(int sys, struct error *e)
+{
+    const char *knob = NULL;
+
+    if (sysctl_is("user/max_user_namespaces", "0\n"))
+        knob = "user.max_user_namespaces is 0";
+    else if (sysctl_is("kernel/unprivileged_userns_clone", "0\n"))
+        knob = "kernel.unprivileged_userns_clone is 0";
+    else if (sysctl_is("kernel/apparmor_restrict_unprivileged_userns", "1\n"))
+        knob = "kernel.apparmor_restrict_unprivileged_userns is 1";
+    if (knob != NULL)
+        return error_set(e, ERR_UNSUPPORTED,
+                         "not running as root, and user namespaces are switched off for "
+                         "others: %s",
+                         knob);
+    return error_errno(e, sys, "not running as root, and no user namespace to be had");
 }
 
 int
@@ -526,12 +641,14 @@ launch_probe(struct error *e)
         [4] = "user namespaces are switched off (user.max_user_namespaces)",
     };
     int status;
-    pid_t pid = fork_into(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS);
+    bool root = geteuid() == 0;
+    pid_t pid = fork_into(NAMESPACES | (root ? 0 : CLONE_NEWUSER));
 
     if (pid == 0)
-        probe_process();
+        probe_process(root);
     if (pid < 0)
-        return error_errno(e, errno, "create namespaces");
+        return root ? error_errno(e, errno, "create namespaces")
+                    : explain_refusal(errno, e);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     if (status == 0)

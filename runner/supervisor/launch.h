@@ -9,6 +9,10 @@
  *       └─ main       in the cgroups, a new user and cgroup namespace, without rights;
  *                     waits for the release byte, then executes the program
  *
+ * Without root (usermap.h) init lives in a user namespace between the machine's and the
+ * job's: the same walls, one level down. Where there is no cgroup the job is what is in
+ * its pid namespace, and init passes SIGTERM on to all of it.
+ *
  * When the supervisor dies, the kernel kills init (parent death signal), and with init
  * everything in the pid namespace: nothing can be left behind. Before the release main
  * sees the pipe close instead and exits without having executed anything.
@@ -23,6 +27,7 @@
 #include "runner/supervisor/account.h"
 #include "runner/supervisor/cgroup.h"
 #include "runner/supervisor/spec.h"
+#include "runner/supervisor/usermap.h"
 
 enum launch_kind {
     LAUNCH_READY,         /* main waits for the release */
@@ -42,7 +47,9 @@ struct launch_opts {
     const struct spec *spec;
     const struct account *account;
     const struct cgroup *cgroup; /* exists */
-    uid_t base;
+    const struct usermap *map;
+    uid_t base; /* the job's root: a uid of the machine, or of the outer namespace */
+    int64_t pids_max;
 };
 
 /* All descriptors are the supervisor's ends, non-blocking. */
@@ -70,6 +77,8 @@ struct launch {
 int launch_start(const struct launch_opts *o, struct launch *ret,
                  struct error *e) WARN_UNUSED;
 int launch_release(struct launch *l, struct error *e) WARN_UNUSED;
+/* SIGTERM to every process of a job without cgroups. */
+void launch_terminate(const struct launch *l);
 /* Kills the whole job; init is to be reaped by the caller. */
 void launch_kill(const struct launch *l);
 /* Is "K=V" a function that a bash exported? No program but that bash has a use for it, so

@@ -16,6 +16,7 @@
 #include "runner/supervisor/idmap.h"
 #include "runner/supervisor/supervisor.h"
 #include "runner/supervisor/tree.h"
+#include "runner/supervisor/usermap.h"
 
 enum { TRIAL_MS = 10000, TRIAL_MEMORY_MIB = 64 };
 
@@ -41,7 +42,7 @@ await_ready(const struct launch *l, struct error *e)
 }
 
 static void
-take_away(const struct launch *l, const struct cgroup *cg, const char *dir)
+take_away(const struct launch *l, const struct cgroup *cg, const char *dir, bool root)
 {
     struct error ignored = ERROR_INIT;
 
@@ -57,11 +58,12 @@ take_away(const struct launch *l, const struct cgroup *cg, const char *dir)
     }
     int rc = tree_remove(dir, &ignored);
     UNUSED(rc); /* an empty directory in /tmp */
-    idmap_release(dir);
+    if (root)
+        idmap_release(dir);
 }
 
 static int
-trial(struct error *e)
+trial(bool root, struct error *e)
 {
     const char *argv[] = {"true", NULL};
     char dir[] = "/tmp/drover-probe-XXXXXX";
@@ -82,8 +84,34 @@ trial(struct error *e)
     int rc = create_job(&s, &cg, &l, e);
     if (rc == 0)
         rc = await_ready(&l, e);
-    take_away(&l, &cg, dir);
+    take_away(&l, &cg, dir, root);
     return rc;
+}
+
+/* What jobs here do not have of what they have under an agent that is root: a line each.
+ */
+static void
+say_limitations(const struct usermap *map, const struct cgroup_host *host)
+{
+    if (!map->needed)
+        return;
+    if (map->count == 0)
+        printf("OneUser: jobs have one user, which is user %u of the machine: %s\n",
+               (unsigned)map->uid, map->why);
+    else
+        printf("SharedIDs: jobs share the %u sub-ids of user %u\n", map->count,
+               (unsigned)map->uid);
+    if (host->mount[CGROUP_CPU][0] == '\0')
+        puts("CPULimit: a limit of cpu is not enforced: the agent's cgroup is not "
+             "delegated");
+    if (host->mount[CGROUP_MEMORY][0] == '\0')
+        puts("MemoryLimit: a limit of memory holds for each process, not for the job: "
+             "the agent's "
+             "cgroup is not delegated");
+    if (host->mount[CGROUP_PIDS][0] == '\0')
+        puts("Processes: processes are counted by the resource limit of the user "
+             "(RLIMIT_NPROC)");
+    puts("Devices: devices need permissions for the agent's user or for everybody");
 }
 
 int
@@ -91,17 +119,17 @@ probe_main(void)
 {
     struct error e = ERROR_INIT;
     struct cgroup_host host;
+    struct usermap map;
 
-    if (geteuid() != 0) {
-        puts("not running as root: jobs could not be contained");
-        return SUPERVISOR_PROBE_NOT_ROOT;
-    }
+    usermap_find(&map); /* now: the trial leads into a namespace with a root */
     /* The usual causes by name, then the whole. */
     int status = launch_probe(&e) != 0              ? SUPERVISOR_PROBE_NAMESPACES
                  : cgroup_host_find(&host, &e) != 0 ? SUPERVISOR_PROBE_CGROUPS
-                 : trial(&e) != 0                   ? SUPERVISOR_PROBE_TRIAL
+                 : trial(!map.needed, &e) != 0      ? SUPERVISOR_PROBE_TRIAL
                                                     : SUPERVISOR_PROBE_OK;
     if (status != SUPERVISOR_PROBE_OK)
         puts(e.msg);
+    else
+        say_limitations(&map, &host);
     return status;
 }

@@ -93,10 +93,13 @@ lend(const char *name, struct error *e)
 
 /* A private directory of the job, taken while the machine's tree is still reachable. */
 static int
-attach(const struct rootfs *r, const char *name, const char *to, struct error *e)
+attach(const struct rootfs *r, const char *name, const char *to, uid_t owner, mode_t mode,
+       struct error *e)
 {
     autofree char *from = fs_join(r->job_dir, name);
 
+    if (r->own_namespace && (lchown(from, owner, owner) < 0 || chmod(from, mode) < 0))
+        return fail(e, "hand over", from);
     int rc = make_dir(to, 0755, e);
     if (rc == 0 && mount(from, to, NULL, MS_BIND, NULL) < 0)
         rc = fail(e, "bind", to);
@@ -105,16 +108,26 @@ attach(const struct rootfs *r, const char *name, const char *to, struct error *e
     return rc;
 }
 
+/* path without NEW is the machine's node of the same kind. */
 static int
-make_node(const char *path, unsigned maj, unsigned min, struct error *e)
+make_node(const struct rootfs *r, const char *path, unsigned maj, unsigned min,
+          struct error *e)
 {
+    if (r->own_namespace) {
+        autoclose int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0)
+            return fail(e, "create", path);
+        if (mount(path + strlen(NEW), path, NULL, MS_BIND, NULL) < 0)
+            return fail(e, "bind device", path);
+        return restrict_mount(path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, false, e);
+    }
     if (mknod(path, S_IFCHR | 0666, makedev(maj, min)) < 0 || chmod(path, 0666) < 0)
         return fail(e, "create device", path);
     return 0;
 }
 
 static int
-make_device(const char *host_path, struct error *e)
+make_device(const struct rootfs *r, const char *host_path, struct error *e)
 {
     struct stat st;
 
@@ -132,7 +145,7 @@ make_device(const char *host_path, struct error *e)
     *slash = '\0';
     int rc = fs_mkdirs(to, 0755, e);
     *slash = '/';
-    return rc != 0 ? rc : make_node(to, major(st.st_rdev), minor(st.st_rdev), e);
+    return rc != 0 ? rc : make_node(r, to, major(st.st_rdev), minor(st.st_rdev), e);
 }
 
 static int
@@ -156,9 +169,9 @@ build_dev(const struct rootfs *r, struct error *e)
     if (rc == 0)
         rc = mount_fs("tmpfs", NEW "/dev", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k", e);
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(nodes); i++)
-        rc = make_node(nodes[i].path, nodes[i].maj, nodes[i].min, e);
+        rc = make_node(r, nodes[i].path, nodes[i].maj, nodes[i].min, e);
     for (size_t i = 0; rc == 0 && i < r->n_devices; i++)
-        rc = make_device(r->devices[i], e);
+        rc = make_device(r, r->devices[i], e);
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(links); i++) {
         if (symlink(links[i][0], links[i][1]) < 0)
             rc = fail(e, "link", links[i][1]);
@@ -166,7 +179,7 @@ build_dev(const struct rootfs *r, struct error *e)
     if (rc == 0)
         rc = make_dir(NEW "/dev/pts", 0755, e);
     snprintf(pts, sizeof(pts), "newinstance,ptmxmode=0666,mode=0620,gid=%u",
-             (unsigned)r->base + TTY_GROUP);
+             (unsigned)r->base + (r->ids > TTY_GROUP ? TTY_GROUP : 0));
     if (rc == 0)
         rc = mount_fs("devpts", NEW "/dev/pts", MS_NOSUID | MS_NOEXEC, pts, e);
     if (rc == 0)
@@ -230,13 +243,16 @@ build_proc(struct error *e)
 }
 
 static int
-build_sys(struct error *e)
+build_sys(const struct rootfs *r, struct error *e)
 {
     static const char *const covered[] = {"/sys/firmware", "/sys/fs/cgroup",
                                           "/sys/kernel/security", "/sys/fs/bpf"};
     int rc = make_dir(NEW "/sys", 0555, e);
 
-    if (rc == 0 && mount("/sys", NEW "/sys", NULL, MS_BIND, NULL) < 0)
+    /* What the machine has mounted below it cannot be left out by a namespace that does
+     * not own it. */
+    if (rc == 0 && mount("/sys", NEW "/sys", NULL,
+                         MS_BIND | (r->own_namespace ? MS_REC : 0), NULL) < 0)
         rc = fail(e, "bind", NEW "/sys");
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(covered); i++)
         rc = cover(covered[i], e);
@@ -244,7 +260,7 @@ build_sys(struct error *e)
         rc = restrict_mount(NEW "/sys",
                             MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
                                 MOUNT_ATTR_NOEXEC,
-                            false, e);
+                            r->own_namespace, e);
     return rc;
 }
 
@@ -297,9 +313,9 @@ build_private(const struct rootfs *r, struct error *e)
     if (rc == 0)
         rc = lend_resolver(e);
     if (rc == 0)
-        rc = attach(r, ROOTFS_WORK, NEW ROOTFS_HOME, e);
+        rc = attach(r, ROOTFS_WORK, NEW ROOTFS_HOME, r->user, 0755, e);
     if (rc == 0)
-        rc = attach(r, ROOTFS_TMP, NEW "/tmp", e);
+        rc = attach(r, ROOTFS_TMP, NEW "/tmp", r->base, 01777, e);
     return rc;
 }
 
@@ -358,7 +374,7 @@ rootfs_enter(const struct rootfs *r, struct error *e)
     if (rc == 0)
         rc = build_proc(e);
     if (rc == 0)
-        rc = build_sys(e);
+        rc = build_sys(&resolved, e);
     if (rc == 0)
         rc = cover_masks(&resolved, e);
     if (rc == 0)

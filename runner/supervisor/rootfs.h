@@ -18,6 +18,7 @@
 #ifndef SUPERVISOR_ROOTFS_H
 #define SUPERVISOR_ROOTFS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -30,13 +31,18 @@
 struct rootfs {
     const char *job_dir;
     uid_t base;                 /* the job's root */
+    uid_t user;                 /* owner of its home */
+    uint32_t ids;               /* how many the job has */
+    bool own_namespace;         /* a user namespace that is not the machine's */
     int64_t shm_mib;            /* 0: 64 */
     const char *const *masks;   /* absolute directories or files of the machine */
     const char *const *devices; /* paths below /dev */
     size_t n_masks, n_devices;
 };
 /* Replaces the root of the calling process, which is alone in a new mount namespace and
- * pid 1 of a new pid namespace, with all privileges. On failure it must exit. */
+ * pid 1 of a new pid namespace, with all privileges in the user namespace that owns them.
+ * In one that is not the machine's, device nodes are the machine's, bound instead of made
+ * anew, and the job's directories get their owner here. On failure it must exit. */
 int rootfs_enter(const struct rootfs *r, struct error *e) WARN_UNUSED;
 
 #endif

@@ -18,6 +18,8 @@
 #include "runner/supervisor/create.h"
 #include "runner/supervisor/probe.h"
 #include "runner/supervisor/spec.h"
+#include "runner/supervisor/tree.h"
+#include "runner/supervisor/usermap.h"
 #include "runner/supervisor/watch.h"
 
 enum { TEXT_MAX = 400 };
@@ -109,7 +111,8 @@ supervise(struct spec *s, int signal_fd, int claimed_fd)
     if (chdir("/") < 0)
         errno = 0; /* only so that no directory is kept busy */
     prctl(PR_SET_NAME, "drover-superv");
-    prctl(PR_SET_DUMPABLE, 0);
+    if (geteuid() == 0) /* without root it could not give ids to its child */
+        prctl(PR_SET_DUMPABLE, 0);
     protect_from_oom();
     record_boot_id(self.boot_id);
     self.supervisor.ticks = record_proc_ticks(self.supervisor.pid);
@@ -185,6 +188,19 @@ start(const char *dir)
     return status;
 }
 
+static int
+remove_main(const char *dir)
+{
+    struct error e = ERROR_INIT;
+    struct usermap map;
+
+    usermap_find(&map);
+    int rc = usermap_enter(&map, &e);
+    if (rc == 0)
+        rc = tree_remove_job(dir, &e);
+    return rc == 0 ? 0 : say(e.msg, 1);
+}
+
 int
 supervisor_main(int argc, char **argv)
 {
@@ -192,6 +208,8 @@ supervisor_main(int argc, char **argv)
 
     if (argc == 3 && streq(argv[2], "--probe"))
         status = probe_main();
+    else if (argc == 4 && streq(argv[2], SUPERVISOR_REMOVE) && argv[3][0] == '/')
+        status = remove_main(argv[3]);
     else if (argc == 3 && argv[2][0] == '/')
         status = start(argv[2]);
     else

@@ -6,7 +6,11 @@
  * record (supervisor/record.h).
  *
  *   drover-runner --supervise <job dir>    descriptor 3: the spec (supervisor/spec.h)
- *   drover-runner --supervise --probe      can this machine run such jobs?
+ *   drover-runner --supervise --probe      can this machine run such jobs, and with what
+ *                                          limitations (a line each)?
+ *   drover-runner --supervise --remove <job dir>   what the job left in its directories,
+ *                                          which belongs to ids that only a user
+ * namespace has (an agent without root)
  *
  * At most one start per job, whoever dies whenever:
  *   1. The whole spec is in hand (sealed memory) before anything else happens.
@@ -30,13 +34,13 @@
 #include <signal.h>
 
 #define SUPERVISOR_FLAG "--supervise"
+#define SUPERVISOR_REMOVE "--remove"
 #define SUPERVISOR_STOP SIGRTMIN
 #define SUPERVISOR_GRACE_MS 10000
 #define SUPERVISOR_CLAIMED 17
 /* Exit status of --probe, with a sentence on stdout. */
 enum supervisor_probe {
     SUPERVISOR_PROBE_OK = 0,
-    SUPERVISOR_PROBE_NOT_ROOT = 10,
     SUPERVISOR_PROBE_NAMESPACES = 11,
     SUPERVISOR_PROBE_CGROUPS = 12,
     SUPERVISOR_PROBE_TRIAL = 13, /* something else on the way to a contained process */

@@ -14,7 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fs.h"
+#include "base/mem.h"
 #include "base/str.h"
+#include "runner/supervisor/rootfs.h"
 
 struct flatten {
     int top_fd;
@@ -110,5 +113,18 @@ tree_remove(const char *path, struct error *e)
     while (rc == 0 && found);
     if (rc == 0 && rmdir(path) < 0 && errno != ENOENT)
         rc = error_errno(e, errno, "remove %s", path);
+    return rc;
+}
+
+int
+tree_remove_job(const char *job_dir, struct error *e)
+{
+    static const char *const trees[] = {ROOTFS_WORK, ROOTFS_TMP};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(trees); i++) {
+        autofree char *path = fs_join(job_dir, trees[i]);
+        rc = tree_remove(path, e);
+    }
     return rc;
 }

@@ -123,8 +123,12 @@ begin_stop(struct watch *w, int64_t grace_ms)
 
     if (w->killed)
         return;
-    if (!w->stopping && grace_ms > 0 && w->released)
-        cgroup_signal(&w->cgroup, SIGTERM);
+    if (!w->stopping && grace_ms > 0 && w->released) {
+        if (w->cgroup.n > 0)
+            cgroup_signal(&w->cgroup, SIGTERM);
+        else
+            launch_terminate(&w->launch);
+    }
     if (!w->stopping && !w->released)
         at = clock_now_ms(); /* nothing runs that could use the time */
     w->stopping = true;

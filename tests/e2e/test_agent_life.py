@@ -14,9 +14,10 @@ from conftest import BIN, Server, private_dir, run_object, wait_until
 class Agent:
     """A second machine: a copy of the program, its own directory."""
 
-    def __init__(self, server, name):
-        self.server, self.name = server, name
+    def __init__(self, server, name, uid=0):
+        self.server, self.name, self.uid = server, name, uid
         self.home = private_dir()
+        os.chown(self.home, uid, uid)
         self.program = self.home / "drover-runner"
         self.dir = self.home / "agent"
         shutil.copy2(BIN / "drover-runner", self.program)
@@ -29,22 +30,26 @@ class Agent:
 
     def start(self):
         self.process = subprocess.Popen(self.argv, stderr=subprocess.STDOUT,
-                                        stdout=open(self.home / "log", "ab"))
+                                        stdout=open(self.home / "log", "ab"), **self.user())
         wait_until(lambda: self.server.drover("get", f"instance/{self.name}",
                                               check=False).returncode == 0, 30, "enrolment")
         self.server.wait(f"instance/{self.name}", "phase=Ready")
+
+    def user(self):
+        ids = {"user": self.uid, "group": self.uid, "extra_groups": []}
+        return {**ids, "cwd": "/"} if self.uid else {}
 
     def end(self):
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
         subprocess.run([self.program, "--uninstall", "--force", "--dir", self.dir],
-                       check=False, capture_output=True)
+                       check=False, capture_output=True, **self.user())
         shutil.rmtree(self.home, ignore_errors=True)
 
     def uninstall(self, *args):
         return subprocess.run([self.program, "--uninstall", "--dir", self.dir, *args],
-                              capture_output=True, text=True, timeout=60)
+                              capture_output=True, text=True, timeout=60, **self.user())
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +147,76 @@ def test_uninstall(agent):
     r = agent.uninstall("--force")
     assert r.returncode != 0 and "no agent lives" in r.stderr, r
     agent.server.drover("delete", "run", "stays", "--wait=false", check=False)
+
+
+def test_agent_without_root(control):
+    """An agent of an ordinary user: its jobs run, end, are taken over by its next life and
+    end with all that they started; nothing is left. What it cannot give is said."""
+    a = Agent(control, "ordinary", uid=61236)
+    try:
+        a.start()
+        status = control.get("instance", "ordinary")["status"]["agent"]
+        engine = next(e for e in status["engines"] if e["name"] == "process")
+        if not engine["available"]:
+            pytest.skip(f"this machine forbids it: {engine['message']}")
+        assert any(x.startswith(("OneUser: ", "SharedIDs: ")) for x in engine["limitations"])
+        assert "engine is limited" in (a.home / "log").read_text()
+        (a.home / "one.txt").write_text("a file\n")
+        control.apply(run_object("short", ["id -u", "cat one.txt", "mkdir d", "chmod 0 d",
+                                           "exit 5"], files=[str(a.home / "one.txt") + ":one.txt"],
+                                 resources={"cpu": "0..1", "memory": "0MB..1GB"}))
+        control.wait("run/short", "condition=Finished")
+        r = control.get("run", "short")["status"]
+        assert (r["phase"], r["exitCode"]) == ("Failed", 5), r
+        assert control.drover("logs", "short").stdout == "0\na file\n"
+        if any(x.startswith("CPULimit: ") for x in engine["limitations"]):
+            wait_until(lambda: "LimitNotEnforced" in control.drover("events").stdout, 30, "the event")
+        run_on(a, "daemons", "trap 'exit 3' TERM; (setsid sh -c 'trap \"\" TERM HUP; "
+               "sleep 61236 & sleep 61236' &) ; echo up; while :; do sleep 0.1; done",
+               stopDuration="20s")
+        before = supervisors(a)
+        a.process.kill()
+        a.process.wait()
+        a.start()
+        wait_until(lambda: (a.home / "log").read_text().count("adopting") > 0, 30, "the adoption")
+        assert supervisors(a) == before and before
+        control.drover("stop", "daemons", "--wait")
+        assert control.get("run", "daemons")["status"]["phase"] == "Terminated"
+        out = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+        assert "sleep 61236" not in out.splitlines()
+        run_on(a, "left", "mkdir d; : > d/x; chmod 0 d; sleep 600", stopDuration="1s")
+        a.process.terminate()
+        assert a.process.wait(20) == 0
+        r = a.uninstall("--force")
+        assert r.returncode == 0, r
+        assert not supervisors(a) and not a.dir.exists()
+    finally:
+        a.end()
+        control.drover("delete", "run", "--all", "--wait=false", check=False)
+        control.drover("delete", "instance", a.name, "--wait=false", check=False)
+
+
+def test_server_without_root():
+    """All of drover as an ordinary user."""
+    home = private_dir()
+    for p in BIN.glob("drover*"):
+        if p.is_file():
+            shutil.copy2(p, home / p.name)
+    os.chown(home, 61237, 61237)
+    s = Server(home / "state", programs=home,
+               popen={"user": 61237, "group": 61237, "extra_groups": [], "cwd": "/"})
+    try:
+        s.start()
+        engine = s.get("instances")[0]["status"]["agent"]["engines"]
+        process = next(e for e in engine if e["name"] == "process")
+        if not process["available"]:
+            pytest.skip(f"this machine forbids it: {process['message']}")
+        s.apply(run_object("hello", ["echo hello"], resources={"cpu": "0.."}))
+        s.wait("run/hello", "phase=Done")
+        assert s.drover("logs", "hello").stdout == "hello\n"
+    finally:
+        s.stop()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def test_addresses(agent):

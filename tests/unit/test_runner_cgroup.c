@@ -19,6 +19,7 @@
 #include "base/str.h"
 #include "runner/supervisor/cgroup.h"
 #include "runner/supervisor/spec.h"
+#include "runner/supervisor/usermap.h"
 
 static char root[64];
 
@@ -223,6 +224,92 @@ test_spec_round_trip(void **state)
     spec_done(&back);
 }
 
+/* What systemd hands over: the agent's own cgroup. It sits down beside its jobs. */
+static void
+test_own_v2(void **state)
+{
+    struct cgroup_host h;
+    struct cgroup_host given;
+    struct error e = ERROR_INIT;
+    const char *self = "1:name=systemd:/x\n0::/user/app\n";
+
+    UNUSED(state);
+    put("cgroup.controllers", "cpu memory pids\n");
+    put("user/app/cgroup.controllers", "memory pids\n"); /* no cpu */
+    put("user/app/cgroup.subtree_control", "");
+    put("user/app/cgroup.procs", "");
+    autofree char *mounts =
+        xasprintf("30 23 0:26 / %s rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n", root);
+    assert_int_equal(cgroup_host_parse(mounts, &h, &e), 0);
+    given = h;
+    cgroup_own(&given, self, false); /* not switched on: nothing yet */
+    for (int c = 0; c < CGROUP_N; c++)
+        assert_string_equal(given.mount[c], "");
+    given = h;
+    cgroup_own(&given, self, true);
+    autofree char *seat = xasprintf("%s/user/app/drover-agent", root);
+    assert_int_equal(access(seat, F_OK), 0);
+    put("user/app/cgroup.subtree_control", "memory pids\n"); /* as a kernel would */
+    given = h;
+    cgroup_own(&given, "0::/user/app/drover-agent\n", false); /* where it is now */
+    autofree char *app = xasprintf("%s/user/app", root);
+    assert_string_equal(given.mount[CGROUP_MEMORY], app);
+    assert_string_equal(given.mount[CGROUP_PIDS], app);
+    assert_string_equal(given.mount[CGROUP_FREEZER], app);
+    assert_string_equal(given.mount[CGROUP_CPU], "");
+    /* Somebody else's, or none. */
+    given = h;
+    cgroup_own(&given, "0::/elsewhere\n", true);
+    assert_string_equal(given.mount[CGROUP_MEMORY], "");
+    given = h;
+    cgroup_own(&given, "garbage\n:\n", true);
+    assert_string_equal(given.mount[CGROUP_MEMORY], "");
+}
+
+static void
+test_own_path(void **state)
+{
+    const char *text = "9:name=systemd:/\n8:cpu,cpuacct:/a/b\n4:memory:/m\n0::/two\n";
+    char out[16];
+
+    UNUSED(state);
+    assert_true(cgroup_own_path(text, "cpuacct", out, sizeof(out)));
+    assert_string_equal(out, "/a/b");
+    assert_true(cgroup_own_path(text, "memory", out, sizeof(out)));
+    assert_string_equal(out, "/m");
+    assert_true(cgroup_own_path(text, NULL, out, sizeof(out)));
+    assert_string_equal(out, "/two");
+    assert_false(cgroup_own_path(text, "cpua", out, sizeof(out)));
+    assert_false(cgroup_own_path(text, "memory", out, 2));
+}
+
+static void
+test_sub_ids(void **state)
+{
+    struct usermap m = {.needed = true, .uid = 1000};
+
+    UNUSED(state);
+    put("subuid", "# a comment\nann:100000:65536\nbob:200000:10\n1000:300000:70000\nx\n");
+    put("subgid", "bob:500:20\nann:600000:1000\n");
+    autofree char *uids = xasprintf("%s/subuid", root);
+    autofree char *gids = xasprintf("%s/subgid", root);
+    usermap_read(uids, gids, "ann", &m); /* by name or number, the larger one */
+    assert_int_equal(m.sub_uid, 300000);
+    assert_int_equal(m.sub_gid, 600000);
+    assert_int_equal(m.count, 1000); /* what both have */
+    assert_int_equal(usermap_size(&m), 1000);
+    assert_int_equal(usermap_base(&m), 1);
+    m.uid = 7;
+    usermap_read(uids, gids, "bob", &m);
+    assert_int_equal(m.count, 10);
+    usermap_read(uids, gids, "eve", &m);
+    assert_int_equal(m.count, 0);
+    assert_non_null(strstr(m.why, "subuid has no range for user eve"));
+    assert_int_equal(usermap_size(&m), 1);
+    m.needed = false;
+    assert_int_equal(usermap_size(&m), 65536);
+}
+
 int
 main(void)
 {
@@ -233,6 +320,9 @@ main(void)
         cmocka_unit_test_setup_teardown(test_oom_count, setup, teardown),
         cmocka_unit_test_setup_teardown(test_remove, setup, teardown),
         cmocka_unit_test(test_spec_round_trip),
+        cmocka_unit_test(test_own_path),
+        cmocka_unit_test_setup_teardown(test_sub_ids, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_own_v2, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

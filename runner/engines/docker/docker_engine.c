@@ -105,7 +105,7 @@ static void
 set_available(struct engine *en, const char *version)
 {
     bool changed = !en->status.available || !streq(en->status.version, version);
-    en->status = (struct engine_status){.available = true, .privileged_isolation = true};
+    en->status = (struct engine_status){.available = true};
     snprintf(en->status.version, sizeof(en->status.version), "%s", version);
     en->n_retries = 0;
     watch_events(en);

@@ -153,13 +153,23 @@ follow(struct process_job *p, const struct record_proc *proc, int *fd,
         log_err("cannot watch a process", "job=%s error=%s", p->uid, e.msg);
 }
 
+bool
+process_cgroup(const struct process_job *p, struct cgroup *ret)
+{
+    struct error ignored = ERROR_INIT;
+
+    if (geteuid() != 0 && cgroup_load(p->dir, ret))
+        return ret->n > 0;
+    return p->en->have_cgroups &&
+           cgroup_paths(&p->en->cgroups, p->en->agent_id, p->uid, ret, &ignored) == 0;
+}
+
 /* The supervisor died without an exit record. The kernel has killed the job with it; the
  * answer waits until nothing of it is left. */
 static void
 look_at_loss(struct process_job *p, const struct record_state *s)
 {
     struct cgroup cg;
-    struct error ignored = ERROR_INIT;
 
     if (s != NULL)
         follow(p, &s->init, &p->init_fd, &p->init_io, &p->init_gone, on_init_gone);
@@ -167,8 +177,7 @@ look_at_loss(struct process_job *p, const struct record_state *s)
         pidfd_send_signal(p->init_fd, SIGKILL, NULL, 0);
         return;
     }
-    if (p->en->have_cgroups &&
-        cgroup_paths(&p->en->cgroups, p->en->agent_id, p->uid, &cg, &ignored) == 0)
+    if (process_cgroup(p, &cg))
         cgroup_signal(&cg, SIGKILL); /* by rights empty */
     if (s == NULL || s->phase == RECORD_PREPARING) {
         tell_end(p, ENGINE_START_FAILED, false,
@@ -724,6 +733,7 @@ process_open(struct loop *l, const struct engine_config *c, struct engine **ret,
         en->masks[i] = xstrdup(c->host_dir_mask[i]);
         en->n_masks = i + 1;
     }
+    cgroup_host_prepare();
     /* Without cgroups nothing was ever started here; the probe says so. */
     en->have_cgroups = cgroup_host_find(&en->cgroups, &ignored) == 0;
     *ret = en;

@@ -67,6 +67,9 @@ void process_probe(struct engine *en,
                    void (*done)(void *arg, const struct engine_status *s), void *arg);
 void process_probes_cancel(struct engine *en);
 
+/* The job's cgroups by name, existing or not; false: it has none. */
+bool process_cgroup(const struct process_job *p, struct cgroup *ret);
+
 /* Soon, from the loop. */
 void process_remove(struct process_job *p);
 

@@ -37,18 +37,20 @@ probe_free(struct process_probe *p)
     free(p);
 }
 
+/* message: why not, or the limitations. */
 static void
 answer(struct process_probe *p, const char *reason, const char *message)
 {
-    struct engine_status s = {.available = reason == NULL,
-                              .privileged_isolation = reason == NULL};
+    struct engine_status s = {.available = reason == NULL};
     struct utsname u;
 
     if (uname(&u) == 0)
         snprintf(s.version, sizeof(s.version), "linux %.50s", u.release);
     if (reason != NULL) {
         snprintf(s.reason, sizeof(s.reason), "%s", reason);
-        snprintf(s.message, sizeof(s.message), "%s", message);
+        snprintf(s.message, sizeof(s.message), "%.239s", message);
+    } else {
+        snprintf(s.limitations, sizeof(s.limitations), "%s", message);
     }
     p->done(p->arg, &s);
     probe_free(p);
@@ -58,20 +60,16 @@ static void
 on_probed(void *arg, pid_t pid, int status)
 {
     struct process_probe *p = arg;
-    char text[sizeof(p->error)] = "";
+    char text[ENGINE_LIMITATIONS] = "";
     const char *reason = "SupervisorFailed";
 
     UNUSED(pid);
     ssize_t n = read(p->stdout_fd, text, sizeof(text) - 1);
     text[n > 0 ? n : 0] = '\0';
-    text[strcspn(text, "\n")] = '\0';
     if (WIFEXITED(status)) {
         switch (WEXITSTATUS(status)) {
         case SUPERVISOR_PROBE_OK:
             reason = NULL;
-            break;
-        case SUPERVISOR_PROBE_NOT_ROOT:
-            reason = "NotRoot";
             break;
         case SUPERVISOR_PROBE_NAMESPACES:
             reason = "NoNamespaces";
@@ -86,6 +84,8 @@ on_probed(void *arg, pid_t pid, int status)
             break;
         }
     }
+    if (reason != NULL)
+        text[strcspn(text, "\n")] = '\0';
     if (reason != NULL && text[0] == '\0')
         proc_status_text(status, text, sizeof(text));
     answer(p, reason, text);

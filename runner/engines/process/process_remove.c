@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -18,19 +19,21 @@
 #include "base/log.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "io/proc.h"
 #include "runner/engines/process/process_internal.h"
 #include "runner/supervisor/idmap.h"
-#include "runner/supervisor/rootfs.h"
+#include "runner/supervisor/supervisor.h"
 #include "runner/supervisor/tree.h"
 
 LOG_MODULE(process);
 
-enum { EMPTY_WAIT_MS = 10000 };
+enum { EMPTY_WAIT_MS = 10000, REMOVE_MS = 3600000 };
 
 struct process_removal {
     struct engine *en;      /* NULL: the engine was closed meanwhile */
     struct engine_job *job; /* NULL: a leftover */
     char *uid, *dir;
+    char *supervisor; /* NULL: as root, by ourselves */
     bool have_cgroup;
     struct cgroup cgroup;
     struct error error; /* of the work; code 0: done */
@@ -56,22 +59,40 @@ remove_cgroup(const struct cgroup *c, struct error *e)
     }
 }
 
+/* Files of sub-ids, and directories that the job closed to itself, open to a root of a
+ * user namespace only. A namespace is entered by a process of its own. */
+static int
+remove_by_child(const struct process_removal *r, struct error *e)
+{
+    const char *argv[] = {r->supervisor, SUPERVISOR_FLAG, SUPERVISOR_REMOVE, r->dir,
+                          NULL};
+    struct proc_opts o = PROC_OPTS_INIT;
+    auto_str out = STR_INIT(1024);
+    int status;
+
+    o.argv = argv;
+    int rc = proc_run(&o, REMOVE_MS, &out, &status, e);
+    if (rc != 0)
+        return error_prepend(e, "remove the files of a job");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        return 0;
+    return error_set(e, ERR_IO, "remove the files of a job: %s", out.ptr);
+}
+
 static void
 remove_work(void *arg)
 {
     struct process_removal *r = arg;
-    static const char *const trees[] = {ROOTFS_WORK, ROOTFS_TMP};
     int rc = 0;
 
     if (r->have_cgroup)
         rc = remove_cgroup(&r->cgroup, &r->error);
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(trees); i++) {
-        autofree char *path = fs_join(r->dir, trees[i]);
-        rc = tree_remove(path, &r->error);
-    }
+    if (rc == 0)
+        rc = r->supervisor == NULL ? tree_remove_job(r->dir, &r->error)
+                                   : remove_by_child(r, &r->error);
     if (rc == 0 && r->job == NULL)
         rc = fs_remove_tree(r->dir, &r->error);
-    if (rc == 0)
+    if (rc == 0 && r->supervisor == NULL)
         idmap_release(r->dir);
 }
 
@@ -92,6 +113,7 @@ remove_done(void *arg)
     }
     free(r->uid);
     free(r->dir);
+    free(r->supervisor);
     free(r);
 }
 
@@ -100,14 +122,14 @@ process_remove_now(struct process_job *p)
 {
     struct engine *en = p->en;
     struct process_removal *r = xnew(struct process_removal);
-    struct error ignored = ERROR_INIT;
 
     r->en = en;
     r->job = p->job;
     r->uid = xstrdup(p->uid);
     r->dir = xstrdup(p->dir);
-    r->have_cgroup = en->have_cgroups && cgroup_paths(&en->cgroups, en->agent_id, p->uid,
-                                                      &r->cgroup, &ignored) == 0;
+    r->have_cgroup = process_cgroup(p, &r->cgroup);
+    if (geteuid() != 0)
+        r->supervisor = xstrdup(en->supervisor);
     process_job_free(p);
     LIST_INSERT_HEAD(&en->removals, r, link);
     if (en->pool == NULL)
