@@ -43,6 +43,7 @@ mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd /run/machine
 mount --bind "$DIR" /run/machine
 for d in /root /tmp; do mount -t tmpfs tmpfs $d; done
+for f in $HIDE; do mount --bind /dev/null "$f"; done
 cd /
 hostname "$NAME"
 if [ -n "$SYSTEMD" ]; then mkdir -p /run/systemd/system; fi
@@ -89,11 +90,11 @@ class Network:
 
 
 class Machine:
-    def __init__(self, network, n, key=None, disk="", systemd=False):
+    def __init__(self, network, n, key=None, disk="", systemd=False, hide=()):
         self.n, self.address = n, f"{NET}.{10 + n}"
         self.name = f"{TAG}n{n}"
         self.dir = network.dir / f"machine{n}"
-        self.disk, self.systemd = disk, systemd
+        self.disk, self.systemd, self.hide = disk, systemd, hide
         self.process = None
         for d in ("lib", "etc-systemd", "bin"):
             (self.dir / d).mkdir(parents=True)
@@ -118,6 +119,7 @@ class Machine:
     def boot(self):
         (self.dir / "boot_id").write_text(str(uuid.uuid4()) + "\n")
         env = dict(os.environ, DIR=str(self.dir), NAME=f"m{self.n}", DISK=self.disk,
+                   HIDE=" ".join(str(f) for f in self.hide),
                    SYSTEMD="yes" if self.systemd else "")
         with open(self.dir / "console", "ab") as log:
             self.process = subprocess.Popen(

@@ -5,11 +5,13 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "controllers/instance/host_bundle.h"
+
 enum {
     REPORT_MS = 30000, /* an agent that was started reports by then */
     RETRY_MIN_MS = 5000,
     RETRY_MAX_MS = 60000,
-    NEEDED_KIB = 64 * 1024
+    NEEDED_KIB = 40 * 1024 /* beside the program: its logs and journal */
 };
 
 static void say(struct host_words *w, bool value, const char *reason, const char *fmt,
@@ -106,6 +108,62 @@ failed(const struct host_observed *o, struct host_plan *p)
     again(o, p, HOST_PROBE);
 }
 
+/* Another agent than ours is there and stays. */
+static bool
+taken(const struct host_observed *o, struct host_plan *p)
+{
+    const struct host_facts *f = &o->seen.result.facts;
+
+    if (o->owner_lives) {
+        say(&p->installed, false, "HostTaken",
+            "the machine already runs the agent of the instance %s", o->owner_name);
+        return true;
+    }
+    if (f->owner[0] == '\0' || f->owner_server[0] == '\0' ||
+        streq(f->owner_server, o->server_id) || streq(f->owner_server, o->take_over))
+        return false;
+    say(&p->installed, false, "HostTaken",
+        "the machine belongs to %.200s, another drover server; take it out of that fleet "
+        "or, to take it over with whatever runs there, annotate this fleet with "
+        "drover.dev/take-over=%s",
+        f->owner_words, f->owner_server);
+    return true;
+}
+
+/* Something about the machine, or about us, is in the way of a copy. */
+static bool
+obstructed(const struct host_observed *o, struct host_plan *p)
+{
+    const struct host_facts *f = &o->seen.result.facts;
+    int minor = host_libc_minor(f->libc);
+    int64_t needed = NEEDED_KIB + o->program_kib;
+
+    if (o->blocked != NULL) {
+        size_t n = strcspn(o->blocked, " ");
+        char reason[HOST_REASON_MAX];
+        snprintf(reason, sizeof(reason), "%.*s", (int)n, o->blocked);
+        say(&p->installed, false, reason, "%s", o->blocked + n + 1);
+    } else if (streq(f->program_id, o->want_program)) {
+        return false;
+    } else if (o->libc_minor > 0 && minor < 0) {
+        say(&p->installed, false, "NoGlibc",
+            "the agent needs glibc, the machine has another C library (%.100s)", f->libc);
+    } else if (minor > 0 && minor < o->libc_minor) {
+        say(&p->installed, false, "GlibcTooOld",
+            "the agent needs glibc 2.%d or newer, the machine has 2.%d; give a "
+            "drover-runner-%s that was built for it (see --agent-programs)",
+            o->libc_minor, minor, f->arch);
+    } else if (f->free_kib >= 0 && f->free_kib < needed) {
+        say(&p->installed, false, "DiskFull",
+            "the disk of the host is full: %lld MB are free below /var/lib, %lld are "
+            "needed",
+            (long long)f->free_kib / 1024, (long long)needed / 1024);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 /* After a Probe: the next step, or the reason against it. */
 static void
 probed(const struct host_observed *o, struct host_plan *p)
@@ -113,34 +171,19 @@ probed(const struct host_observed *o, struct host_plan *p)
     const struct host_facts *f = &o->seen.result.facts;
     bool other_boot =
         o->boot_known && f->boot_id[0] != '\0' && !streq(f->boot_id, o->boot_id);
-    bool same = streq(f->settings_id, o->want_settings);
 
     p->take_facts = true;
     p->rebooted = other_boot;
     say(&p->connected, true, "Connected", "the machine can be logged in to");
-    if (o->owner_lives) {
-        say(&p->installed, false, "HostTaken",
-            "the machine already runs the agent of the instance %s", o->owner_name);
-        again(o, p, HOST_PROBE);
-    } else if (o->blocked != NULL) {
-        size_t n = strcspn(o->blocked, " ");
-        char reason[HOST_REASON_MAX];
-        snprintf(reason, sizeof(reason), "%.*s", (int)n, o->blocked);
-        say(&p->installed, false, reason, "%s", o->blocked + n + 1);
+    if (taken(o, p) || obstructed(o, p)) {
         again(o, p, HOST_PROBE);
     } else if (!streq(f->program_id, o->want_program)) {
-        if (f->free_kib >= 0 && f->free_kib < NEEDED_KIB) {
-            say(&p->installed, false, "DiskFull",
-                "the disk of the host is full: %lld MB are free below /var/lib, %d are "
-                "needed",
-                (long long)f->free_kib / 1024, NEEDED_KIB / 1024);
-            again(o, p, HOST_PROBE);
-            return;
-        }
         p->start = HOST_COPY;
+        p->takes_over = true;
         say(&p->installed, false, "Copying", "the agent's program is copied");
-    } else if (!same || !f->active) {
+    } else if (!streq(f->settings_id, o->want_settings) || !f->active) {
         p->start = HOST_START;
+        p->takes_over = true;
         say(&p->installed, false, "Starting", "%s",
             other_boot ? "the machine was rebooted; the agent is started again"
                        : "the agent is set up and started");

@@ -25,6 +25,10 @@ struct host_observed {
     const char *blocked;    /* why it cannot be installed there, "Reason words"; NULL */
     bool owner_lives;       /* facts.owner is another Instance that exists */
     const char *owner_name; /* its name */
+    const char *server_id;  /* ours, as in the mark of our machines */
+    const char *take_over;  /* id of a server whose machines the fleet may take; or "" */
+    int libc_minor;         /* the program needs glibc 2.<this>; 0: no matter */
+    int64_t program_kib;    /* what it takes on the disk */
     int64_t now_ms;
 };
 
@@ -37,6 +41,7 @@ struct host_words { /* of a condition; reason NULL: not touched */
 
 struct host_plan {
     enum host_step start; /* HOST_STEP_NONE: nothing */
+    bool takes_over;      /* its mark replaces the one that the Probe found */
     bool take_facts;      /* write what the last Probe found, and the keys */
     bool mark_installed;  /* write status.host.installed */
     bool rebooted;

@@ -95,6 +95,8 @@ host_task_free(struct host_task *t)
     free(t->instance_uid);
     free(t->program);
     free(t->program_id);
+    free(t->mark);
+    free(t->prior);
     free(t->agent_url);
     free(t->ca_hash);
     free(t->name);

@@ -23,6 +23,29 @@ static const char prelude[] =
     "  pid=$(cat $D/loop.pid 2>/dev/null) || return 1\n"
     "  grep -q \"$D/loop\" \"/proc/$pid/cmdline\" 2>/dev/null && echo \"$pid\"\n"
     "}\n"
+    "put() { cat >\"$1.new\" && mv \"$1.new\" \"$1\" || fail WriteFailed \"cannot write "
+    "$1\"; }\n"
+    "run=$D/program/bin/drover-runner\n"
+    "old=$run; [ -x $old ] || old=$D/bin/drover-runner\n" /* of an earlier layout */
+    "owner() { sed -n \"$1\" $D/owner 2>/dev/null; }\n"
+    /* One step at a time, whoever's it is. */
+    "lock() {\n"
+    "  command -v flock >/dev/null 2>&1 || return 0\n"
+    "  exec 9<$D && flock -w 60 9 || fail HostBusy another step is under way there\n"
+    "}\n"
+    /* Nothing is done to a machine that has another mark than was seen before. */
+    "claim() {\n"
+    "  mkdir -p $D && chmod 700 $D || fail DirectoryFailed cannot make $D\n"
+    "  lock\n"
+    "  o=$(owner 1p)\n"
+    "  if [ -n \"$o\" ] && [ \"$o\" != \"$UID_\" ] && [ \"$o\" != \"$PRIOR\" ]; then\n"
+    "    fail HostTaken \"the machine was taken by $(owner s/^who=//p)\"\n"
+    "  fi\n"
+    "  if [ -n \"$o\" ] && [ ! -e $D/agent.owner ]; then\n"
+    "    printf %s \"$o\" | put $D/agent.owner || exit 1\n"
+    "  fi\n"
+    "  printf %s \"$MARK\" | put $D/owner || exit 1\n"
+    "}\n"
     "active() { if systemd; then systemctl is-active -q drover-runner; "
     "else [ -n \"$(loop_pid)\" ]; fi; }\n"
     /* The agent ends, its jobs do not. */
@@ -41,45 +64,49 @@ static const char probe[] =
     "if active; then say active yes; else say active no; fi\n"
     "set -- $(df -Pk /var/lib 2>/dev/null | tail -n 1)\n"
     "say free \"${4:-}\"\n"
-    "say owner \"$(cat $D/owner 2>/dev/null)\"\n"
-    "say program \"$(cat $D/bin/program.id 2>/dev/null)\"\n"
+    "l=$(getconf GNU_LIBC_VERSION 2>/dev/null) || l=$(ldd --version 2>&1 | head -n 1)\n"
+    "say libc \"$l\"\n"
+    "say owner \"$(owner 1p)\"\n"
+    "say server \"$(owner s/^server=//p)\"\n"
+    "say who \"$(owner s/^who=//p)\"\n"
+    "say program \"$(cat $D/program/id 2>/dev/null)\"\n"
     "say settings \"$(cat $D/settings.id 2>/dev/null)\"\n"
     "say done yes\n";
 
-/* The file is there whole or not at all; it must run before it counts. */
+/* The files are there whole or not at all; the program must run before they count. */
 static const char copy[] =
     "umask 022\n"
-    "mkdir -p $D/bin && chmod 700 $D || fail DirectoryFailed cannot make $D\n"
-    "n=$D/bin/drover-runner.new\n"
-    "cat >$n || { rm -f $n; fail CopyFailed cannot write $n; }\n"
-    "s=$(wc -c <$n)\n"
-    "[ \"$s\" -eq $SIZE ] || { rm -f $n; fail CopyFailed \"$s of $SIZE bytes arrived\"; "
-    "}\n"
-    "chmod 755 $n\n"
-    "w=$($n --version 2>&1) || { rm -f $n; "
+    "claim\n"
+    "command -v tar >/dev/null 2>&1 || fail NoTar the machine has no tar\n"
+    "n=$D/programs/new p=$D/programs/$PROGRAM\n"
+    "rm -rf $n && mkdir -p $n || fail DirectoryFailed cannot make $n\n"
+    "w=$(tar -xof - -C $n 2>&1) && [ \"$(cat $n/id)\" = \"$PROGRAM\" ] || {\n"
+    "  rm -rf $n; fail CopyFailed \"not all of the program arrived: $w\"; }\n"
+    "w=$($n/bin/drover-runner --version 2>&1) || { rm -rf $n; "
     "fail ProgramDoesNotRun \"the agent does not run there: $w\"; }\n"
-    "rm -f $D/bin/program.id\n"
-    "mv $n $D/bin/drover-runner || fail CopyFailed cannot rename $n\n"
-    "printf %s \"$PROGRAM\" >$D/bin/program.id || fail CopyFailed cannot write $D/bin\n"
+    "rm -rf $p && mv $n $p || fail CopyFailed cannot rename $n\n"
+    "rm -f $D/program.new && ln -s programs/$PROGRAM $D/program.new || "
+    "fail CopyFailed cannot link $p\n"
+    "mv -fT $D/program.new $D/program 2>/dev/null || "
+    "{ rm -f $D/program; mv $D/program.new $D/program; } || fail CopyFailed cannot link "
+    "$p\n"
     "say done yes\n";
 
 static const char start[] =
     "umask 077\n"
-    "put() { cat >\"$1.new\" && mv \"$1.new\" \"$1\" || fail WriteFailed \"cannot write "
-    "$1\"; }\n"
+    "claim\n"
     "rm -f $D/settings.id\n"
     /* The identity of another Instance's agent is no use to ours. */
-    "o=$(cat $D/owner 2>/dev/null)\n"
-    "if [ \"$o\" != \"$UID_\" ] && [ -d $D/agent ]; then\n"
+    "if [ \"$(cat $D/agent.owner 2>/dev/null)\" != \"$UID_\" ] && [ -d $D/agent ]; then\n"
     "  stop || fail StopFailed the earlier agent does not stop\n"
-    "  w=$($D/bin/drover-runner --uninstall --force --dir $D/agent 2>&1) || "
+    "  w=$($old --uninstall --force --dir $D/agent 2>&1) || "
     "fail UninstallFailed \"what an earlier agent left: $w\"\n"
     "  rm -rf $D/agent\n"
     "fi\n"
-    "printf %s \"$UID_\" | put $D/owner || exit 1\n"
+    "printf %s \"$UID_\" | put $D/agent.owner || exit 1\n"
     "printf %s \"$TOKEN\" | put $D/join.token || exit 1\n"
     "printf %s \"$JOB_ENV\" | put $D/job-env.json || exit 1\n"
-    "run=\"$D/bin/drover-runner --dir $D/agent --join $URL --token-file $D/join.token "
+    "run=\"$run --dir $D/agent --join $URL --token-file $D/join.token "
     "--ca-hash $CA --name $NAME --job-env $D/job-env.json\"\n"
     "if systemd; then\n"
     "  umask 022\n"
@@ -126,13 +153,17 @@ static const char start[] =
     "END\n"
     "  chmod 755 $D/loop\n"
     "  if command -v setsid >/dev/null 2>&1; then s=setsid; else s=nohup; fi\n"
-    "  $s /bin/sh $D/loop </dev/null >/dev/null 2>&1 &\n"
+    "  $s /bin/sh $D/loop </dev/null >/dev/null 2>&1 9<&- &\n"
     "  n=0\n"
     "  while [ -z \"$(loop_pid)\" ] && [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done\n"
     "  [ -n \"$(loop_pid)\" ] || fail ServiceFailed the loop around the agent does not "
     "start\n"
     "fi\n"
     "printf %s \"$SETTINGS\" | put $D/settings.id || exit 1\n"
+    "for p in $D/programs/*; do\n"
+    "  [ \"$p\" = \"$D/programs/$PROGRAM\" ] || rm -rf \"$p\"\n"
+    "done\n"
+    "rm -rf $D/bin\n"
     "say done yes\n";
 
 static const char diagnose[] =
@@ -146,11 +177,12 @@ static const char diagnose[] =
 
 /* Somebody else's agent is none of ours. */
 static const char remove_all[] =
-    "o=$(cat $D/owner 2>/dev/null)\n"
+    "[ ! -d $D ] || lock\n"
+    "o=$(owner 1p)\n"
     "if [ -n \"$o\" ] && [ \"$o\" != \"$UID_\" ]; then say done yes; exit 0; fi\n"
     "stop || fail StopFailed the agent does not stop\n"
-    "if [ -d $D/agent ] && [ -x $D/bin/drover-runner ]; then\n"
-    "  w=$($D/bin/drover-runner --uninstall --force --dir $D/agent 2>&1) || "
+    "if [ -d $D/agent ] && [ -x $old ]; then\n"
+    "  w=$($old --uninstall --force --dir $D/agent 2>&1) || "
     "case $w in *'no agent'*) ;; *) fail UninstallFailed \"$w\" ;; esac\n"
     "fi\n"
     "if [ -f $unit ]; then\n"
@@ -204,17 +236,25 @@ set(struct str *out, const char *name, const char *value)
     str_addc(out, '\n');
 }
 
+static void
+set_common(struct str *out, const struct host_task *t)
+{
+    set(out, "D", HOST_DIR);
+    set(out, "UID_", t->instance_uid);
+    set(out, "PRIOR", t->prior);
+    set(out, "MARK", t->mark);
+    set(out, "PROGRAM", t->program_id);
+}
+
 void
-host_script_command(const struct host_task *t, int64_t program_size, struct str *out)
+host_script_command(const struct host_task *t, struct str *out)
 {
     auto_str run = STR_INIT(32 * 1024), as_root = STR_INIT(64 * 1024);
 
     if (t->step == HOST_COPY) {
         auto_str script = STR_INIT(32 * 1024);
-        set(&script, "D", HOST_DIR);
-        set(&script, "UID_", t->instance_uid);
-        set(&script, "PROGRAM", t->program_id);
-        str_addf(&script, "SIZE=%lld\n%s%s", (long long)program_size, prelude, copy);
+        set_common(&script, t);
+        str_addf(&script, "%s%s", prelude, copy);
         str_adds(&run, "sh -c ");
         quote(&run, script.ptr);
     } else {
@@ -229,8 +269,7 @@ host_script_command(const struct host_task *t, int64_t program_size, struct str 
 void
 host_script_input(const struct host_task *t, struct str *out)
 {
-    set(out, "D", HOST_DIR);
-    set(out, "UID_", t->instance_uid);
+    set_common(out, t);
     if (t->step == HOST_START) {
         set(out, "URL", t->agent_url);
         set(out, "TOKEN", t->token);
@@ -287,7 +326,10 @@ read_facts(const char *output, struct host_facts *f)
 
     said(output, "arch", f->arch, sizeof(f->arch));
     said(output, "boot", f->boot_id, sizeof(f->boot_id));
+    said(output, "libc", f->libc, sizeof(f->libc));
     said(output, "owner", f->owner, sizeof(f->owner));
+    said(output, "server", f->owner_server, sizeof(f->owner_server));
+    said(output, "who", f->owner_words, sizeof(f->owner_words));
     said(output, "program", f->program_id, sizeof(f->program_id));
     said(output, "settings", f->settings_id, sizeof(f->settings_id));
     f->systemd = said_yes(output, "systemd");

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is executed on a machine of an SSH fleet, and what its answers mean. Everything of
- * ours there is below HOST_DIR, beside the unit file. The scripts are POSIX sh with
+ * ours there is below HOST_DIR, beside the unit file:
+ *   owner             whose the machine is: uid of the Instance, server=, fleet=, who=;
+ *                     written first, removed last; who is named otherwise keeps away
+ *   agent.owner       uid of the Instance whose identity and journal are in agent/
+ *   programs/<id>/    what was copied (host_bundle.h); program links to the one in use
+ *   settings.id, join.token, job-env.json, loop, agent.log
+ * The scripts are POSIX sh with
  * coreutils or busybox; they say facts as "drover:key=value" and failures as
  * "drover:fail=Reason words", and can be repeated after any interruption. Pure.
  */
@@ -13,9 +19,8 @@
 #define HOST_DIR "/var/lib/drover"
 
 /* The command of ssh's command line; it becomes root if it has to. */
-void host_script_command(const struct host_task *t, int64_t program_size,
-                         struct str *out);
-/* Its standard input, except for COPY, where that is the program. Holds the token. */
+void host_script_command(const struct host_task *t, struct str *out);
+/* Its standard input, except for COPY, where that is the archive. Holds the token. */
 void host_script_input(const struct host_task *t, struct str *out);
 
 /* Reads what ssh and the script said, with ssh's exit code (-1: killed after its time).

@@ -12,31 +12,27 @@
 #include "api/jtok.h"
 #include "base/fs.h"
 #include "base/id.h"
-#include "base/map.h"
 #include "base/mem.h"
+#include "controllers/instance/host_bundle.h"
 #include "controllers/instance/host_ssh.h"
 
 enum {
     PARALLEL = 64,
-    PROGRAM_MAX = 512 << 20,
     TOKEN_TTL_S = 900,
     REPLY_MAX = 64 * 1024,
-    LAYOUT = 1 /* of what START makes; another one is set up anew */
+    LAYOUT = 2 /* of what START makes; another one is set up anew */
 };
 
-struct program {
-    char *path;
-    struct timespec changed;
-    off_t size;
-    char id[HOST_ID_MAX];
-};
+/* Never deleted, so its uid names the API server for good, its keys changed or not. */
+#define SERVER_NAMESPACE "drover-system"
 
 struct host_service {
     struct manager *m;
     struct host_pool *pool;
     char *agent_url, *programs_dir, *work_dir;
     pthread_mutex_t lock;
-    struct map *programs; /* path -> struct program: its hash */
+    struct host_bundles *bundles;
+    char server_id[HOST_ID_MAX]; /* "": not asked yet */
 };
 
 static void
@@ -83,15 +79,6 @@ instance_set(void *arg, const struct object *before, const struct object *now,
     UNUSED(initial);
 }
 
-static void
-program_free(void *arg)
-{
-    struct program *p = arg;
-
-    free(p->path);
-    free(p);
-}
-
 static char *
 copy_or_null(const char *text)
 {
@@ -128,7 +115,7 @@ host_service_new(struct manager *m, const struct host_config *c,
     s->agent_url = copy_or_null(c->agent_url);
     s->programs_dir = copy_or_null(c->programs_dir);
     s->work_dir = copy_or_null(c->work_dir);
-    s->programs = map_new(program_free);
+    s->bundles = host_bundles_new(c->work_dir != NULL ? c->work_dir : "/tmp");
     pthread_mutex_init(&s->lock, NULL);
     int rc = host_pool_new(&o, &s->pool, e);
     if (rc < 0) {
@@ -153,7 +140,7 @@ host_service_free(struct host_service *s)
     if (s == NULL)
         return;
     host_pool_free(s->pool);
-    map_free(s->programs);
+    host_bundles_free(s->bundles);
     pthread_mutex_destroy(&s->lock);
     free(s->agent_url);
     free(s->programs_dir);
@@ -162,38 +149,6 @@ host_service_free(struct host_service *s)
 }
 
 /* --- programs ---------------------------------------------------------------------- */
-
-static bool
-same_file(const struct program *p, const struct stat *st)
-{
-    return p->size == st->st_size && p->changed.tv_sec == st->st_mtim.tv_sec &&
-           p->changed.tv_nsec == st->st_mtim.tv_nsec;
-}
-
-/* Hash of the file, remembered while it does not change. */
-static int
-program_id(struct host_service *s, const char *path, char id[HOST_ID_MAX],
-           struct error *e)
-{
-    struct stat st;
-    auto_str bytes = STR_INIT(PROGRAM_MAX);
-
-    if (stat(path, &st) < 0)
-        return error_errno(e, errno, "%s", path);
-    struct program *known = map_get(s->programs, path);
-    if (known == NULL || !same_file(known, &st)) {
-        if (fs_read(path, &bytes, e) < 0)
-            return -(int)e->code;
-        known = xnew(struct program);
-        known->path = xstrdup(path);
-        known->changed = st.st_mtim;
-        known->size = st.st_size;
-        id_hash_hex(bytes.ptr, bytes.len, known->id);
-        map_put(s->programs, path, known);
-    }
-    snprintf(id, HOST_ID_MAX, "%s", known->id);
-    return 0;
-}
 
 static char *
 beside_us(void)
@@ -254,21 +209,70 @@ env_of_fleet(const struct lister *l, const struct object *o)
     return xstrndup(raw.ptr, raw.len);
 }
 
-void
-host_service_want(struct host_service *s, const struct lister *l, const struct object *o,
-                  const struct host_view *v, const char *arch, struct host_want *ret)
+/* The archive for the architecture; false: ret->blocked says why there is none. path:
+ * NULL, or its path is wanted, malloc'd. */
+static bool
+find_bundle(struct host_service *s, const char *arch, struct host_want *ret, char **path)
+{
+    struct host_bundle b = {0};
+    struct error e = ERROR_INIT;
+    struct utsname un;
+    autofree char *program = program_path(s, arch);
+
+    if (program == NULL) {
+        snprintf(ret->blocked, sizeof(ret->blocked),
+                 "NoProgram there is no drover-runner-%s for the machine (see "
+                 "--agent-programs)",
+                 arch);
+        return false;
+    }
+    bool ours = uname(&un) == 0 && streq(un.machine, arch);
+    pthread_mutex_lock(&s->lock);
+    int rc = host_bundle_get(s->bundles, program, ours, &b, &e);
+    if (rc == 0 && path != NULL)
+        *path = xstrdup(b.path);
+    pthread_mutex_unlock(&s->lock);
+    if (rc < 0) {
+        snprintf(ret->blocked, sizeof(ret->blocked), "NoProgram %.300s", e.msg);
+        return false;
+    }
+    snprintf(ret->program_id, sizeof(ret->program_id), "%s", b.id);
+    ret->libc_minor = b.libc_minor;
+    ret->program_kib = b.kib;
+    return true;
+}
+
+/* Who installs, for the mark on the machine. Asked once. */
+static bool
+find_server_id(struct host_service *s, const struct reconcile_env *env,
+               struct host_want *ret)
 {
     struct error e = ERROR_INIT;
-    char hash[65];
+    auto_object *ns = NULL;
 
-    *ret = (struct host_want){0};
-    if (arch[0] == '\0')
-        return;
-    const char *url = url_for(s, v);
-    autofree char *path = program_path(s, arch);
     pthread_mutex_lock(&s->lock);
-    int rc = path == NULL ? 0 : program_id(s, path, ret->program_id, &e);
+    snprintf(ret->server_id, sizeof(ret->server_id), "%s", s->server_id);
     pthread_mutex_unlock(&s->lock);
+    if (ret->server_id[0] != '\0')
+        return true;
+    if (client_get(env->client, &resource_namespaces, "", SERVER_NAMESPACE, &ns, &e) <
+        0) {
+        snprintf(ret->blocked, sizeof(ret->blocked),
+                 "NoServerIdentity the namespace " SERVER_NAMESPACE
+                 " cannot be read: %.200s",
+                 e.msg);
+        return false;
+    }
+    snprintf(ret->server_id, sizeof(ret->server_id), "%s", ns->uid);
+    pthread_mutex_lock(&s->lock);
+    snprintf(s->server_id, sizeof(s->server_id), "%s", ns->uid);
+    pthread_mutex_unlock(&s->lock);
+    return true;
+}
+
+static bool
+url_ok(const char *url, struct host_want *ret)
+{
     if (url == NULL)
         snprintf(
             ret->blocked, sizeof(ret->blocked),
@@ -277,18 +281,24 @@ host_service_want(struct host_service *s, const struct lister *l, const struct o
     else if (!plain_url(url))
         snprintf(ret->blocked, sizeof(ret->blocked),
                  "NoServerAddress \"%.200s\" is not a https URL", url);
-    else if (path == NULL)
-        snprintf(ret->blocked, sizeof(ret->blocked),
-                 "NoProgram there is no drover-runner-%s for the machine (see "
-                 "--agent-programs)",
-                 arch);
-    else if (rc < 0)
-        snprintf(ret->blocked, sizeof(ret->blocked), "NoProgram %.300s", e.msg);
-    if (ret->blocked[0] != '\0')
+    return ret->blocked[0] == '\0';
+}
+
+void
+host_service_want(struct host_service *s, const struct reconcile_env *env,
+                  const struct object *o, const struct host_view *v, const char *arch,
+                  struct host_want *ret)
+{
+    const char *url = url_for(s, v);
+    char hash[65];
+
+    *ret = (struct host_want){0};
+    if (arch[0] == '\0' || !find_bundle(s, arch, ret, NULL) || !url_ok(url, ret) ||
+        !find_server_id(s, env, ret))
         return;
-    autofree char *env = env_of_fleet(l, o);
+    autofree char *job_env = env_of_fleet(env->lister, o);
     autofree char *text = xasprintf("%d\n%s\n%s\n%s\n%s\n%s\n", LAYOUT, ret->program_id,
-                                    url, o->name, o->uid, env);
+                                    url, o->name, o->uid, job_env);
     id_hash_hex(text, strlen(text), hash);
     snprintf(ret->settings_id, sizeof(ret->settings_id), "%s", hash);
 }
@@ -375,6 +385,19 @@ make_token(const struct reconcile_env *env, const struct object *o, struct host_
                             : error_set(e, ERR_PROVIDER, "the server made no join token");
 }
 
+/* What is left on the machine, for other servers and for people. */
+static char *
+make_mark(const struct object *o, const struct host_want *w, const char *url)
+{
+    const struct fact_owner *owner = object_controller(o);
+    struct span fleet = owner == NULL ? (struct span){"", 0} : object_fact(o, owner->uid);
+    char name[HOST_TEXT_MAX] = "";
+
+    object_get_string(o, "spec.fleetName", name, sizeof(name));
+    return xasprintf("%s\nserver=%s\nfleet=" SPAN_FMT "\nwho=the fleet %s/%s of %s\n",
+                     o->uid, w->server_id, SPAN_ARG(fleet), o->ns, name, url);
+}
+
 static int
 fill_start(struct host_service *s, const struct reconcile_env *env,
            const struct object *o, const struct host_view *v, struct host_task *t,
@@ -382,15 +405,17 @@ fill_start(struct host_service *s, const struct reconcile_env *env,
 {
     struct host_want w;
 
-    host_service_want(s, env->lister, o, v, arch, &w);
+    host_service_want(s, env, o, v, arch, &w);
     if (w.blocked[0] != '\0')
         return error_set(e, ERR_UNAVAILABLE, "%s", w.blocked);
     t->agent_url = xstrdup(url_for(s, v));
     t->name = xstrdup(o->name);
     t->settings_id = xstrdup(w.settings_id);
     t->job_env = env_of_fleet(env->lister, o);
-    t->program_id = xstrdup(w.program_id);
-    t->program = program_path(s, arch);
+    t->mark = make_mark(o, &w, t->agent_url);
+    if (t->step == HOST_COPY && !find_bundle(s, arch, &w, &t->program))
+        return error_set(e, ERR_UNAVAILABLE, "%s", w.blocked);
+    t->program_id = xstrdup(w.program_id); /* of what is copied, if it changed just now */
     return t->step == HOST_START ? make_token(env, o, t, e) : 0;
 }
 
@@ -414,7 +439,7 @@ fill(struct host_service *s, const struct reconcile_env *env, const struct objec
 void
 host_service_start(struct host_service *s, const struct reconcile_env *env,
                    const struct object *o, const struct host_view *v, enum host_step step,
-                   const char *arch)
+                   const char *arch, const char *prior)
 {
     struct host_pool_key k = key_of(o);
     struct host_task *t = xnew(struct host_task);
@@ -429,6 +454,7 @@ host_service_start(struct host_service *s, const struct reconcile_env *env,
     t->keys = xstrdup(v->keys);
     t->jump_keys = xstrdup(v->jump_keys);
     t->instance_uid = xstrdup(o->uid);
+    t->prior = xstrdup(prior);
     if (fill(s, env, o, v, t, arch, &reason, &e) == 0) {
         host_pool_start(s->pool, &k, t);
         return;

@@ -33,20 +33,24 @@ void host_service_free(struct host_service *s); /* NULL ok */
 
 struct host_want {
     char program_id[HOST_ID_MAX], settings_id[HOST_ID_MAX];
+    char server_id[HOST_ID_MAX]; /* of the API server, as in the mark on a machine */
+    int libc_minor;              /* the program needs glibc 2.<this> */
+    int64_t program_kib;
     char blocked[HOST_MESSAGE_MAX]; /* "Reason words", "": nothing is in the way */
 };
 /* For a machine of this architecture ("": not known yet, all is empty). */
-void host_service_want(struct host_service *s, const struct lister *l,
+void host_service_want(struct host_service *s, const struct reconcile_env *env,
                        const struct object *o, const struct host_view *v,
                        const char *arch, struct host_want *ret);
 
 void host_service_ask(struct host_service *s, const struct object *o,
                       struct host_seen *ret);
 /* Fetches what the step needs and starts it; what is missing becomes its result. Only
- * what a later try may mend is an error here: there is none. */
+ * what a later try may mend is an error here: there is none. prior: the uid in the mark
+ * on the machine that may be replaced; "": none but ours. */
 void host_service_start(struct host_service *s, const struct reconcile_env *env,
                         const struct object *o, const struct host_view *v,
-                        enum host_step step, const char *arch);
+                        enum host_step step, const char *arch, const char *prior);
 void host_service_clear(struct host_service *s, const char *uid);
 
 #endif

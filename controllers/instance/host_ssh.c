@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -33,7 +32,6 @@ enum {
 struct session {
     char *dir; /* ours, to be removed */
     int input_fd;
-    int64_t program_size;
 };
 
 static void
@@ -95,14 +93,10 @@ open_input(struct session *s, const struct host_task *t, struct error *e)
 {
     auto_str script = STR_INIT(SCRIPT_MAX);
     autofree char *path = fs_join(s->dir, "input");
-    struct stat st;
 
     if (t->step == HOST_COPY) {
         s->input_fd = open(t->program, O_RDONLY | O_CLOEXEC);
-        if (s->input_fd < 0 || fstat(s->input_fd, &st) < 0)
-            return error_errno(e, errno, "open %s", t->program);
-        s->program_size = st.st_size;
-        return 0;
+        return s->input_fd < 0 ? error_errno(e, errno, "open %s", t->program) : 0;
     }
     host_script_input(t, &script);
     int rc = write_file(s, "input", script.ptr, e);
@@ -365,7 +359,7 @@ run_session(const struct session *s, const struct host_task *t, int cancel_fd,
     struct error e = ERROR_INIT;
     struct args a = {0};
 
-    host_script_command(t, s->program_size, &command);
+    host_script_command(t, &command);
     add_options(&a, s, &t->to, false, t->keys[0] != '\0');
     if (t->has_jump) {
         arg(&a, "-o");

@@ -24,8 +24,12 @@ struct host_task {
     char *identity, *jump_identity; /* private keys, PEM */
     char *keys, *jump_keys; /* pinned public keys, one a line; "": first contact */
     char *instance_uid;
+    /* COPY, START */
+    char *program_id;
+    char *mark;  /* text that says whose the machine is; its first line instance_uid */
+    char *prior; /* uid in an earlier mark that may be replaced; "": none */
     /* COPY */
-    char *program, *program_id;
+    char *program; /* archive (host_bundle.h) */
     /* START */
     char *agent_url, *token, *ca_hash, *name, *settings_id;
     char *job_env; /* JSON object: variables of every job there */
@@ -36,7 +40,9 @@ enum { HOST_REASON_MAX = 48, HOST_MESSAGE_MAX = 400, HOST_LINE_MAX = 256 };
 
 struct host_facts { /* of a PROBE */
     char arch[HOST_ID_MAX], boot_id[HOST_ID_MAX];
-    char owner[HOST_ID_MAX]; /* uid of the Instance, or "" */
+    /* Of the mark: uid of the Instance, the API server's id, the fleet in words; "". */
+    char owner[HOST_ID_MAX], owner_server[HOST_ID_MAX], owner_words[HOST_LINE_MAX];
+    char libc[HOST_LINE_MAX]; /* what ldd or getconf say; "": neither is there */
     char program_id[HOST_ID_MAX], settings_id[HOST_ID_MAX]; /* "": none there */
     bool systemd, active;
     int64_t free_kib; /* where the agent lives; -1: not known */

@@ -10,6 +10,9 @@
 /* "true": the machine is given up; nothing on it is waited for. */
 #define ANNOTATION_FORGET "drover.dev/forget"
 
+/* Of a Fleet: id of another API server whose machines it may take. */
+#define ANNOTATION_TAKE_OVER "drover.dev/take-over"
+
 enum { HOST_TEXT_MAX = 254, HOST_URL_MAX = 520, HOST_ID_MAX = 65 };
 
 struct host_endpoint {

@@ -2,6 +2,7 @@
 /* Observes for host_plan, and carries out what it says. */
 #include "controllers/instance/instance_host.h"
 
+#include "api/jtok.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -33,12 +34,32 @@ other_owner(const struct reconcile_env *env, const struct object *o,
     return lister_find_uid(env->lister, &resource_instances, f->owner);
 }
 
+/* The annotation of its fleet; "". */
+static void
+read_take_over(const struct reconcile_env *env, const struct object *o, char *out,
+               size_t size)
+{
+    char fleet[HOST_TEXT_MAX];
+    struct span annotations, raw;
+    auto_str text = STR_INIT(size - 1);
+
+    out[0] = '\0';
+    if (!object_get_string(o, "spec.fleetName", fleet, sizeof(fleet)))
+        return;
+    auto_object *f = lister_find(env->lister, &resource_fleets, o->ns, fleet);
+    if (f != NULL &&
+        jscan_member(object_fact(f, f->facts.metadata), "annotations", &annotations) &&
+        jscan_member(annotations, ANNOTATION_TAKE_OVER, &raw) && jscan_string(raw, &text))
+        snprintf(out, size, "%s", text.ptr);
+}
+
 void
 instance_host_observe(struct instance_host *h, struct host_service *s,
                       const struct reconcile_env *env, const struct object *o,
                       enum instance_phase phase, size_t jobs)
 {
     struct host_want want;
+    char take_over[HOST_ID_MAX];
 
     if (s == NULL) {
         plan_without_service(h, o, jobs);
@@ -48,7 +69,8 @@ instance_host_observe(struct instance_host *h, struct host_service *s,
     const struct host_result *r = &h->seen.result;
     bool fresh = h->seen.has_result && r->ok && r->step == HOST_PROBE;
     snprintf(h->arch, sizeof(h->arch), "%s", fresh ? r->facts.arch : h->view.arch);
-    host_service_want(s, env->lister, o, &h->view, h->arch, &want);
+    host_service_want(s, env, o, &h->view, h->arch, &want);
+    read_take_over(env, o, take_over, sizeof(take_over));
     snprintf(h->settings_id, sizeof(h->settings_id), "%s", want.settings_id);
     auto_object *owner = fresh ? other_owner(env, o, &r->facts) : NULL;
     struct host_observed seen = {
@@ -66,6 +88,10 @@ instance_host_observe(struct instance_host *h, struct host_service *s,
         .blocked = want.blocked[0] != '\0' ? want.blocked : NULL,
         .owner_lives = owner != NULL,
         .owner_name = owner != NULL ? owner->name : "",
+        .server_id = want.server_id,
+        .take_over = take_over,
+        .libc_minor = want.libc_minor,
+        .program_kib = want.program_kib,
         .now_ms = env->now_ms,
     };
     host_plan_make(&seen, &h->plan);
@@ -210,5 +236,6 @@ instance_host_act(const struct instance_host *h, struct host_service *s,
         return;
     if (told && first)
         return; /* with the key in the Instance; its event brings us back */
-    host_service_start(s, env, o, &h->view, h->plan.start, h->arch);
+    host_service_start(s, env, o, &h->view, h->plan.start, h->arch,
+                       h->plan.takes_over ? r->facts.owner : "");
 }

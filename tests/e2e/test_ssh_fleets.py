@@ -4,12 +4,14 @@ import base64
 import json
 import os
 import pathlib
+import re
+import subprocess
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from conftest import Server, free_ports, run_object, wait_until  # noqa: E402
+from conftest import BIN, Server, free_ports, run_object, wait_until  # noqa: E402
 from machines import GATE, Network, make_key  # noqa: E402
 
 LONG = os.environ.get("DROVER_LONG") == "1"
@@ -82,9 +84,19 @@ def gone(s, what):
     return s.drover("get", what, check=False).returncode == 3
 
 
+def libraries():
+    """Files of libraries that the agent is linked with and sshd is not, but for glibc's."""
+    def linked(program):
+        out = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
+        return {os.path.realpath(f) for f in re.findall(r"=> (/\S+)", out)}
+    return {f for f in linked(BIN / "drover-runner") - linked("/usr/sbin/sshd")
+            if not re.match(r"lib(c|m|resolv|dl|rt|pthread)\.so", os.path.basename(f))}
+
+
 def test_a_fleet_from_first_login_to_last(world):
     s = world
-    one, two = (s.net.machine(i, key=s.key, systemd=i == 2).boot() for i in (1, 2))
+    one, two = (s.net.machine(i, key=s.key, systemd=i == 2, hide=libraries() if i == 2 else ())
+                .boot() for i in (1, 2))
     a, b = instance_of("lab", one), instance_of("lab", two)
     # dstack's own file; the key is uploaded by apply.
     (s.net.dir / "lab.dstack.yml").write_text(f"""
@@ -115,10 +127,13 @@ ssh_config:
     assert "KillMode=process\n" in unit and "Restart=always\n" in unit
     assert {"daemon-reload", "enable drover-runner", "restart drover-runner"} <= \
         set((two.dir / "systemctl.log").read_text().splitlines())
+    # It has libraries of its own, for the machine has none.
+    brought = {f.name for f in two.file("drover/program/lib").iterdir()}
+    assert {"libcurl-gnutls.so.4", "libjansson.so.4"} <= brought and "libc.so.6" not in brought
     # Steps are told; no key is left behind.
     told = s.drover("describe", f"instance/{a}").stdout
     assert "Copying" in told and "Starting" in told
-    assert not list((s.dir / "run/ssh").iterdir())
+    assert not list((s.dir / "run/ssh").glob("host-*"))
     assert s.key.read_bytes().split(b"\n")[1] not in s.log.read_bytes()
     # A job runs there.
     s.apply(run_object("hello", ["hostname", "echo $FROM_FLEET"], fleets=["lab"]))
@@ -151,6 +166,37 @@ ssh_config:
     assert gone(s, f"instance/{b}") and not two.file("drover").exists()
     assert not (two.dir / "etc-systemd/drover-runner.service").exists()
     wait_until(lambda: gone(s, f"secret/{secret_name}"), 30, "the key's end")
+
+
+def test_two_servers_and_one_machine(world):
+    """Who comes second is told, and takes it only when told to."""
+    s = world
+    m = s.net.machine(5, key=s.key)
+    (m.file("drover")).mkdir()
+    mark = "0000-0000\nserver=1111-1111\nfleet=2222\nwho=the fleet x/y of https://far:6440\n"
+    m.file("drover/owner").write_text(mark)
+    m.boot()
+    s.apply(secret("key5", s.key))
+    s.apply(fleet("second", [m.address], "key5"))
+    name = instance_of("second", m)
+    said = wait_reason(s, name, "Installed", "HostTaken")
+    assert "the fleet x/y of https://far:6440" in said and "take-over=1111-1111" in said
+    assert m.file("drover/owner").read_text() == mark
+    # What is somebody else's is not removed either.
+    s.drover("delete", "fleet/second")
+    wait_until(lambda: gone(s, "fleet/second"), 60, "the fleet's end")
+    assert m.file("drover/owner").read_text() == mark
+    taking = fleet("second", [m.address], "key5")
+    taking["metadata"]["annotations"] = {"drover.dev/take-over": "1111-1111"}
+    s.apply(taking)
+    ready(s, name)
+    ours = m.file("drover/owner").read_text().splitlines()
+    assert ours[0] == s.get("instance", name)["metadata"]["uid"]
+    assert ours[2] == "fleet=" + s.get("fleet", "second")["metadata"]["uid"]
+    assert ours[3].startswith("who=the fleet default/second of https://")
+    s.drover("delete", "fleet/second")
+    wait_until(lambda: gone(s, "fleet/second"), 60, "the fleet's end")
+    assert not m.file("drover").exists()
 
 
 def test_each_trouble_in_words(world):

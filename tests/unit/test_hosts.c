@@ -14,10 +14,13 @@
 
 #include "api/fleet.h"
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/mem.h"
+#include "controllers/instance/host_bundle.h"
 #include "controllers/instance/host_plan.h"
 #include "controllers/instance/host_script.h"
 #include "controllers/instance/instance_facts.h"
+#include "io/proc.h"
 
 /* --- plan -------------------------------------------------------------------------- */
 
@@ -30,6 +33,8 @@ observed(void)
                                   .want_settings = "s",
                                   .installed = "",
                                   .owner_name = "",
+                                  .server_id = "here",
+                                  .take_over = "",
                                   .now_ms = 100000};
 }
 
@@ -184,6 +189,107 @@ test_what_is_in_the_way(void **state)
     }
     o.now_ms += 60000;
     assert_int_equal(plan_after(o, r).start, HOST_PROBE);
+}
+
+/* Marks of another server, and C libraries that the program cannot use. */
+static void
+test_marks_and_libc(void **state)
+{
+    struct host_observed o = observed();
+    struct host_result r = probe("", "", false);
+    struct host_plan p;
+
+    UNUSED(state);
+    snprintf(r.facts.owner, sizeof(r.facts.owner), "uid-there");
+    snprintf(r.facts.owner_server, sizeof(r.facts.owner_server), "there");
+    snprintf(r.facts.owner_words, sizeof(r.facts.owner_words), "the fleet a/b of c");
+    p = plan_after(o, r);
+    assert_string_equal(p.installed.reason, "HostTaken");
+    assert_non_null(strstr(p.installed.message, "the fleet a/b of c"));
+    assert_non_null(strstr(p.installed.message, "drover.dev/take-over=there"));
+    assert_int_equal(p.start, HOST_STEP_NONE);
+    o.take_over = "elsewhere";
+    assert_int_equal(plan_after(o, r).start, HOST_STEP_NONE);
+    o.take_over = "there";
+    p = plan_after(o, r);
+    assert_int_equal(p.start, HOST_COPY);
+    assert_true(p.takes_over);
+    o.take_over = "";
+    o.server_id = "there"; /* ours, of an Instance that is no more */
+    assert_int_equal(plan_after(o, r).start, HOST_COPY);
+
+    static const struct {
+        const char *words;
+        int minor;
+        const char *reason; /* against a program that needs 2.36; NULL: none */
+    } libc[] = {
+        {"glibc 2.36", 36, NULL},
+        {"glibc 2.41", 41, NULL},
+        {"glibc 2.31", 31, "GlibcTooOld"},
+        {"ldd (Ubuntu GLIBC 2.35-0ubuntu3.1) 2.35", 35, "GlibcTooOld"},
+        {"ldd (GNU libc) 2.5", 5, "GlibcTooOld"},
+        {"musl libc (x86_64)", -1, "NoGlibc"},
+        {"", 0, NULL},
+        {"sh: ldd: not found", 0, NULL},
+    };
+    o = observed();
+    o.libc_minor = 36;
+    for (size_t i = 0; i < ARRAY_LEN(libc); i++) {
+        r = probe("", "", false);
+        snprintf(r.facts.libc, sizeof(r.facts.libc), "%s", libc[i].words);
+        assert_int_equal(host_libc_minor(libc[i].words), libc[i].minor);
+        p = plan_after(o, r);
+        if (libc[i].reason == NULL)
+            assert_int_equal(p.start, HOST_COPY);
+        else
+            assert_string_equal(p.installed.reason, libc[i].reason);
+    }
+    assert_int_equal(host_libc_needed("xGLIBC_2.4\0GLIBC_2.34\0GLIBC_2.2.5", 32), 34);
+    assert_int_equal(host_libc_needed("GLIBC_2.3", 8), 0);
+}
+
+/* This program as if it were the agent. */
+static void
+test_bundle(void **state)
+{
+    char dir[] = "/tmp/test-bundle-XXXXXX", self[4096];
+    struct host_bundle one, two;
+    struct error e = ERROR_INIT;
+    auto_str list = STR_INIT(65536);
+    int status;
+
+    UNUSED(state);
+    assert_non_null(mkdtemp(dir));
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    assert_true(n > 0);
+    self[n] = '\0';
+    struct host_bundles *b = host_bundles_new(dir);
+    assert_int_equal(host_bundle_get(b, self, true, &one, &e), 0);
+    assert_true(one.libc_minor > 0 && one.kib > 0);
+    struct proc_opts o = PROC_OPTS_INIT;
+    o.argv = (const char *const[]){"tar", "-tf", one.path, NULL};
+    assert_int_equal(proc_run(&o, 30000, &list, &status, &e), 0);
+    assert_non_null(strstr(list.ptr, "bin/drover-runner\n"));
+    assert_non_null(strstr(list.ptr, "lib/libcmocka.so.0\n"));
+    assert_null(strstr(list.ptr, "libc.so"));
+    assert_string_equal(list.ptr + list.len - 3, "id\n"); /* complete when it is there */
+    assert_int_equal(host_bundle_get(b, self, true, &two, &e), 0);
+    assert_string_equal(one.id, two.id);
+    /* One that we cannot run: what lies beside it. */
+    autofree char *foreign = fs_join(dir, "drover-runner-x"), *lib = NULL, *so = NULL;
+    lib = xasprintf("%s.lib", foreign);
+    so = fs_join(lib, "libx.so.1");
+    assert_int_equal(fs_write_atomic(foreign, "GLIBC_2.17", 10, 0755, &e), 0);
+    assert_int_equal(host_bundle_get(b, foreign, false, &one, &e), 0);
+    assert_int_equal(one.libc_minor, 17);
+    assert_int_equal(fs_mkdirs(lib, 0755, &e), 0);
+    assert_int_equal(fs_write_atomic(so, "GLIBC_2.28", 10, 0644, &e), 0);
+    assert_int_equal(fs_write_atomic(foreign, "GLIBC_2.18", 10, 0755, &e), 0);
+    assert_int_equal(host_bundle_get(b, foreign, false, &two, &e), 0);
+    assert_string_not_equal(one.id, two.id);
+    assert_int_equal(two.libc_minor, 28);
+    host_bundles_free(b);
+    assert_int_equal(fs_remove_tree(dir, &e), 0);
 }
 
 static void
@@ -565,12 +671,13 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_installation), cmocka_unit_test(test_nothing_to_do),
-        cmocka_unit_test(test_repair),       cmocka_unit_test(test_what_is_in_the_way),
-        cmocka_unit_test(test_removal),      cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_quoting),      cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_bad_specs),    cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_blocks),       cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_installation),   cmocka_unit_test(test_nothing_to_do),
+        cmocka_unit_test(test_repair),         cmocka_unit_test(test_what_is_in_the_way),
+        cmocka_unit_test(test_marks_and_libc), cmocka_unit_test(test_bundle),
+        cmocka_unit_test(test_removal),        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_quoting),        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_bad_specs),      cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_blocks),         cmocka_unit_test(test_addresses),
     };
 
     json_object_seed(0);
