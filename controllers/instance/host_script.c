@@ -28,7 +28,7 @@ static const char prelude[] =
     "run=$D/program/bin/drover-runner\n"
     "old=$run; [ -x $old ] || old=$D/bin/drover-runner\n" /* of an earlier layout */
     "owner() { sed -n \"$1\" $D/owner 2>/dev/null; }\n"
-    /* One step at a time, whoever's it is. */
+    /* One step at a time, whoever's it is. Who stays behind must not have it: 9<&-. */
     "lock() {\n"
     "  command -v flock >/dev/null 2>&1 || return 0\n"
     "  exec 9<$D && flock -w 60 9 || fail HostBusy another step is under way there\n"
@@ -131,7 +131,7 @@ static const char start[] =
     "WantedBy=multi-user.target\n"
     "END\n"
     "  w=$(systemctl daemon-reload 2>&1 && systemctl enable drover-runner 2>&1 && "
-    "systemctl restart drover-runner 2>&1) || fail ServiceFailed \"systemctl: $w\"\n"
+    "systemctl restart drover-runner 2>&1 9<&-) || fail ServiceFailed \"systemctl: $w\"\n"
     "else\n"
     "  stop || fail StopFailed the agent does not stop\n"
     "  put $D/loop <<END\n"

@@ -20,6 +20,7 @@ struct seen {
     enum instance_phase was;
     struct instance_plan plan; /* by the Lease */
     bool is_host, cordoned;
+    bool fleet_leaves; /* its fleet is being deleted */
     struct instance_host host;
     struct instance_facts facts;
     size_t jobs; /* bound here and not over; counted only where it matters */
@@ -61,6 +62,7 @@ find_facts(const struct reconcile_env *env, struct seen *s)
         f = lister_find(env->lister, &resource_fleets, s->o->ns, fleet);
     json_t *instance = object_json(s->o);
     json_t *of_fleet = f == NULL ? NULL : object_json(f);
+    s->fleet_leaves = f != NULL && f->facts.deleting_s != 0;
     instance_facts_make(instance, json_object_get(of_fleet, "spec"), &s->facts);
     json_decref(instance);
     json_decref(of_fleet);
@@ -153,13 +155,17 @@ tell_phase(const struct seen *s, struct status_edit *edit)
     bool ready = phase == INSTANCE_PHASE_READY;
     const char *reason = s->plan.reason, *message = s->plan.message;
 
-    if (s->o->facts.deleting_s != 0 && phase != INSTANCE_PHASE_NOT_READY)
+    bool leaves = s->o->facts.deleting_s != 0 || s->fleet_leaves;
+    if (leaves && phase != INSTANCE_PHASE_NOT_READY)
         phase = INSTANCE_PHASE_TERMINATING;
     else if (s->is_host && phase == INSTANCE_PHASE_PENDING)
         phase = INSTANCE_PHASE_PROVISIONING;
     if (trouble != NULL && phase != INSTANCE_PHASE_READY) {
         reason = trouble->reason;
         message = trouble->message;
+    } else if (s->fleet_leaves && phase == INSTANCE_PHASE_TERMINATING) {
+        reason = "FleetDeleted"; /* nothing new is placed here */
+        message = "its fleet is being deleted";
     }
     status_set(edit, "phase", instance_phase_name(phase));
     status_set(edit, "reason", reason);
@@ -284,7 +290,7 @@ map_job(const struct lister *l, const struct object *before, const struct object
         keys->add(keys, inst->ns, inst->name);
 }
 
-/* Blocks and network are the fleet's. */
+/* Blocks and network are the fleet's, and its end is that of its machines. */
 static void
 map_fleet(const struct lister *l, const struct object *before, const struct object *now,
           void *state, struct key_sink *keys)
@@ -293,7 +299,8 @@ map_fleet(const struct lister *l, const struct object *before, const struct obje
 
     UNUSED(state);
     if (now == NULL ||
-        (before != NULL && before->facts.generation == now->facts.generation))
+        (before != NULL && before->facts.generation == now->facts.generation &&
+         before->facts.deleting_s == now->facts.deleting_s))
         return;
     autofree char *key = xasprintf("%s/%s", now->ns, now->name);
     lister_index(l, &resource_instances, INDEX_INSTANCES_BY_FLEET, key, &members);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An agent is upgraded under a running job, dies with an interruptible job, leaves its
 machine."""
+import json
 import os
 import pathlib
 import shutil
@@ -227,3 +228,28 @@ def test_addresses(agent):
     want = [a for a in out if not a.startswith(("172.17.", "fe80"))]
     assert {a.split("/")[0] for a in got} >= set(want[:1])
     assert all("/" in a for a in got)
+
+
+def test_a_fleet_that_is_deleted_takes_nothing_new(server):
+    """Neither a machine with a token that is still good, nor a job."""
+    late = Agent(server, "late")
+    local = {"apiVersion": "drover.dev/v1", "kind": "Fleet", "metadata": {
+        "name": "local", "finalizers": ["example.com/hold"]}, "spec": {}}
+    try:
+        server.apply(local)
+        server.drover("delete", "--no-wait", "fleet/local")
+        wait_until(lambda: [i["status"]["reason"] for i in server.get("instances")] ==
+                   ["FleetDeleted"], 30, "the word of its end")
+        server.apply(run_object("after", ["true"]))
+        wait_until(lambda: "NoInstances" in json.dumps(server.get("run", "after")), 30,
+                   "the run's reason")
+        late.process = subprocess.Popen(late.argv, stderr=subprocess.STDOUT,
+                                        stdout=open(late.home / "log", "ab"))
+        wait_until(lambda: "is being deleted" in (late.home / "log").read_text(), 30, "the refusal")
+        assert len(server.get("instances")) == 1
+        local["metadata"]["finalizers"] = []
+        server.apply(local, check=False)
+        wait_until(lambda: server.drover("get", "fleet/local", check=False).returncode == 3, 30,
+                   "the end")
+    finally:
+        late.end()
