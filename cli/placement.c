@@ -135,6 +135,10 @@ judge(struct candidate *c, const json_t *job, const struct resource_req *req,
     } else if (json_is_true(js_get(c->instance, "spec.unschedulable"))) {
         c->why_not = "is cordoned";
         c->distance += 500;
+    } else if (js(c->instance, "status.agent.diskPressure")[0] != '\0') {
+        c->why_not = "is short of disk space";
+        c->why_detail = js(c->instance, "status.agent.diskPressure");
+        c->distance += 500;
     } else if (!is_wanted(c->instance, job)) {
         c->why_not = "is not one that the run may use";
         c->distance += 1500;

@@ -308,6 +308,7 @@ agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
         job_from_entry(a, journal_at(a->journal, i));
     log_info("started", "dir=%s journal=%s jobs=%zu", o->dir, journal_id(a->journal),
              journal_len(a->journal));
+    a->room = diskroom_start(a);
     a->machine = machine_start(a);
     probe_and_sweep(a);
     a->enrol = enrol_start(a, on_enrolled);
@@ -329,6 +330,7 @@ agent_stop(struct agent *a)
     loop_pool_free(a->pool);
     trash_free(a->trash);
     machine_free(a->machine);
+    diskroom_free(a->room);
     agent_engines_close(a);
     diag_free(a->diag);
     map_free(a->jobs);

@@ -16,6 +16,7 @@
 #define RUNNER_AGENT_H
 
 #include "base/map.h"
+#include "runner/diskroom.h"
 #include "runner/engines/engine.h"
 #include "runner/identity.h"
 #include "runner/inventory.h"
@@ -34,6 +35,7 @@ struct agent_opts { /* borrowed for the agent's life */
     const char *job_env; /* file with variables of every job here, a JSON object */
     const char *masks[AGENT_MASKS]; /* directories no job may see, besides dir */
     size_t n_masks;
+    int64_t min_free_mib;   /* of the disk, below which no job is taken; -1: default */
     int64_t spool_bytes;    /* of a job's log on this machine; 0: default */
     const char *program;    /* path by which children of this program are started */
     const char *supervisor; /* the same for supervisors; NULL: program */
@@ -54,6 +56,7 @@ struct agent_engine {
 
 struct enrol;
 struct machine;
+struct diskroom;
 struct lease;
 struct watch;
 struct status;
@@ -76,6 +79,7 @@ struct agent {
     struct agent_engine engines[AGENT_ENGINES];
     const char *masks[AGENT_MASKS + 2];
     struct machine *machine;
+    struct diskroom *room;
     struct inventory *inventory; /* NULL until probed; replaced when it changes */
     struct map *jobs;            /* uid -> struct job */
     struct map *over; /* uids of jobs that are done with, still at the server */

@@ -187,6 +187,11 @@ fits(struct job *j)
     const char *gpus[GPU_MAX];
     if (inv == NULL)
         return false;
+    const char *low = diskroom_low(j->a->room);
+    if (low != NULL) {
+        snprintf(j->misfit, sizeof(j->misfit), "%s", low);
+        return false;
+    }
     for (size_t i = 0; i < inv->gpus.len; i++)
         gpus[i] = inv->gpus.items[i].uuid;
     struct journal_capacity have = {.cpu_milli = inv->cpus * 1000,

@@ -41,6 +41,10 @@ static const char usage[] =
     "reached;\n"
     "                        what comes on top is dropped and counted (default: 512 "
     "MiB)\n"
+    "  --min-free-disk N     MiB of the disk of --dir below which no new job is taken; "
+    "0: "
+    "never\n"
+    "                        (default: 5 %, at most 1024)\n"
     "  --docker-socket S     default: $DOCKER_HOST or /var/run/docker.sock\n"
     "  --job-env F           variables of every job here: a file with a JSON object\n"
     "  --fake-gpus F         pretend to have the GPUs that this file lists\n"
@@ -62,6 +66,7 @@ enum {
     OPT_NAME,
     OPT_MASK_DIR,
     OPT_SPOOL,
+    OPT_MIN_FREE,
     OPT_SOCKET,
     OPT_FAKE_GPUS,
     OPT_JOB_ENV,
@@ -82,6 +87,7 @@ static const struct option options[] = {
     {"name", required_argument, NULL, OPT_NAME},
     {"mask-dir", required_argument, NULL, OPT_MASK_DIR},
     {"log-spool-bytes", required_argument, NULL, OPT_SPOOL},
+    {"min-free-disk", required_argument, NULL, OPT_MIN_FREE},
     {"docker-socket", required_argument, NULL, OPT_SOCKET},
     {"fake-gpus", required_argument, NULL, OPT_FAKE_GPUS},
     {"job-env", required_argument, NULL, OPT_JOB_ENV},
@@ -110,6 +116,7 @@ static int
 take_option(int c, struct flags *f)
 {
     struct agent_opts *o = &f->opts;
+    char *end;
 
     switch (c) {
     case OPT_JOIN:
@@ -142,6 +149,12 @@ take_option(int c, struct flags *f)
         o->spool_bytes = strtoll(optarg, NULL, 10);
         if (o->spool_bytes < SPOOL_MIN)
             return bad_usage("--log-spool-bytes: a number, at least 1048576");
+        break;
+    case OPT_MIN_FREE:
+        o->min_free_mib = strtoll(optarg, &end, 10);
+        if (end == optarg || *end != '\0' || o->min_free_mib < 0 ||
+            o->min_free_mib > INT32_MAX)
+            return bad_usage("--min-free-disk: a number of MiB");
         break;
     case OPT_SOCKET:
         o->docker_socket = optarg;
@@ -227,7 +240,7 @@ main(int argc, char **argv)
     if (argc > 1 && streq(argv[1], PLACE_FLAG))
         return place_main();
     /* Children are of this very program, also when its file was replaced meanwhile. */
-    struct flags f = {.opts = {.program = "/proc/self/exe"}};
+    struct flags f = {.opts = {.program = "/proc/self/exe", .min_free_mib = -1}};
     struct error e = ERROR_INIT;
     char program[PATH_MAX];
     char supervisor[40];

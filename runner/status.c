@@ -67,6 +67,9 @@ status_json(const struct agent *a)
     json_t *agent =
         json_pack("{s:s, s:s, s:o, s:s}", "version", DROVER_VERSION, "journalID",
                   journal_id(a->journal), "engines", engines, "engineNames", names.ptr);
+    const char *low = diskroom_last(a->room);
+    json_object_set_new(agent, "diskPressure",
+                        low != NULL ? json_string(low) : json_null());
     if (a->inventory != NULL) {
         inventory_put_host(a->inventory, agent);
         json_object_set_new(agent, "inventory", inventory_json(a->inventory));

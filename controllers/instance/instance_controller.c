@@ -20,7 +20,8 @@ struct seen {
     enum instance_phase was;
     struct instance_plan plan; /* by the Lease */
     bool is_host, cordoned;
-    bool fleet_leaves; /* its fleet is being deleted */
+    bool fleet_leaves;  /* its fleet is being deleted */
+    char pressure[256]; /* the agent's words; "": none */
     struct instance_host host;
     struct instance_facts facts;
     size_t jobs; /* bound here and not over; counted only where it matters */
@@ -83,6 +84,8 @@ observe(const struct reconcile_env *env, struct seen *s)
     s->cordoned = is_true(s->o, "spec.unschedulable");
     if (s->cordoned || deleting)
         s->jobs = count_jobs(env, s->o);
+    object_get_string(s->o, "status.agent.diskPressure", s->pressure,
+                      sizeof(s->pressure));
     find_facts(env, s);
     s->is_host = host_view_read(s->o, &s->host.view);
     if (s->is_host)
@@ -145,6 +148,17 @@ tell_drained(const struct seen *s, struct status_edit *edit)
                                   s->jobs == 0 ? NULL : text, s->jobs == 0});
 }
 
+static void
+tell_pressure(const struct seen *s, struct status_edit *edit)
+{
+    if (s->pressure[0] != '\0')
+        status_set_condition(
+            edit, &(struct condition){"DiskPressure", "LowDiskSpace", s->pressure, true});
+    else if (status_condition_there(edit, "DiskPressure"))
+        status_set_condition(
+            edit, &(struct condition){"DiskPressure", "EnoughDiskSpace", NULL, false});
+}
+
 /* The phase as people read it: work on the machine goes before the lease's "Pending". */
 static void
 tell_phase(const struct seen *s, struct status_edit *edit)
@@ -160,6 +174,10 @@ tell_phase(const struct seen *s, struct status_edit *edit)
         phase = INSTANCE_PHASE_TERMINATING;
     else if (s->is_host && phase == INSTANCE_PHASE_PENDING)
         phase = INSTANCE_PHASE_PROVISIONING;
+    if (ready && s->pressure[0] != '\0') {
+        reason = "DiskPressure";
+        message = s->pressure;
+    }
     if (trouble != NULL && phase != INSTANCE_PHASE_READY) {
         reason = trouble->reason;
         message = trouble->message;
@@ -185,6 +203,7 @@ write_status(const struct reconcile_env *env, const struct object_key *key,
     tell_phase(s, &edit);
     tell_facts(s, &edit);
     tell_drained(s, &edit);
+    tell_pressure(s, &edit);
     if (s->is_host)
         instance_host_tell(&s->host, env, s->o, &edit);
     json_t *patch = status_edit_patch(&edit, 0);

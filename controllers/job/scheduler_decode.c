@@ -248,19 +248,20 @@ scheduler_tell_instance(struct scheduler *s, const struct object *o)
 {
     struct resource_have *have = xnew(struct resource_have);
     struct words uuids = {0};
-    char phase[32], fleet[NAME_MAX_LEN];
+    char phase[32], fleet[NAME_MAX_LEN], pressure[256];
 
     resources_of_instance(o, have);
     read_words(o, "status.agent.inventory.gpus", "uuid", &uuids);
     object_get_string(o, "status.phase", phase, sizeof(phase));
     object_get_string(o, "spec.fleetName", fleet, sizeof(fleet));
+    object_get_string(o, "status.agent.diskPressure", pressure, sizeof(pressure));
     struct sched_instance i = {
         .uid = o->uid,
         .ns = o->ns,
         .name = o->name,
         .fleet = fleet,
         .usable = streq(phase, "Ready") && o->facts.deleting_s == 0 &&
-                  !object_get_bool(o, "spec.unschedulable"),
+                  !object_get_bool(o, "spec.unschedulable") && pressure[0] == '\0',
         .engines = read_engines(o),
         .blocks = object_get_int(o, "status.blocks", 0),
         .capacity = have,

@@ -197,6 +197,35 @@ def test_agent_without_root(control):
         control.drover("delete", "instance", a.name, "--wait=false", check=False)
 
 
+def test_disk_pressure(control):
+    """Less room than is to be kept: no job goes there, and everybody says why."""
+    a = Agent(control, "narrow")
+    plain = list(a.argv)
+    try:
+        a.argv += ["--min-free-disk", "2000000000"]
+        a.start()
+        wait_until(lambda: any(c["type"] == "DiskPressure" and c["status"] == "True" for c in
+                               control.get("instance", "narrow")["status"]["conditions"]),
+                   30, "the condition")
+        assert "DiskPressure" in control.drover("get", "instances").stdout
+        assert "kept free of new jobs" in control.drover("describe", "instance", "narrow").stdout
+        control.apply(run_object("waits", ["true"], resources={"cpu": "0.."}))
+        control.wait("run/waits", "condition=Scheduled=False")
+        assert "is short of disk space" in control.drover("describe", "run", "waits").stdout
+        a.process.terminate()
+        a.process.wait(20)
+        a.argv = plain
+        a.start()
+        control.wait("run/waits", "phase=Done")
+        wait_until(lambda: any(c["type"] == "DiskPressure" and c["status"] == "False" for c in
+                               control.get("instance", "narrow")["status"]["conditions"]),
+                   30, "the end of the condition")
+    finally:
+        a.end()
+        control.drover("delete", "run", "waits", "--wait=false", check=False)
+        control.drover("delete", "instance", a.name, "--wait=false", check=False)
+
+
 def test_server_without_root():
     """All of drover as an ordinary user."""
     home = private_dir()

@@ -22,9 +22,9 @@
 #include "runner/agent.h"
 
 #define WAIT_MS 30000
+#define U_N(n) "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c10" #n
 
-/* --- the fake machine and its engine -------------------------------------------------
- */
+/* --- the fake machine and its engine --- */
 
 enum thing_state { THING_NONE, THING_RUNNING, THING_EXITED, THING_REMOVED };
 struct thing { /* a container */
@@ -40,8 +40,7 @@ struct thing { /* a container */
 static struct {
     struct thing things[64];
     size_t n;
-    bool available;
-    bool quick;
+    bool available, quick;
 } machine;
 
 struct engine {
@@ -276,8 +275,7 @@ static const struct engine_ops fake_process = FAKE("process");
 static const struct engine_ops *const fakes[AGENT_ENGINES] = {&fake_docker,
                                                               &fake_process};
 
-/* --- fixture -------------------------------------------------------------------------
- */
+/* --- fixture --- */
 
 struct fixture {
     struct loop *loop;
@@ -370,8 +368,7 @@ assert_log(struct fixture *f, const char *uid, const char *want)
     assert_string_equal(got.ptr, want);
 }
 
-/* --- tests ---------------------------------------------------------------------------
- */
+/* --- tests --- */
 
 static void
 whole_life(void **state)
@@ -479,8 +476,7 @@ engine_comes_back(void **state)
 
     the_engine->probed(the_engine->probed_arg, &s);
     fake_api_bind(&f->api, "patient", U1, "{\"spec\":{\"engine\":\"process\"}}");
-    fake_api_bind(&f->api, "eng", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002",
-                  "{\"spec\":{\"engine\":\"oci\"}}");
+    fake_api_bind(&f->api, "eng", U_N(8), "{\"spec\":{\"engine\":\"oci\"}}");
     wait_for(f, state_is(f, "eng", "Rejected")); /* both were looked at by now */
     assert_string_equal(agent_field(f, "patient", "state"), "");
     s.available = true;
@@ -498,8 +494,12 @@ refusals(void **state)
                   "{\"spec\":{\"reservation\":{\"cpuMilli\":100000000}}}");
     wait_for(f, state_is(f, "big", "Rejected"));
     assert_string_equal(agent_field(f, "big", "reason"), "OutOfCapacity");
-    fake_api_bind(&f->api, "eng", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c002",
-                  "{\"spec\":{\"engine\":\"oci\"}}");
+    f->opts.min_free_mib = INT32_MAX;
+    fake_api_bind(&f->api, "full", U_N(9), "{}");
+    wait_for(f, streq(agent_field(f, "full", "reason"), "OutOfCapacity"));
+    assert_non_null(strstr(agent_field(f, "full", "message"), "kept free of new jobs"));
+    f->opts.min_free_mib = 0;
+    fake_api_bind(&f->api, "eng", U_N(8), "{\"spec\":{\"engine\":\"oci\"}}");
     wait_for(f, state_is(f, "eng", "Rejected"));
     assert_string_equal(agent_field(f, "eng", "reason"), "EngineMissing");
     fake_api_bind(&f->api, "sec", "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c003",
@@ -515,8 +515,6 @@ refusals(void **state)
     for (size_t i = 0; i < machine.n; i++)
         assert_int_equal(machine.things[i].starts, 0);
 }
-
-#define U_N(n) "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c10" #n
 
 static void
 what_containers_have(void **state)

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "runner/diskroom.h"
 #include "runner/job_plan.h"
 
 #define SEEN .seen = true, .fits = true, .engine_use = JOB_ENGINE_USABLE
@@ -312,12 +313,30 @@ never(void **state)
     }
 }
 
+/* The smaller of 5 % and 1 GiB, unless told; left only a quarter above. */
+static void
+disk_floor(void **state)
+{
+    UNUSED(state);
+    assert_int_equal(diskroom_floor_mib(2000, -1), 100);
+    assert_int_equal(diskroom_floor_mib(1000000, -1), 1024);
+    assert_int_equal(diskroom_floor_mib(1000000, 7), 7);
+    assert_int_equal(diskroom_floor_mib(1000000, 0), 0);
+    assert_false(diskroom_is_low(false, 100, 100));
+    assert_true(diskroom_is_low(false, 99, 100));
+    assert_true(diskroom_is_low(true, 124, 100));
+    assert_false(diskroom_is_low(true, 125, 100));
+    assert_false(diskroom_is_low(false, 0, 0));
+    assert_false(diskroom_is_low(true, 0, 0));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table),
         cmocka_unit_test(never),
+        cmocka_unit_test(disk_floor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

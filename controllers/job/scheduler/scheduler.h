@@ -41,7 +41,7 @@ enum { SCHED_PROCESS = 1, SCHED_DOCKER = 2 }; /* engines, as bits */
 /* Strings are copied. */
 struct sched_instance {
     const char *uid, *ns, *name, *fleet;
-    bool usable; /* ready, not cordoned, not being deleted */
+    bool usable; /* ready, not cordoned, not being deleted, has room on its disk */
     unsigned engines;
     int64_t blocks; /* equal parts that jobs take whole; 0 or 1: not divided */
     const struct resource_have *capacity; /* gpu_free: the healthy devices */
