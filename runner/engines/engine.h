@@ -95,8 +95,12 @@ struct engine_job {
     int64_t stop_ms;
     const struct engine_device *devices;
     size_t n_devices;
-    /* Containers: "<host path>:<path in the job>", NULL-terminated, or NULL: files and
-     * code. The process engine finds them in the job's directory already. */
+    /* process: a directory of the machine that is the job's root, which it does not
+     * change; NULL: the machine's programs are lent. shared: it is the agent's own. */
+    const char *rootfs;
+    bool rootfs_shared;
+    /* "<host path>:<path in the job>", NULL-terminated, or NULL: files and code. Without
+     * a root the process engine finds them in the job's directory already. */
     const char *const *binds;
     struct engine_mount *mounts; /* an optional one that cannot be had loses its source */
     size_t n_mounts;

@@ -111,7 +111,7 @@ find_owner(struct work *w, struct error *e)
     uid_t base = 0;
 
     if (json_is_true(json_object_get(w->order, "process"))) {
-        int rc = account_find(user, &a, e);
+        int rc = account_find(-1, user, &a, e);
         if (rc == 0)
             rc = account_fit(&a, &w->map, e);
         if (rc == 0 && w->map.needed)

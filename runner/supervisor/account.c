@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* User and group lookup in the machine's files. */
+/* User and group lookup in files. */
 #include "runner/supervisor/account.h"
 
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "runner/supervisor/idmap.h"
+#include "runner/supervisor/inside.h"
 
 enum { ENTRY_BYTES = 64 * 1024 };
 
@@ -41,11 +42,20 @@ check_range(const char *what, uint32_t id, struct error *e)
     return 0;
 }
 
+/* Absolute and not too long, or "". */
+static void
+copy_path(const char *path, char out[ACCOUNT_PATH])
+{
+    if (path != NULL && path[0] == '/' && strlen(path) < ACCOUNT_PATH)
+        snprintf(out, ACCOUNT_PATH, "%s", path);
+}
+
 /* By number when text is one, else by name; *ret_name (ENTRY_BYTES) may stay "". */
 static int
-find_user(const char *text, struct account *a, char *ret_name, struct error *e)
+find_user(int root_fd, const char *text, struct account *a, char *ret_name,
+          struct error *e)
 {
-    autofile FILE *f = fopen("/etc/passwd", "re");
+    autofile FILE *f = inside_read(root_fd, "/etc/passwd");
     autofree char *buf = xmalloc(ENTRY_BYTES);
     struct passwd pw;
     struct passwd *found = NULL;
@@ -62,16 +72,19 @@ find_user(const char *text, struct account *a, char *ret_name, struct error *e)
         return error_set(e, ERR_NOT_FOUND, "user \"%s\" is not in /etc/passwd", text);
     a->uid = found == NULL ? id : pw.pw_uid;
     a->gid = found == NULL ? 0 : pw.pw_gid;
-    if (found != NULL)
+    if (found != NULL) {
         snprintf(ret_name, ENTRY_BYTES, "%s", pw.pw_name);
+        copy_path(pw.pw_dir, a->home);
+        copy_path(pw.pw_shell, a->shell);
+    }
     int rc = check_range("user", a->uid, e);
     return rc != 0 ? rc : check_range("group", a->gid, e);
 }
 
 static int
-find_group(const char *text, gid_t *ret, struct error *e)
+find_group(int root_fd, const char *text, gid_t *ret, struct error *e)
 {
-    autofile FILE *f = fopen("/etc/group", "re");
+    autofile FILE *f = inside_read(root_fd, "/etc/group");
     autofree char *buf = xmalloc(ENTRY_BYTES);
     struct group gr;
     struct group *found = NULL;
@@ -91,9 +104,9 @@ find_group(const char *text, gid_t *ret, struct error *e)
 }
 
 static void
-add_supplementary(const char *name, struct account *a)
+add_supplementary(int root_fd, const char *name, struct account *a)
 {
-    autofile FILE *f = fopen("/etc/group", "re");
+    autofile FILE *f = inside_read(root_fd, "/etc/group");
     autofree char *buf = xmalloc(ENTRY_BYTES);
     struct group gr;
     struct group *found = NULL;
@@ -132,7 +145,7 @@ tidy_groups(struct account *a)
 }
 
 int
-account_find(const char *text, struct account *ret, struct error *e)
+account_find(int root_fd, const char *text, struct account *ret, struct error *e)
 {
     struct account a = {0};
     autofree char *name = xmalloc(ENTRY_BYTES);
@@ -141,14 +154,14 @@ account_find(const char *text, struct account *ret, struct error *e)
 
     if (group != NULL)
         *group++ = '\0';
-    int rc = find_user(user[0] == '\0' ? "0" : user, &a, name, e);
+    int rc = find_user(root_fd, user[0] == '\0' ? "0" : user, &a, name, e);
     if (rc == 0 && group != NULL && group[0] != '\0')
-        rc = find_group(group, &a.gid, e);
+        rc = find_group(root_fd, group, &a.gid, e);
     if (rc != 0)
         return rc;
     a.groups[a.n_groups++] = a.gid;
     if (group == NULL && name[0] != '\0')
-        add_supplementary(name, &a);
+        add_supplementary(root_fd, name, &a);
     tidy_groups(&a);
     *ret = a;
     return 0;

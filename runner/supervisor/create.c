@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "runner/supervisor/idmap.h"
+#include "runner/supervisor/lower.h"
 #include "runner/supervisor/record.h"
 #include "runner/supervisor/rootfs.h"
 
@@ -54,13 +55,22 @@ create_job(const struct spec *s, struct cgroup *cg, struct launch *ret, struct e
     struct account account;
     struct usermap map;
     dev_t devices[DEVICES_MAX];
+    autoclose int root = -1;
+    autoclose int lower = -1;
     uid_t base = 0;
 
     if (s->argv.len == 0)
         return error_set(e, ERR_INVALID,
                          "no command: the process engine has no image to take it from");
     usermap_find(&map);
-    int rc = account_find(s->user, &account, e);
+    int rc = s->rootfs == NULL ? 0 : lower_open(s, &root, e);
+    if (rc == 0 && root >= 0 && map.needed)
+        rc = error_set(e, ERR_UNSUPPORTED,
+                       "root file system %.200s: only an agent that runs as root gives "
+                       "jobs one",
+                       s->rootfs);
+    if (rc == 0)
+        rc = account_find(root, s->user, &account, e);
     if (rc == 0)
         rc = account_fit(&account, &map, e);
     if (rc == 0)
@@ -77,6 +87,8 @@ create_job(const struct spec *s, struct cgroup *cg, struct launch *ret, struct e
         rc = make_private_dir(s->dir, ROOTFS_WORK, &map, base + account.uid, 0755, e);
     if (rc == 0)
         rc = make_private_dir(s->dir, ROOTFS_TMP, &map, base, 01777, e);
+    if (rc == 0 && root >= 0)
+        rc = lower_prepare(s, root, base, &lower, e);
     struct cgroup_limits limits = {
         .cpu_request_milli = s->cpu_request_milli,
         .cpu_limit_milli = s->cpu_limit_milli,
@@ -93,6 +105,7 @@ create_job(const struct spec *s, struct cgroup *cg, struct launch *ret, struct e
         rc = cgroup_create(cg, &limits, e);
     struct launch_opts opts = {
         .spec = s, .account = &account, .cgroup = cg, .map = &map, .base = base};
+    opts.lower_fd = lower;
     opts.pids_max = PIDS_MAX;
     return rc != 0 ? rc : launch_start(&opts, ret, e);
 }

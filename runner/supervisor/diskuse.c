@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "runner/supervisor/lower.h"
 #include "runner/supervisor/rootfs.h"
 
 enum {
@@ -22,7 +23,7 @@ enum {
 };
 
 /* What the job writes to. Its output is bounded by the spool. */
-static const char *const parts[] = {ROOTFS_WORK, ROOTFS_TMP};
+static const char *const parts[] = {ROOTFS_WORK, ROOTFS_TMP, LOWER_DIR};
 
 void
 diskuse_open(struct diskuse *d, const char *dir, int64_t limit_mib)

@@ -22,4 +22,7 @@ int idmap_take(const char *job_dir, uid_t *ret_base, struct error *e) WARN_UNUSE
 /* Absent is success. */
 void idmap_release(const char *job_dir);
 
+/* Maps ids 0 to size - 1 of the process's new user namespace to the range. */
+int idmap_write(pid_t pid, uid_t base, unsigned size, struct error *e) WARN_UNUSED;
+
 #endif

@@ -205,11 +205,22 @@ take_stdio(const struct wires *w, struct error *e)
     return 0;
 }
 
+/* Of a root of its own: what its passwd says, where that is a directory. */
+static const char *
+home_of(const struct launch_opts *o)
+{
+    struct stat st;
+
+    if (o->spec->rootfs != NULL && o->account->home[0] == '/' &&
+        stat(o->account->home, &st) == 0 && S_ISDIR(st.st_mode))
+        return o->account->home;
+    return ROOTFS_HOME;
+}
+
 /* "~" and "~/x" are below the job's home; "~user" is nobody's business. */
 static char *
-expand_home(const char *dir, const struct spec_list *env)
+expand_home(const char *dir, const struct spec_list *env, const char *home)
 {
-    const char *home = ROOTFS_HOME;
 
     if (dir == NULL || dir[0] == '\0')
         return xstrdup(ROOTFS_HOME);
@@ -224,10 +235,10 @@ expand_home(const char *dir, const struct spec_list *env)
 
 /* As the job's user: what it may not enter, drover does not enter for it. */
 static int
-enter_directory(const struct spec *s, struct error *e)
+enter_directory(const struct launch_opts *o, struct error *e)
 {
     struct error ignored = ERROR_INIT;
-    autofree char *dir = expand_home(s->working_dir, &s->env);
+    autofree char *dir = expand_home(o->spec->working_dir, &o->spec->env, home_of(o));
 
     if (dir[0] != '/')
         return error_set(e, ERR_INVALID, "working directory %s is not absolute", dir);
@@ -259,16 +270,19 @@ launch_is_shell_function(const char *text)
 }
 
 static char **
-job_environment(const struct spec *s)
+job_environment(const struct launch_opts *o)
 {
+    const struct spec *s = o->spec;
     const struct spec_list *env = &s->env;
-    char **out = xcalloc(env->len + 4, sizeof(char *));
+    char **out = xcalloc(env->len + 5, sizeof(char *));
     size_t n = 0;
 
     if (!has_env(env, "PATH="))
         out[n++] = xstrdup("PATH=" DEFAULT_PATH);
     if (!has_env(env, "HOME="))
-        out[n++] = xstrdup("HOME=" ROOTFS_HOME);
+        out[n++] = xasprintf("HOME=%s", home_of(o));
+    if (s->rootfs != NULL && o->account->shell[0] != '\0' && !has_env(env, "SHELL="))
+        out[n++] = xasprintf("SHELL=%s", o->account->shell);
     if (s->tty_columns > 0 && !has_env(env, "TERM="))
         out[n++] = xstrdup("TERM=" DEFAULT_TERM);
     for (size_t i = 0; i < env->len; i++) {
@@ -312,8 +326,31 @@ prepare_main(const struct launch_opts *o, const struct wires *w, struct error *e
     if (rc == 0)
         rc = confine_scope(e);
     if (rc == 0)
-        rc = enter_directory(o->spec, e);
+        rc = enter_directory(o, e);
     return rc;
+}
+
+/* execve(2) has one number for a missing program and for one whose loader is missing. */
+static void
+say_why_not(const struct spec *s, int sys, const char *program, struct error *e)
+{
+    const char *in = s->rootfs != NULL ? " in the root file system " : "";
+    const char *root = s->rootfs != NULL ? s->rootfs : "";
+
+    if (sys == ENOENT && strchr(program, '/') != NULL && access(program, F_OK) == 0)
+        error_set(e, ERR_NOT_FOUND,
+                  "execute %.200s: its interpreter or loader is missing%s%.100s", program,
+                  in, root);
+    else if (sys == ENOENT)
+        error_set(e, ERR_NOT_FOUND, "command not found: %.200s%s%.100s", program, in,
+                  root);
+    else if (sys == ENOEXEC)
+        error_set(e, ERR_UNSUPPORTED,
+                  "execute %.200s%s%.100s: its format or architecture is not this "
+                  "machine's",
+                  program, in, root);
+    else
+        error_errno(e, sys, "execute %s", program);
 }
 
 static _Noreturn void
@@ -331,7 +368,7 @@ main_process(const struct launch_opts *o, const struct wires *w)
         give_up(report, LAUNCH_CREATE_FAILED, &e);
     /* Before the filter and before the release: nothing is left to fail but execve. */
     char **argv = job_arguments(&o->spec->argv);
-    environ = job_environment(o->spec);
+    environ = job_environment(o);
     int last[] = {report, w->release[0]};
     close_others(last, ARRAY_LEN(last));
     tell(report, LAUNCH_READY, 0, "");
@@ -343,29 +380,11 @@ main_process(const struct launch_opts *o, const struct wires *w)
     if (confine_syscalls(&e) != 0 || confine_memory(memory, &e) != 0)
         give_up(report, LAUNCH_CREATE_FAILED, &e);
     execvp(argv[0], argv);
-    if (errno == ENOENT)
-        error_set(&e, ERR_NOT_FOUND, "command not found: %s", argv[0]);
-    else
-        error_errno(&e, errno, "execute %s", argv[0]);
+    say_why_not(o->spec, errno, argv[0], &e);
     give_up(report, LAUNCH_START_FAILED, &e);
 }
 
 /* ---- init ---- */
-
-static int
-write_map(pid_t pid, const char *file, const struct launch_opts *o, struct error *e)
-{
-    char path[64];
-    char text[64];
-
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-    int n = snprintf(text, sizeof(text), "0 %u %u\n", (unsigned)o->base,
-                     usermap_size(o->map));
-    autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, (size_t)n) != n)
-        return error_errno(e, errno, "map user ids: %s", file);
-    return 0;
-}
 
 /* Reaps everything in the namespace until main is gone; the rest dies with init. */
 static int
@@ -431,7 +450,10 @@ init_process(const struct launch_opts *o, struct wires *w)
                           .masks = o->spec->masks.items,
                           .n_masks = o->spec->masks.len,
                           .devices = o->spec->devices.items,
-                          .n_devices = o->spec->devices.len};
+                          .n_devices = o->spec->devices.len,
+                          .lower_fd = o->lower_fd,
+                          .binds = o->spec->binds.items,
+                          .n_binds = o->spec->binds.len};
     int report = w->report[1];
 
     /* A supervisor that died before this line shows as end of the release pipe. */
@@ -459,8 +481,8 @@ init_process(const struct launch_opts *o, struct wires *w)
     close_others(keep, ARRAY_LEN(keep));
     /* Ends without a byte when main failed earlier; it has told why. */
     if (read_byte(w->maps_wanted[0])) {
-        if (write_map(pid, "uid_map", o, &e) != 0 ||
-            write_map(pid, "gid_map", o, &e) != 0 || write(w->maps_done[1], "m", 1) != 1)
+        if (idmap_write(pid, o->base, usermap_size(o->map), &e) != 0 ||
+            write(w->maps_done[1], "m", 1) != 1)
             give_up(report, LAUNCH_CREATE_FAILED, &e);
     }
     if (o->map->needed) /* the job may have the same id */

@@ -50,6 +50,7 @@ struct launch_opts {
     const struct usermap *map;
     uid_t base; /* the job's root: a uid of the machine, or of the outer namespace */
     int64_t pids_max;
+    int lower_fd; /* lower.h; -1: no root of its own */
 };
 
 /* All descriptors are the supervisor's ends, non-blocking. */

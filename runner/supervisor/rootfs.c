@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Building the root of a job: tmpfs skeleton, lent trees, private parts, masks. */
-#include "runner/supervisor/rootfs.h"
+#include "runner/supervisor/rootfs_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,9 +18,7 @@
 #include "base/str.h"
 #include "runner/supervisor/tty.h"
 
-/* Where the new root is put together: a directory that every machine has, that is never
- * lent, and that nothing here needs once it is covered. */
-#define NEW "/proc"
+#define NEW ROOTFS_NEW
 
 enum { RESOLV_MAX = 64 * 1024, SHM_DEFAULT_MIB = 64, RUN_MIB = 64 };
 
@@ -106,6 +104,14 @@ attach(const struct rootfs *r, const char *name, const char *to, uid_t owner, mo
     if (rc == 0)
         rc = restrict_mount(to, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, false, e);
     return rc;
+}
+
+static int
+attach_own(const struct rootfs *r, struct error *e)
+{
+    int rc = attach(r, ROOTFS_WORK, NEW ROOTFS_HOME, r->user, 0755, e);
+
+    return rc != 0 ? rc : attach(r, ROOTFS_TMP, NEW "/tmp", r->base, 01777, e);
 }
 
 /* path without NEW is the machine's node of the same kind. */
@@ -312,11 +318,7 @@ build_private(const struct rootfs *r, struct error *e)
         rc = mount_fs("tmpfs", NEW "/run", MS_NOSUID | MS_NODEV | MS_NOEXEC, opts, e);
     if (rc == 0)
         rc = lend_resolver(e);
-    if (rc == 0)
-        rc = attach(r, ROOTFS_WORK, NEW ROOTFS_HOME, r->user, 0755, e);
-    if (rc == 0)
-        rc = attach(r, ROOTFS_TMP, NEW "/tmp", r->base, 01777, e);
-    return rc;
+    return rc != 0 ? rc : attach_own(r, e);
 }
 
 static int
@@ -332,7 +334,7 @@ cover_masks(const struct rootfs *r, struct error *e)
 }
 
 static int
-pivot(struct error *e)
+pivot(bool read_only, struct error *e)
 {
     if (chdir(NEW) < 0)
         return fail(e, "enter", NEW);
@@ -340,7 +342,7 @@ pivot(struct error *e)
         return fail(e, "pivot to", NEW);
     if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
         return fail(e, "detach", "the machine's root");
-    return restrict_mount("/", MOUNT_ATTR_RDONLY, false, e);
+    return read_only ? restrict_mount("/", MOUNT_ATTR_RDONLY, false, e) : 0;
 }
 
 /* Masks as they really are, before the machine's links become unreachable. */
@@ -353,22 +355,33 @@ resolve_masks(const struct rootfs *r, const char **out)
     }
 }
 
+/* The machine's programs, or the job's. */
+static int
+build_base(const struct rootfs *r, struct error *e)
+{
+    if (r->lower_fd >= 0) {
+        int own = rootfs_build_own(r, e);
+        return own != 0 ? own : attach_own(r, e);
+    }
+    int rc = mount_fs("tmpfs", NEW, MS_NOSUID | MS_NODEV, "mode=755,size=1m", e);
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(lent); i++)
+        rc = lend(lent[i], e);
+    return rc != 0 ? rc : build_private(r, e);
+}
+
 int
 rootfs_enter(const struct rootfs *r, struct error *e)
 {
     autofree const char **masks = xcalloc(r->n_masks + 1, sizeof(char *));
     struct rootfs resolved = *r;
+    bool own = r->lower_fd >= 0;
 
     umask(0);
     resolve_masks(r, masks);
     resolved.masks = masks;
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return fail(e, "make private", "/");
-    int rc = mount_fs("tmpfs", NEW, MS_NOSUID | MS_NODEV, "mode=755,size=1m", e);
-    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(lent); i++)
-        rc = lend(lent[i], e);
-    if (rc == 0)
-        rc = build_private(&resolved, e);
+    int rc = build_base(&resolved, e);
     if (rc == 0)
         rc = build_dev(&resolved, e);
     if (rc == 0)
@@ -376,9 +389,9 @@ rootfs_enter(const struct rootfs *r, struct error *e)
     if (rc == 0)
         rc = build_sys(&resolved, e);
     if (rc == 0)
-        rc = cover_masks(&resolved, e);
+        rc = own ? rootfs_bind_own(r, e) : cover_masks(&resolved, e);
     if (rc == 0)
-        rc = pivot(e);
+        rc = pivot(!own, e);
     umask(022);
     return rc;
 }

@@ -11,6 +11,9 @@
  * pid namespace /sys                                   read-only, without cgroups and
  * firmware anything else (/home /var /srv) absent or empty; /root is a link to /job
  *
+ * A job with a root file system of its own has that instead of the lent trees, under a
+ * writable layer; /job, /tmp, /dev, /proc and /sys are as above.
+ *
  * It is an allow list: a data directory, socket or kubeconfig outside the lent trees does
  * not exist inside; the masks cover those that lie within them. The mount namespace
  * belongs to the machine's user namespace, so the job has no right over its mounts.
@@ -26,6 +29,7 @@
 
 #define ROOTFS_WORK "work" /* in the job's directory */
 #define ROOTFS_TMP "tmp"
+#define ROOTFS_CODE "code" /* files for other places of a root of its own */
 #define ROOTFS_HOME "/job"
 
 struct rootfs {
@@ -38,6 +42,11 @@ struct rootfs {
     const char *const *masks;   /* absolute directories or files of the machine */
     const char *const *devices; /* paths below /dev */
     size_t n_masks, n_devices;
+    /* A root of its own (lower.h), or -1. binds: "<path of the machine>:<path inside>".
+     */
+    int lower_fd;
+    const char *const *binds;
+    size_t n_binds;
 };
 /* Replaces the root of the calling process, which is alone in a new mount namespace and
  * pid 1 of a new pid namespace, with all privileges in the user namespace that owns them.

@@ -28,6 +28,8 @@ static const struct spec_tag {
     {TAG_TEXT, offsetof(struct spec, working_dir)},
     {TAG_TEXT, offsetof(struct spec, user)},
     {TAG_TEXT, offsetof(struct spec, renewed)},
+    {TAG_TEXT, offsetof(struct spec, rootfs)},
+    {TAG_LIST, offsetof(struct spec, binds)},
     {TAG_LIST, offsetof(struct spec, argv)},
     {TAG_LIST, offsetof(struct spec, env)},
     {TAG_LIST, offsetof(struct spec, masks)},
@@ -37,6 +39,7 @@ static const struct spec_tag {
     {TAG_NUMBER, offsetof(struct spec, memory_limit_mib)},
     {TAG_NUMBER, offsetof(struct spec, shm_mib)},
     {TAG_NUMBER, offsetof(struct spec, disk_limit_mib)},
+    {TAG_NUMBER, offsetof(struct spec, rootfs_shared)},
     {TAG_NUMBER, offsetof(struct spec, tty_columns)},
     {TAG_NUMBER, offsetof(struct spec, tty_rows)},
     {TAG_NUMBER, offsetof(struct spec, stop_ms)},
@@ -196,6 +199,7 @@ spec_done(struct spec *s)
 {
     if (s->map != NULL && s->map != MAP_FAILED)
         munmap(s->map, s->map_len);
+    free(s->binds.items);
     free(s->argv.items);
     free(s->env.items);
     free(s->masks.items);

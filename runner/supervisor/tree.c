@@ -17,6 +17,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "runner/supervisor/lower.h"
 #include "runner/supervisor/rootfs.h"
 
 struct flatten {
@@ -119,7 +120,7 @@ tree_remove(const char *path, struct error *e)
 int
 tree_remove_job(const char *job_dir, struct error *e)
 {
-    static const char *const trees[] = {ROOTFS_WORK, ROOTFS_TMP};
+    static const char *const trees[] = {ROOTFS_WORK, ROOTFS_TMP, LOWER_DIR, ROOTFS_CODE};
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < ARRAY_LEN(trees); i++) {

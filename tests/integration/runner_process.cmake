@@ -1,4 +1,4 @@
-foreach(part "" _restart _contain _hostile _tty _unpriv)
+foreach(part "" _restart _contain _hostile _tty _unpriv _rootfs)
   drover_test(test_engine_process${part}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_engine_process${part}.c
             ${CMAKE_CURRENT_SOURCE_DIR}/engine_process_world.c

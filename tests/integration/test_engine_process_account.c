@@ -85,7 +85,7 @@ test_table(void **state)
         struct error e = ERROR_INIT;
         struct account a;
         auto_str groups = STR_INIT(256);
-        int rc = account_find(cases[i].text, &a, &e);
+        int rc = account_find(-1, cases[i].text, &a, &e);
         if (cases[i].uid < 0) {
             if (rc == 0 || strstr(e.msg, cases[i].groups) == NULL)
                 fail_msg("%s: %s", cases[i].text, e.msg);

@@ -505,7 +505,7 @@ free_masks(const text_vec *v)
 static int
 make_spec(const struct process_job *p, int *ret_fd, struct error *e)
 {
-    enum { ARGV, ENV, MASKS, DEVICES, N };
+    enum { ARGV, ENV, MASKS, DEVICES, BINDS, N };
     const struct engine_job *j = p->job;
     text_vec lists[N] = {0};
     autofree char *renewed = fs_join(p->en->agent_dir, RENEWED_FILE);
@@ -513,6 +513,8 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
     add_texts(&lists[ARGV], j->argv);
     add_texts(&lists[ENV], j->env);
     add_masks(&lists[MASKS], p);
+    if (j->rootfs != NULL)
+        add_texts(&lists[BINDS], j->binds);
     for (size_t i = 0; i < j->n_devices; i++)
         add_texts(&lists[DEVICES], j->devices[i].paths);
     struct spec s = {
@@ -522,6 +524,9 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
         .working_dir = j->working_dir,
         .user = j->user,
         .renewed = j->interruptible ? renewed : NULL,
+        .rootfs = j->rootfs,
+        .rootfs_shared = j->rootfs_shared,
+        .binds = list_of(&lists[BINDS]),
         .stop_ms = j->stop_ms,
         .argv = list_of(&lists[ARGV]),
         .env = list_of(&lists[ENV]),
