@@ -445,8 +445,12 @@ launch(struct job *j)
     struct error e = ERROR_INIT;
     int r = job_run_build(j->object, (const char *const *)j->secret_env, &j->run, &e);
     const char *only = r == 0 ? job_container_only(&j->run) : NULL;
-    if (only != NULL && streq(j->view.engine, "process"))
+    bool process = streq(j->view.engine, "process");
+    if (only != NULL && process)
         r = error_set(&e, ERR_UNSUPPORTED, "the process engine has no %s", only);
+    else if (r == 0 && j->run.rootfs != NULL && !process)
+        r = error_set(&e, ERR_UNSUPPORTED,
+                      "a container has the root file system of its image, no rootfs");
     if (r == 0) {
         job_run_add_env(&j->run, j->a->job_env);
         r = fill_devices(j, &e);
@@ -463,6 +467,7 @@ launch(struct job *j)
     j->ej.env = (const char *const *)j->run.env;
     j->ej.working_dir = j->run.working_dir;
     j->ej.user = j->run.user;
+    j->ej.rootfs = j->run.rootfs;
     j->ej.cpu_request_milli = j->view.hold.cpu_milli;
     j->ej.cpu_limit_milli = j->run.cpu_limit_milli;
     j->ej.memory_request_mib = j->view.hold.memory_mib;

@@ -125,6 +125,23 @@ base_dir(const struct job *j, bool process)
     return process ? ROOTFS_HOME : DEFAULT_DIR;
 }
 
+/* The directory that the job has as its root, or NULL. */
+static const char *
+root_dir(const struct job *j)
+{
+    return json_string_value(json_object_get(spec_list(j, "rootfs"), "path"));
+}
+
+/* In a root of its own "/job" and "/tmp" are as ever; the rest is mounted. */
+static bool
+is_private(const char *target)
+{
+    struct error ignored = ERROR_INIT;
+    autofree char *to = NULL;
+
+    return place_process_path(target, &to, &ignored) == 0;
+}
+
 static bool
 numeric_user(const char *user)
 {
@@ -141,17 +158,19 @@ add_item(struct job *j, json_t *items, const json_t *from, bool process, struct 
     int rc = place_expand(path == NULL ? "." : path, base_dir(j, process),
                           process ? ROOTFS_HOME : "", &target, e);
 
-    if (rc == 0 && !process && path != NULL && path[0] == '~')
+    bool own = !process || root_dir(j) != NULL;
+    if (rc == 0 && own && path != NULL && path[0] == '~')
         rc =
             error_set(e, ERR_INVALID,
                       "path %.200s: the home of an image's user is not known here", path);
     if (rc == 0 && target[0] != '/')
         rc = error_set(e, ERR_INVALID, "path %.200s is not absolute", target);
-    if (rc == 0 && process)
+    bool mounted = own && !(rc == 0 && process && is_private(target));
+    if (rc == 0 && !mounted)
         rc = place_process_path(target, &to, e);
     if (rc < 0)
         return rc;
-    if (!process) {
+    if (mounted) {
         if (j->n_binds == BINDS_MAX || strchr(target, ':') != NULL)
             return error_set(e, ERR_INVALID, "path %.200s cannot be mounted", target);
         to = xasprintf("code/%zu/x", j->n_binds);
@@ -186,10 +205,13 @@ make_order(struct job_place *p, struct error *e)
     int rc = 0;
 
     place_free_binds(j);
-    p->order = json_pack("{s:s, s:b, s:s, s:o}", "dir", j->dir, "process", process, "ns",
-                         j->view.ns, "roots",
-                         process ? json_pack("[s,s]", ROOTFS_WORK, ROOTFS_TMP)
-                                 : json_pack("[s]", "code"));
+    p->order =
+        json_pack("{s:s, s:b, s:s, s:o}", "dir", j->dir, "process", process, "ns",
+                  j->view.ns, "roots",
+                  process ? json_pack("[s,s,s]", ROOTFS_WORK, ROOTFS_TMP, ROOTFS_CODE)
+                          : json_pack("[s]", "code"));
+    if (root_dir(j) != NULL)
+        json_object_set_new(p->order, "root", json_string(root_dir(j)));
     autofree char *cache = fs_join(j->a->opts->dir, "blobs");
     json_object_set_new(p->order, "cache", json_string(cache));
     if (user != NULL)

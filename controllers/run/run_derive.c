@@ -374,7 +374,7 @@ make_spec(const struct run_view *run, const struct job_new *n, const json_t *spe
         "image",        "user",          "workingDir",  "envFrom",          "priority",
         "fleets",       "logQuotaBytes", "preemptible", "preemptionPolicy", "privileged",
         "registryAuth", "mounts",        "ulimits",     "networkMode",      "tty",
-        "ttySize"};
+        "ttySize",      "rootfs"};
     size_t index = 0;
     const json_t *group = group_of(spec, n->node, &index);
     const json_t *resources = of_node(spec, group, "resources");

@@ -148,6 +148,24 @@ check_terminal(const struct admission *a)
     json_decref(tty);
 }
 
+static int
+directory_path(const char *text, struct error *e)
+{
+    if (text[0] == '/' && strstr(text, "..") == NULL)
+        return 0;
+    return error_set(e, ERR_INVALID, "must be an absolute path without ..");
+}
+
+static void
+check_rootfs(const struct admission *a)
+{
+    if (!admit_given(a, "rootfs"))
+        return;
+    if (admit_given(a, "image"))
+        admit_refuse(a, "rootfs", "an image has its own root file system");
+    admit_string(a, "rootfs.path", directory_path);
+}
+
 static void
 check_container(const struct admission *a)
 {
@@ -308,6 +326,7 @@ admit_run(const struct admission *a)
     admit_resources(a, resources, "spec.resources");
     check_container(a);
     check_terminal(a);
+    check_rootfs(a);
     check_places(a);
     json_decref(resources);
 }

@@ -111,7 +111,12 @@ find_owner(struct work *w, struct error *e)
     uid_t base = 0;
 
     if (json_is_true(json_object_get(w->order, "process"))) {
-        int rc = account_find(-1, user, &a, e);
+        const char *path = text(w->order, "root");
+        autoclose int root =
+            path == NULL ? -1 : open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        int rc = path != NULL && root < 0
+                     ? error_errno(e, errno, "root file system %.200s", path)
+                     : account_find(root, user, &a, e);
         if (rc == 0)
             rc = account_fit(&a, &w->map, e);
         if (rc == 0 && w->map.needed)

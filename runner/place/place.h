@@ -10,8 +10,8 @@
  *   git.c    repositories  tree.c   walking without following links
  *
  * The order: {"dir", "roots": [names], "cache", "url", "caPem", "bearer", "ns",
- * "process": true, "user", "repos": [...], "files": [...]} where repos and files are the
- * Job's own items plus "to": a path relative to dir; a repo may have "token" or
+ * "process": true, "root", "user", "repos": [...], "files": [...]} where repos and files
+ * are the Job's own items plus "to": a path relative to dir; a repo may have "token" or
  * "privateKey". Limits: the order 1 MiB.
  */
 #ifndef RUNNER_PLACE_H

@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import pathlib
+import shutil
 import ssl
 import subprocess
 import threading
@@ -124,6 +125,47 @@ def test_owner_is_the_jobs_user(shared_server, workdir):
         "owner", ["stat -c %U f", "touch f"], user="daemon", files=["f"]))
     assert r.returncode == 0, r.stderr
     assert finish(shared_server, "owner") == "daemon\n"
+
+
+def test_root_file_system(shared_server, workdir):
+    """A directory of the machine as the job's root, where the fleet allows it; files at any place in it."""
+    s = shared_server
+    root = workdir / "root"
+    for d in ("bin", "etc", "home/alice"):
+        (root / d).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox"), root / "bin/busybox")
+    for name in ("sh", "cat", "ls", "id", "stat"):
+        (root / "bin" / name).symlink_to("busybox")
+    (root / "etc/passwd").write_text("alice:x:1000:1000::/home/alice:/bin/sh\n")
+    (workdir / "f").write_text("brought\n")
+
+    def run(name):
+        return run_object(name, ["cat /opt/app/f j/f", "id -u", "stat -c %u /opt/app/f",
+                                 "echo $HOME", "ls -d /usr || true", "echo x > /tmp/x"],
+                          rootfs={"path": str(root)}, user="alice",
+                          files=["f:/opt/app/f", "f:/job/j/f"])
+
+    apply_file(s, workdir, run("root-no"))
+    s.wait("run/root-no", "phase=Failed")
+    assert s.get("run", "root-no")["status"]["reason"] == "SecurityDenied"
+    fleet = s.get("fleet", "local")
+    fleet["spec"]["security"] = {"hostPaths": True}
+    s.apply({k: fleet[k] for k in ("apiVersion", "kind", "spec")}
+            | {"metadata": {"name": "local", "namespace": "default"}})
+    try:
+        apply_file(s, workdir, run("root-yes"))
+        assert finish(s, "root-yes").replace("ls: /usr: No such file or directory\n", "") == (
+            "brought\nbrought\n1000\n1000\n/home/alice\n")
+        assert sorted(p.name for p in root.iterdir()) == ["bin", "etc", "home"]
+        r = apply_file(s, workdir, run_object("root-lost", ["true"],
+                                              rootfs={"path": str(root / "lost")}))
+        s.wait("run/root-lost", "phase=Failed")
+        status = s.get("run", "root-lost")["status"]
+        assert (status["reason"], "No such file" in status["message"]) == ("CreateFailed", True), r
+    finally:
+        fleet["spec"]["security"] = {"hostPaths": False}
+        s.apply({k: fleet[k] for k in ("apiVersion", "kind", "spec")}
+                | {"metadata": {"name": "local", "namespace": "default"}})
 
 
 def test_ignored_files_stay(shared_server, workdir):

@@ -579,6 +579,7 @@ security(void **state)
          "{\"mounts\":[{\"instancePath\":\"/d\",\"path\":\"/m\"}]}", "host auth=: /d:/m"},
         {"{\"privileged\":true}",
          "{\"mounts\":[{\"instancePath\":\"/d\",\"path\":\"/m\"}]}", "host auth=: /d:/m"},
+        {"{\"hostPaths\":false}", "{\"rootfs\":{\"path\":\"/srv\"}}", NULL},
         {NULL, "{\"mounts\":[{\"volume\":\"v\",\"path\":\"/m\"}]}",
          "host auth=: volume v:/m"},
         {NULL, "{\"reservation\":{\"wholeInstance\":true}}", "host whole auth=:"},

@@ -106,12 +106,14 @@ text(const json_t *o, const char *a, const char *b)
 static void
 environment(void **state)
 {
-    json_t *job = derive("{\"commands\":[\"x\"],\"env\":{\"A\":\"1\",\"N\":7,"
+    json_t *job = derive("{\"commands\":[\"x\"],\"rootfs\":{\"path\":\"/srv\"},"
+                         "\"env\":{\"A\":\"1\",\"N\":7,"
                          "\"DSTACK_NODES_NUM\":\"9\"}}",
                          0, 0);
     const json_t *spec = json_object_get(job, "spec");
 
     UNUSED(state);
+    assert_string_equal(text(spec, "rootfs", "path"), "/srv");
     assert_string_equal(text(spec, "env", "A"), "1");
     assert_string_equal(text(spec, "env", "N"), "7");
     assert_string_equal(text(spec, "env", "DROVER_RUN_NAME"), "r");
