@@ -168,3 +168,114 @@ class Machine:
         self.power_off()
         subprocess.run(["umount", self.dir / "lib"], stderr=subprocess.DEVNULL, check=False)
         ip("netns", "del", self.name, check=False)
+
+
+# The disk is a tree made by hack/fetch-debian below a layer of the machine's own; its init is
+# the real systemd, with each cgroup hierarchy of this machine from a group of its own downwards.
+SYSTEMD_GROUPS = r"""
+set -e
+while IFS=: read -r id names path; do
+    dir=${names#name=}
+    d=/sys/fs/cgroup/${dir:-unified}
+    [ -n "$names" ] || [ -d "$d" ] || d=/sys/fs/cgroup
+    d=$d$path/$GROUP
+    mkdir -p "$d"
+    if [ -e "$d/cpuset.cpus" ] && [ -z "$(cat "$d/cpuset.cpus")" ]; then
+        cat "$d/../cpuset.cpus" >"$d/cpuset.cpus"
+        cat "$d/../cpuset.mems" >"$d/cpuset.mems"
+    fi
+    echo $$ >"$d/cgroup.procs"
+    echo "$d" >>"$DIR/groups"
+done </proc/self/cgroup
+exec unshare --mount --pid --uts --ipc --cgroup --fork --kill-child sh -c "$BOOT"
+"""
+
+SYSTEMD_BOOT = r"""
+set -e
+mount --make-rprivate /
+r=$DIR/root
+mount -t overlay overlay -o "lowerdir=$TREE,upperdir=$DIR/upper,workdir=$DIR/work" "$r"
+mount -t proc proc "$r/proc"
+mount --bind "$DIR/boot_id" "$r/proc/sys/kernel/random/boot_id"
+mount -t sysfs -o ro sysfs "$r/sys"
+if grep -q '^0::' /proc/self/cgroup && [ "$(wc -l </proc/self/cgroup)" = 1 ]; then
+    mount -t cgroup2 cgroup2 "$r/sys/fs/cgroup"
+else
+    mount -t tmpfs tmpfs "$r/sys/fs/cgroup"
+    while IFS=: read -r id names path; do
+        dir=${names#name=}
+        mkdir "$r/sys/fs/cgroup/${dir:-unified}"
+        if [ -z "$names" ]; then mount -t cgroup2 cgroup2 "$r/sys/fs/cgroup/unified"
+        else mount -t cgroup -o "$names" cgroup "$r/sys/fs/cgroup/$dir"; fi
+    done </proc/self/cgroup
+fi
+mount -t tmpfs tmpfs "$r/dev"
+for n in null zero full random urandom tty; do
+    touch "$r/dev/$n"
+    mount --bind "/dev/$n" "$r/dev/$n"
+done
+mkdir "$r/dev/pts" "$r/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts "$r/dev/pts"
+ln -s pts/ptmx "$r/dev/ptmx"
+ln -s /proc/self/fd "$r/dev/fd"
+mount -t tmpfs -o mode=0755 tmpfs "$r/run"
+mount --bind "$DIR/lib" "$r/var/lib"
+hostname "$NAME"
+cd "$r"
+mkdir -p mnt
+pivot_root . mnt
+umount -l /mnt
+exec env -i container=docker PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    chroot . /lib/systemd/systemd --log-target=null
+"""
+
+
+class SystemdMachine(Machine):
+    """With a real systemd. ssh() executes there."""
+
+    def __init__(self, network, n, tree, key):
+        super().__init__(network, n, key=key)
+        self.tree, self.key = tree, key
+        for d in ("root", "work", "upper/etc", "upper/root/.ssh"):
+            (self.dir / d).mkdir(parents=True)
+        (self.dir / "upper/etc/machine-id").write_text((self.dir / "machine-id").read_text())
+        (self.dir / "upper/root/.ssh").chmod(0o700)
+        (self.dir / "upper/root/.ssh/authorized_keys").write_text(
+            (self.dir / "authorized_keys").read_text())
+        network.machines.append(self)
+
+    def boot(self):
+        (self.dir / "boot_id").write_text(str(uuid.uuid4()) + "\n")
+        env = dict(os.environ, DIR=str(self.dir), NAME=f"m{self.n}", TREE=str(self.tree),
+                   GROUP=self.name, BOOT=SYSTEMD_BOOT)
+        with open(self.dir / "console", "ab") as log:
+            self.process = subprocess.Popen(
+                ["nsenter", f"--net=/run/netns/{self.name}", "sh", "-c", SYSTEMD_GROUPS],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
+        end = time.monotonic() + 90
+        while time.monotonic() < end:
+            if self.ssh("systemctl is-active ssh", check=False).returncode == 0:
+                return self
+            assert self.process.poll() is None, (self.dir / "console").read_text()
+            time.sleep(0.2)
+        raise AssertionError("the machine did not boot: " + (self.dir / "console").read_text())
+
+    def ssh(self, command, check=True):
+        return subprocess.run(
+            ["ssh", "-F", "/dev/null", "-i", self.key, "-o", "StrictHostKeyChecking=no", "-o",
+             "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
+             f"root@{self.address}", command], check=check, capture_output=True, text=True)
+
+    def power_off(self):
+        super().power_off()
+        groups = self.dir / "groups"
+        end = time.monotonic() + 60
+        for group in set(groups.read_text().split()) if groups.exists() else ():
+            for d, _, _ in os.walk(group, topdown=False):
+                while os.path.isdir(d):
+                    try:
+                        os.rmdir(d)
+                    except OSError:  # until all there are dead
+                        assert time.monotonic() < end, d
+                        time.sleep(0.05)
+        groups.unlink(missing_ok=True)
