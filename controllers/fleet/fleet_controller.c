@@ -8,6 +8,7 @@
 #include "control/controller.h"
 #include "controllers/common/job_view.h"
 #include "controllers/common/status.h"
+#include "controllers/fleet/fleet_network.h"
 #include "controllers/fleet/fleet_plan.h"
 #include "controllers/instance/host_view.h"
 #include "controllers/shared.h"
@@ -29,6 +30,9 @@ struct seen {
     char invalid[INVALID_MAX];
     vec(struct seen_member *) kept; /* what the members borrow */
     vec(struct fleet_member) members;
+    bool cluster;
+    vec(struct fleet_net_member) addressed; /* of a cluster */
+    struct fleet_network net;
 };
 
 /* --- observe ----------------------------------------------------------------------- */
@@ -57,9 +61,16 @@ add_member(struct seen *s, struct object *o, bool foreign)
         .reason = k->reason,
         .message = k->message,
     };
-    if (m.is_host) {
+    if (m.is_host || s->cluster)
         k->json = object_json(o);
+    if (m.is_host)
         m.spec = json_object_get(k->json, "spec");
+    if (s->cluster && !m.foreign && !m.deleting) {
+        json_t *agent = json_object_get(json_object_get(k->json, "status"), "agent");
+        json_t *spec = json_object_get(k->json, "spec");
+        vec_push(&s->addressed, ((struct fleet_net_member){
+                                    o->name, json_object_get(agent, "addresses"),
+                                    json_object_get(spec, "internalIP") != NULL}));
     }
     vec_push(&s->kept, k);
     vec_push(&s->members, m);
@@ -87,6 +98,9 @@ observe(const struct reconcile_env *env, struct seen *s)
     auto_str problems = STR_INIT(sizeof(s->invalid) - 1);
 
     s->json = object_json(s->fleet);
+    json_t *spec = json_object_get(s->json, "spec");
+    const char *placement = json_string_value(json_object_get(spec, "placement"));
+    s->cluster = placement != NULL && streq(placement, "cluster");
     fleet_read_hosts(s->fleet->name, json_object_get(s->json, "spec"), &s->hosts,
                      &s->problems);
     if (violations_errors(&s->problems) > 0)
@@ -97,6 +111,11 @@ observe(const struct reconcile_env *env, struct seen *s)
     vec_foreach (o, &instances.list)
         add_member(s, *o, false);
     add_taken_names(env, s);
+    if (s->cluster)
+        fleet_network_choose(
+            s->addressed.items, s->addressed.len,
+            json_string_value(json_object_get(json_object_get(spec, "ssh"), "network")),
+            &s->net);
 }
 
 static void
@@ -109,6 +128,7 @@ seen_done(struct seen *s)
     }
     vec_done(&s->kept);
     vec_done(&s->members);
+    vec_done(&s->addressed);
     fleet_hosts_done(&s->hosts);
     violations_done(&s->problems);
     json_decref(s->json);
@@ -194,9 +214,10 @@ act(const struct reconcile_env *env, const struct object *fleet,
 }
 
 static int
-write_status(const struct reconcile_env *env, const struct object *fleet,
+write_status(const struct reconcile_env *env, const struct seen *seen,
              const struct fleet_plan *p, struct error *e)
 {
+    const struct object *fleet = seen->fleet;
     struct object_key key = {fleet->ns, fleet->name};
     auto_status_edit s = {0};
 
@@ -208,6 +229,13 @@ write_status(const struct reconcile_env *env, const struct object *fleet,
     if (p->reason != NULL)
         status_set_condition(
             &s, &(struct condition){"Ready", p->reason, p->message, p->all_ready});
+    if (seen->cluster) {
+        status_set(&s, "network", seen->net.network);
+        status_set_condition(
+            &s, &(struct condition){"Networked",
+                                    seen->net.common ? "OneNetwork" : "NoCommonNetwork",
+                                    seen->net.message, seen->net.common});
+    }
     json_t *patch = status_edit_patch(&s, 0);
     if (patch == NULL)
         return 0;
@@ -254,7 +282,7 @@ reconcile(const struct reconcile_env *env, const struct object_key *key,
     if (p.add_finalizer || p.drop_finalizer) {
         rc = set_finalizer(env, s.fleet, p.add_finalizer, e); /* its event comes back */
     } else {
-        rc = write_status(env, s.fleet, &p, e);
+        rc = write_status(env, &s, &p, e);
         if (rc == 0)
             rc = act(env, s.fleet, &p, e);
     }

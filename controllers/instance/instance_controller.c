@@ -64,7 +64,9 @@ find_facts(const struct reconcile_env *env, struct seen *s)
     json_t *instance = object_json(s->o);
     json_t *of_fleet = f == NULL ? NULL : object_json(f);
     s->fleet_leaves = f != NULL && f->facts.deleting_s != 0;
-    instance_facts_make(instance, json_object_get(of_fleet, "spec"), &s->facts);
+    json_t *status = json_object_get(of_fleet, "status");
+    instance_facts_make(instance, json_object_get(of_fleet, "spec"),
+                        json_string_value(json_object_get(status, "network")), &s->facts);
     json_decref(instance);
     json_decref(of_fleet);
 }
@@ -116,6 +118,8 @@ tell_facts(const struct seen *s, struct status_edit *edit)
         return;
     status_set_int(edit, "blocks", f->blocks);
     status_set(edit, "internalIP", f->ip);
+    if (json_is_true(json_object_get(edit->current, "apart")) != f->apart)
+        json_object_set_new(edit->patch, "apart", json_boolean(f->apart));
     if (f->blocks_problem[0] != '\0')
         status_set_condition(edit, &(struct condition){"Divided", "NotDivisible",
                                                        f->blocks_problem, false});
@@ -309,6 +313,15 @@ map_job(const struct lister *l, const struct object *before, const struct object
         keys->add(keys, inst->ns, inst->name);
 }
 
+static bool
+same_network(const struct object *a, const struct object *b)
+{
+    char x[FACTS_ADDRESS_MAX] = "", y[FACTS_ADDRESS_MAX] = "";
+    bool there = object_get_string(a, "status.network", x, sizeof(x));
+
+    return there == object_get_string(b, "status.network", y, sizeof(y)) && streq(x, y);
+}
+
 /* Blocks and network are the fleet's, and its end is that of its machines. */
 static void
 map_fleet(const struct lister *l, const struct object *before, const struct object *now,
@@ -319,7 +332,7 @@ map_fleet(const struct lister *l, const struct object *before, const struct obje
     UNUSED(state);
     if (now == NULL ||
         (before != NULL && before->facts.generation == now->facts.generation &&
-         before->facts.deleting_s == now->facts.deleting_s))
+         before->facts.deleting_s == now->facts.deleting_s && same_network(before, now)))
         return;
     autofree char *key = xasprintf("%s/%s", now->ns, now->name);
     lister_index(l, &resource_instances, INDEX_INSTANCES_BY_FLEET, key, &members);

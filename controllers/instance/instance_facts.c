@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/fleet.h"
+#include "controllers/fleet/fleet_network.h"
 
 static json_t *
 at(const json_t *o, const char *a, const char *b)
@@ -48,12 +49,16 @@ usable(const char *address)
 }
 
 static void
-find_ip(const json_t *spec, const json_t *fleet, const json_t *addresses,
-        struct instance_facts *f)
+find_ip(const json_t *spec, const json_t *fleet, const char *common,
+        const json_t *addresses, struct instance_facts *f)
 {
     const char *given = json_string_value(json_object_get(spec, "internalIP"));
     const char *network = json_string_value(at(fleet, "ssh", "network"));
     const char *host = json_string_value(at(spec, "ssh", "hostname"));
+    const char *placement = json_string_value(json_object_get(fleet, "placement"));
+    bool cluster = placement != NULL && streq(placement, "cluster");
+    if (network == NULL && cluster && common != NULL && common[0] != '\0')
+        network = common;
     const char *want = given != NULL ? given : network;
     const json_t *a;
     size_t i;
@@ -72,13 +77,15 @@ find_ip(const json_t *spec, const json_t *fleet, const json_t *addresses,
         if (fits && want != NULL)
             break;
     }
+    f->apart = cluster && given == NULL &&
+               (common == NULL || !fleet_network_has(addresses, common));
     if (want != NULL && f->ip[0] == '\0')
         snprintf(f->ip_problem, sizeof(f->ip_problem), "the machine has no address %s%s",
                  given != NULL ? "" : "in ", want);
 }
 
 void
-instance_facts_make(const json_t *instance, const json_t *fleet,
+instance_facts_make(const json_t *instance, const json_t *fleet, const char *common,
                     struct instance_facts *ret)
 {
     const json_t *spec = json_object_get(instance, "spec");
@@ -89,5 +96,5 @@ instance_facts_make(const json_t *instance, const json_t *fleet,
     if (!ret->known)
         return;
     find_blocks(spec, fleet, inventory, ret);
-    find_ip(spec, fleet, json_object_get(agent, "addresses"), ret);
+    find_ip(spec, fleet, common, json_object_get(agent, "addresses"), ret);
 }

@@ -18,10 +18,11 @@ struct instance_facts {
     char blocks_problem[FACTS_TEXT_MAX]; /* "": none */
     char ip[FACTS_ADDRESS_MAX];          /* "": none */
     char ip_problem[FACTS_TEXT_MAX];
+    bool apart; /* not in the network of its cluster fleet, or that is not known yet */
 };
 
-/* fleet: the Fleet's spec, or NULL. */
-void instance_facts_make(const json_t *instance, const json_t *fleet,
+/* fleet: the Fleet's spec, or NULL; common: its status.network, or NULL. */
+void instance_facts_make(const json_t *instance, const json_t *fleet, const char *common,
                          struct instance_facts *ret);
 
 #endif

@@ -262,6 +262,7 @@ scheduler_tell_instance(struct scheduler *s, const struct object *o)
         .fleet = fleet,
         .usable = streq(phase, "Ready") && o->facts.deleting_s == 0 &&
                   !object_get_bool(o, "spec.unschedulable") && pressure[0] == '\0',
+        .apart = object_get_bool(o, "status.apart"),
         .engines = read_engines(o),
         .blocks = object_get_int(o, "status.blocks", 0),
         .capacity = have,

@@ -30,6 +30,8 @@ reason_text(const char *code)
         {"InsufficientGPU", "no instance has enough free GPUs of the kind asked for"},
         {"HeldForEarlierJob", "what would fit is kept for a job that waits longer"},
         {"QuotaExceeded", "the quota of the namespace is used up"},
+        {"NoCommonNetwork", "the instances of the cluster fleet share no network, and "
+                            "nodes of one job need one"},
         {"InsufficientInstances", "not enough instances of one fleet for all nodes"},
     };
 

@@ -4,6 +4,8 @@
  * which it is reached. The addresses of an attempt are chosen from the same Instances
  * each time, so nodes that are released one after the other are told the same.
  */
+#include <string.h>
+
 #include "api/jtok.h"
 #include "base/mem.h"
 #include "controllers/run/run_act.h"
@@ -17,6 +19,25 @@ struct attempt {
     char **chosen;
     struct peer *peers;
 };
+
+/* The address by which the machines of its fleet know each other. */
+static void
+put_first(const struct object *inst, char **list, size_t n)
+{
+    char ip[ADDRESS_LEN];
+
+    if (!object_get_string(inst, "status.internalIP", ip, sizeof(ip)) || ip[0] == '\0')
+        return;
+    for (size_t i = 1; i < n; i++) {
+        size_t len = strcspn(list[i], "/");
+        if (len != strlen(ip) || strncmp(list[i], ip, len) != 0)
+            continue;
+        char *it = list[i];
+        memmove(list + 1, list, i * sizeof(*list));
+        list[0] = it;
+        return;
+    }
+}
 
 static char **
 addresses_of(const struct reconcile_env *env, const struct job_view *j)
@@ -36,6 +57,7 @@ addresses_of(const struct reconcile_env *env, const struct job_view *j)
         if (jscan_string(item, &text) && !text.toobig)
             list[n++] = str_detach(&text);
     }
+    put_first(inst, list, n);
     return list;
 }
 

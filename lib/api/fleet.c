@@ -101,6 +101,22 @@ fleet_in_network(const char *address, const char *network)
     return true;
 }
 
+bool
+fleet_network_of(const char *address, char *out, size_t size)
+{
+    unsigned char a[ADDRESS_BYTES];
+    char text[INET6_ADDRSTRLEN];
+    unsigned bits;
+    int family = parse_network(address, a, &bits);
+
+    if (family == 0)
+        return false;
+    for (unsigned i = bits; i < (family == AF_INET ? 32U : 128U); i++)
+        a[i / 8] &= (unsigned char)~(0x80 >> (i % 8));
+    inet_ntop(family, a, text, sizeof(text));
+    return (size_t)snprintf(out, size, "%s/%u", text, bits) < size;
+}
+
 static bool
 private_address(const char *text)
 {

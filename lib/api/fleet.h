@@ -47,5 +47,7 @@ bool fleet_is_address(const char *text);
 /* address, perhaps with a prefix length behind it, lies in the network. False also when
  * one of them is none. */
 bool fleet_in_network(const char *address, const char *network);
+/* 10.0.0.0/24 of 10.0.0.5/24. */
+bool fleet_network_of(const char *address, char *out, size_t size);
 
 #endif

@@ -122,6 +122,8 @@ ssh_config:
         (one.dir / "host_key.pub").read_text().split()[:2]
     assert i["status"]["host"]["supervisor"] == "loop"
     assert i["status"]["internalIP"] == one.address
+    s.wait("fleet/lab", "condition=Networked")
+    assert s.get("fleet", "lab")["status"]["network"] == f"{GATE}/24"
     assert s.get("instance", b)["status"]["host"]["supervisor"] == "systemd"
     unit = (two.dir / "etc-systemd/drover-runner.service").read_text()
     assert "KillMode=process\n" in unit and "Restart=always\n" in unit

@@ -652,7 +652,7 @@ test_addresses(void **state)
         json_t *instance = json_loads(text, 0, NULL);
         json_t *fleet = json_loads(cases[i].fleet, 0, NULL);
         struct instance_facts f;
-        instance_facts_make(instance, fleet, &f);
+        instance_facts_make(instance, fleet, NULL, &f);
         assert_true(f.known);
         assert_string_equal(f.ip, cases[i].ip);
         assert_non_null(strstr(f.ip_problem, cases[i].problem));
@@ -660,6 +660,21 @@ test_addresses(void **state)
         json_decref(instance);
         json_decref(fleet);
     }
+    json_t *instance =
+        json_loads("{\"status\":{\"agent\":{\"inventory\":{},\"addresses\":["
+                   "\"192.168.7.2/24\",\"10.0.0.5/24\"]}}}",
+                   0, NULL);
+    json_t *fleet = json_pack("{s:s}", "placement", "cluster");
+    struct instance_facts f;
+    instance_facts_make(instance, fleet, "10.0.0.0/24", &f);
+    assert_string_equal(f.ip, "10.0.0.5");
+    assert_false(f.apart);
+    instance_facts_make(instance, fleet, "10.1.0.0/24", &f);
+    assert_true(f.apart);
+    instance_facts_make(instance, fleet, NULL, &f); /* not told yet */
+    assert_true(f.apart);
+    json_decref(instance);
+    json_decref(fleet);
     assert_true(fleet_in_network("10.0.0.255", "10.0.0.128/25"));
     assert_false(fleet_in_network("10.0.0.127", "10.0.0.128/25"));
     assert_false(fleet_in_network("10.0.0.1", "fd00::/8"));

@@ -63,8 +63,8 @@ struct pool {
 struct node {
     char *uid, *name;
     struct pool *pool;
-    bool usable, placed; /* placed: in a cell */
-    bool known;          /* false: only held by jobs, not seen yet */
+    bool usable, apart, placed; /* placed: in a cell */
+    bool known;                 /* false: only held by jobs, not seen yet */
     unsigned engines;
     int64_t blocks;
     struct resource_have *capacity;
@@ -135,6 +135,7 @@ struct shape {
     int64_t max_duration_ns; /* INT64_MAX: unknown */
     bool preempts;
     struct gang *gang; /* its jobs are the members; NULL: jobs are alone */
+    bool of_member;    /* the requirements of one member of a gang */
     vec(struct node *) booked;
     bool over_quota;   /* unfit because of a quota */
     uint64_t hopeless; /* topology in which it could run nowhere, plus 1 */

@@ -148,6 +148,8 @@ sched_fit(const struct shape *need, const struct node *n,
 bool
 sched_allows_node(const struct shape *sh, const struct node *n)
 {
+    if (sh->of_member && n->apart)
+        return false;
     return sh->n_instances == 0 || has_word(sh->instances, sh->n_instances, n->name);
 }
 
@@ -236,7 +238,7 @@ sched_search(const struct scheduler *s, struct ask *a, struct reservation *ret)
 }
 
 static const char *
-lack_name(const struct shape *sh, enum resource_lack nearest, bool fits)
+lack_name(const struct shape *sh, enum resource_lack nearest, bool fits, bool apart)
 {
     if (sh->over_quota)
         return "QuotaExceeded";
@@ -244,7 +246,9 @@ lack_name(const struct shape *sh, enum resource_lack nearest, bool fits)
         return resource_lack_name(nearest);
     if (sh->gang == NULL)
         return "HeldForEarlierJob";
-    return sched_gang_complete(sh) ? "InsufficientInstances" : "WaitingForMembers";
+    if (!sched_gang_complete(sh))
+        return "WaitingForMembers";
+    return apart ? "NoCommonNetwork" : "InsufficientInstances";
 }
 
 /* The lack of the instance that comes nearest: lacks are checked in a fixed order, and
@@ -255,7 +259,7 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
     const struct shape *need = sched_head(sh)->need;
     enum resource_lack nearest = RESOURCE_FITS;
     struct reservation ignored;
-    size_t seen = 0;
+    size_t seen = 0, apart = 0;
     bool any = false, fits = false;
 
     for (size_t i = 0; i < s->pool_order.len; i++) {
@@ -264,6 +268,7 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
             continue;
         for (size_t k = 0; k < p->nodes.len && seen < LACK_SAMPLE; k++) {
             const struct node *n = p->nodes.items[k];
+            apart += need->of_member && n->apart && n->usable;
             if (!n->usable || !n->known || !sched_allows_node(need, n))
                 continue;
             any = true;
@@ -272,13 +277,13 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
             seen++;
             enum resource_lack l = sched_fit(need, n, &n->free, &ignored);
             fits = fits || l == RESOURCE_FITS;
-            if (fits) /* nothing comes nearer */
-                return lack_name(sh, nearest, true);
+            if (fits && sh->gang == NULL) /* nothing comes nearer */
+                return lack_name(sh, nearest, true, false);
             if (l > nearest)
                 nearest = l;
         }
     }
     if (!any)
-        return "NoInstances";
-    return seen == 0 ? "NoEngine" : lack_name(sh, nearest, fits);
+        return apart > 0 ? "NoCommonNetwork" : "NoInstances";
+    return seen == 0 ? "NoEngine" : lack_name(sh, nearest, fits, apart > 0);
 }

@@ -262,6 +262,7 @@ known_code(const char *code)
     static const char *const own[] = {
         "NoInstances",       "NoEngine",          "QuotaExceeded",
         "HeldForEarlierJob", "WaitingForMembers", "InsufficientInstances",
+        "NoCommonNetwork",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)
@@ -285,6 +286,7 @@ set_need(struct job *j, struct shape *sh, const struct sched_job *from)
     need_key(from, &key);
     bug_if(key.toobig);
     j->need = shape_new(from, &key);
+    j->need->of_member = true;
 }
 
 void

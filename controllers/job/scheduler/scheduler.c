@@ -268,8 +268,8 @@ same_capacity(const struct resource_have *a, const struct resource_have *b)
 static bool
 same_facts(const struct node *n, const struct sched_instance *i)
 {
-    if (!n->known || n->usable != i->usable || n->engines != i->engines ||
-        n->blocks != i->blocks || !streq(n->name, i->name) ||
+    if (!n->known || n->usable != i->usable || n->apart != i->apart ||
+        n->engines != i->engines || n->blocks != i->blocks || !streq(n->name, i->name) ||
         !streq(n->pool->fleet, i->fleet) || !streq(n->pool->ns, i->ns) ||
         !same_capacity(n->capacity, i->capacity))
         return false;
@@ -291,6 +291,7 @@ scheduler_set_instance(struct scheduler *s, const struct sched_instance *i)
     n->capacity = xmemdup(i->capacity, sizeof(*i->capacity));
     n->gpu_uuids = copy_words(i->gpu_uuids, i->capacity->n_gpus);
     n->usable = i->usable;
+    n->apart = i->apart;
     n->engines = i->engines;
     n->blocks = i->blocks;
     n->known = true;

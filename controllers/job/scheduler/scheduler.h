@@ -42,6 +42,7 @@ enum { SCHED_PROCESS = 1, SCHED_DOCKER = 2 }; /* engines, as bits */
 struct sched_instance {
     const char *uid, *ns, *name, *fleet;
     bool usable; /* ready, not cordoned, not being deleted, has room on its disk */
+    bool apart;  /* not in one network with the others: for no gang */
     unsigned engines;
     int64_t blocks; /* equal parts that jobs take whole; 0 or 1: not divided */
     const struct resource_have *capacity; /* gpu_free: the healthy devices */
