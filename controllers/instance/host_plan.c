@@ -138,13 +138,13 @@ obstructed(const struct host_observed *o, struct host_plan *p)
     int minor = host_libc_minor(f->libc);
     int64_t needed = NEEDED_KIB + o->program_kib;
 
+    if (o->blocked == NULL && streq(f->program_id, o->want_program))
+        return false;
     if (o->blocked != NULL) {
         size_t n = strcspn(o->blocked, " ");
         char reason[HOST_REASON_MAX];
         snprintf(reason, sizeof(reason), "%.*s", (int)n, o->blocked);
         say(&p->installed, false, reason, "%s", o->blocked + n + 1);
-    } else if (streq(f->program_id, o->want_program)) {
-        return false;
     } else if (o->libc_minor > 0 && minor < 0) {
         say(&p->installed, false, "NoGlibc",
             "the agent needs glibc, the machine has another C library (%.100s)", f->libc);

@@ -251,6 +251,18 @@ lack_name(const struct shape *sh, enum resource_lack nearest, bool fits, bool ap
     return apart ? "NoCommonNetwork" : "InsufficientInstances";
 }
 
+static bool
+is_member_apart(const struct shape *need, const struct node *n)
+{
+    return need->of_member && n->apart && n->usable;
+}
+
+static bool
+is_candidate(const struct shape *need, const struct node *n)
+{
+    return n->usable && n->known && sched_allows_node(need, n);
+}
+
 /* The lack of the instance that comes nearest: lacks are checked in a fixed order, and
  * the later one is the smaller. Looks at a bounded number of instances. */
 const char *
@@ -268,8 +280,8 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
             continue;
         for (size_t k = 0; k < p->nodes.len && seen < LACK_SAMPLE; k++) {
             const struct node *n = p->nodes.items[k];
-            apart += need->of_member && n->apart && n->usable;
-            if (!n->usable || !n->known || !sched_allows_node(need, n))
+            apart += is_member_apart(need, n);
+            if (!is_candidate(need, n))
                 continue;
             any = true;
             if ((n->engines & need->engine) == 0)
