@@ -250,7 +250,7 @@ def test_each_trouble_in_words(world):
     s.drover("delete", "fleet/thief")
     wait_until(lambda: gone(s, "fleet/thief"), 30, "the thief's end")
     assert s.get("instance", name(good))["status"]["phase"] == "Ready"
-    assert good.file("drover/bin/drover-runner").exists()
+    assert good.file("drover/program/bin/drover-runner").exists()
     # A machine that cannot be reached any more says so, and can be let go of.
     good.cut()
     s.apply(fleet("bad", [{"hostname": taken.address}], "key2"))
@@ -271,6 +271,7 @@ def test_reboot_rekey_and_loss(world):
     names = [instance_of("far", m) for m in (a, b)]
     for n in names:
         ready(s, n)
+        s.wait(f"instance/{n}", "condition=Installed")  # no step is under way any more
     # Rebooted where nothing starts the agent: noticed, told, started again.
     a.power_off()
     a.boot()
