@@ -35,6 +35,9 @@ class Agent:
         wait_until(lambda: self.server.drover("get", f"instance/{self.name}",
                                               check=False).returncode == 0, 30, "enrolment")
         self.server.wait(f"instance/{self.name}", "phase=Ready")
+        # The lease may be there before the agent has said what its machine is.
+        wait_until(lambda: self.server.get("instance", self.name)["status"].get("agent", {})
+                   .get("engines"), 30, "the agent's report")
 
     def user(self):
         ids = {"user": self.uid, "group": self.uid, "extra_groups": []}
@@ -270,7 +273,7 @@ def test_a_fleet_that_is_deleted_takes_nothing_new(server):
     try:
         server.apply(local)
         server.drover("delete", "--no-wait", "fleet/local")
-        wait_until(lambda: [i["status"]["reason"] for i in server.get("instances")] ==
+        wait_until(lambda: [i["status"].get("reason") for i in server.get("instances")] ==
                    ["FleetDeleted"], 30, "the word of its end")
         server.apply(run_object("after", ["true"]))
         wait_until(lambda: "NoInstances" in json.dumps(server.get("run", "after")), 30,
