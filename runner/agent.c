@@ -303,6 +303,7 @@ agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
     a->streams = streams_new(a);
     a->diag = diag_start(a);
     read_boot_id(a);
+    a->usage = usage_start(a);
     agent_engines_open(a);
     for (size_t i = 0; i < journal_len(a->journal); i++)
         job_from_entry(a, journal_at(a->journal, i));
@@ -327,10 +328,12 @@ agent_stop(struct agent *a)
     a->status = NULL;
     enrol_free(a->enrol);
     machine_stop(a->machine);
+    usage_stop(a->usage);
     loop_pool_free(a->pool);
     trash_free(a->trash);
     machine_free(a->machine);
     diskroom_free(a->room);
+    usage_free(a->usage);
     agent_engines_close(a);
     diag_free(a->diag);
     map_free(a->jobs);

@@ -6,6 +6,7 @@
  *   main.c      flags               agent.c    start and stop, engines, the set of jobs
  *   enrol.c     token, renewal      watch.c    list and watch of the Jobs bound here
  *   machine.c   inventory, kept true
+ *   usage.c     how busy the GPUs of jobs are
  *   lease.c     heartbeat, dead man status.c   Instance.status.agent
  *   job.c       one job: carries out job_plan.c   job_report.c  its status.agent
  *   job_place.c    files and repos, by a child (place/)
@@ -57,6 +58,7 @@ struct agent_engine {
 struct enrol;
 struct machine;
 struct diskroom;
+struct usage;
 struct lease;
 struct watch;
 struct status;
@@ -80,6 +82,7 @@ struct agent {
     const char *masks[AGENT_MASKS + 2];
     struct machine *machine;
     struct diskroom *room;
+    struct usage *usage;
     struct inventory *inventory; /* NULL until probed; replaced when it changes */
     struct map *jobs;            /* uid -> struct job */
     struct map *over; /* uids of jobs that are done with, still at the server */
@@ -127,6 +130,17 @@ void watch_free(struct watch *w);
 struct machine *machine_start(struct agent *a); /* fills a->inventory, keeps it true */
 void machine_stop(struct machine *m);           /* before a->pool is freed; NULL ok */
 void machine_free(struct machine *m);           /* after it; NULL ok */
+
+/* --- usage.c ---------------------------------------------------------------------------
+ */
+struct usage *usage_start(struct agent *a);
+void usage_stop(struct usage *u); /* before a->pool is freed; NULL ok */
+void usage_free(struct usage *u); /* after it; NULL ok */
+struct job;
+/* The job has started, or what is known of it is new: its GPUs may be to be watched. */
+void usage_look(struct usage *u, struct job *j);
+/* The last sample of all GPUs, borrowed until the next turn of the loop; NULL: none. */
+const struct gpu_loads *usage_last(const struct usage *u);
 
 /* --- lease.c ---------------------------------------------------------------------------
  */

@@ -67,6 +67,7 @@ job_free(void *job)
     shipper_free(j->shipper);
     job_diag_free(j);
     report_done(j);
+    free(j->idle);
     loop_timer_free(j->remove_retry);
     release_run(j);
     json_decref(j->object);
@@ -141,6 +142,7 @@ job_seen(struct agent *a, json_t *object, const struct job_view *v)
     if (first)
         report_first_view(j);
     job_step(j);
+    usage_look(a->usage, j);
 }
 
 void
@@ -681,6 +683,7 @@ on_started(struct engine_job *ej, int64_t started_ns)
     struct job *j = ej->arg;
     log_info("started", "job=%s uid=%s", j->view.name, j->uid);
     report_started(j, started_ns);
+    usage_look(j->a->usage, j);
 }
 
 static void

@@ -10,6 +10,14 @@
 #include "runner/agent.h"
 #include "runner/job_container.h"
 
+struct job_idle { /* a GPU of it that the policy says is idle */
+    bool told;
+    unsigned index;
+    char uuid[64];
+    int64_t since_ns;
+    int max; /* percent */
+};
+
 struct job_report {    /* what status.agent shall be */
     const char *state; /* static text; NULL: nothing to say yet */
     char reason[48], message[512];
@@ -25,6 +33,7 @@ struct job_report {    /* what status.agent shall be */
     char oom_cgroup[200];
     int64_t memory_peak;
     char lost_device[64]; /* "": none */
+    struct job_idle idle;
 
     uint64_t seq, sent, acked;   /* versions of the above */
     uint64_t end_seq, freed_seq; /* 0: not yet */
@@ -70,6 +79,10 @@ struct job {
     struct engine_registry_auth registry_view;
     char misfit[200]; /* why it does not fit, when it does not */
 
+    struct idle_window *idle; /* one for each GPU held; NULL: not watched */
+    unsigned n_idle;
+    bool no_gpu_said;
+
     struct job_place *place; /* files and code being put in their place */
     bool placed, place_failed;
     char place_message[1024];
@@ -114,6 +127,11 @@ void report_log_length(struct job *j);
 void report_log_end(struct job *j);
 /* A device of the running job is gone from the machine. */
 void report_device_lost(struct job *j, const char *uuid);
+/* The policy's window is full of a GPU that does nothing: told once. */
+void report_idle(struct job *j, const struct job_idle *idle);
+/* The policy cannot act; it can (again). Told when that changes. */
+void report_usage_unknown(struct job *j, const char *message);
+void report_usage_known(struct job *j);
 void report_freed(struct job *j);
 /* Before report_end: the same report says that nothing is held. */
 void report_nothing_held(struct job *j);

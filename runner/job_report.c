@@ -22,6 +22,7 @@ LOG_MODULE(report);
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
 #define PULL_INTERVAL_MS 1000
+#define USAGE_UNKNOWN "UtilizationUnknown"
 
 static void report_send(struct job *j);
 
@@ -80,6 +81,18 @@ put_facts(json_t *o, const struct job_report *r)
     put_int(o, "pid", f->pid > 0 && r->end_seq == 0, f->pid);
 }
 
+/* Once told it stays: what an earlier life said of it is not taken back. */
+static void
+put_idle(json_t *o, const struct job_idle *idle)
+{
+    if (!idle->told)
+        return;
+    json_t *v = json_pack("{s:i, s:s, s:i}", "index", (int)idle->index, "uuid",
+                          idle->uuid, "max", idle->max);
+    put_time(v, "since", idle->since_ns);
+    json_object_set_new(o, "idleGPU", v);
+}
+
 /* A null takes the member away; so the whole subtree is always as it is here. */
 static json_t *
 report_json(const struct job_report *r)
@@ -112,6 +125,7 @@ report_json(const struct job_report *r)
     put_text(o, "oomCgroup", r->oom_cgroup);
     put_int(o, "memoryPeakBytes", r->memory_peak > 0, r->memory_peak);
     put_facts(o, r);
+    put_idle(o, &r->idle);
     if (r->released)
         json_object_set_new(o, "released", json_true());
     return o;
@@ -406,6 +420,42 @@ report_device_lost(struct job *j, const char *uuid)
     snprintf(r->reason, sizeof(r->reason), "DeviceLost");
     snprintf(r->message, sizeof(r->message), "device %s is gone from the machine", uuid);
     event_say(j, true, "DeviceLost", "%s", r->message);
+    changed(j);
+}
+
+void
+report_idle(struct job *j, const struct job_idle *idle)
+{
+    struct job_report *r = &j->report;
+    if (over(j) || r->idle.told)
+        return;
+    r->idle = *idle;
+    event_say(j, true, "UtilizationTooLow",
+              "GPU %u (%s) was at most %d%% busy in %lld s; utilizationPolicy wants %d%%",
+              idle->index, idle->uuid, idle->max,
+              (long long)j->view.idle.window_ms / 1000, j->view.idle.min_busy);
+    changed(j);
+}
+
+void
+report_usage_unknown(struct job *j, const char *message)
+{
+    struct job_report *r = &j->report;
+    if (over(j) || r->reason[0] != '\0')
+        return;
+    snprintf(r->reason, sizeof(r->reason), "%s", USAGE_UNKNOWN);
+    snprintf(r->message, sizeof(r->message), "%s", message);
+    event_say(j, true, USAGE_UNKNOWN, "%s", message);
+    changed(j);
+}
+
+void
+report_usage_known(struct job *j)
+{
+    struct job_report *r = &j->report;
+    if (over(j) || !streq(r->reason, USAGE_UNKNOWN))
+        return;
+    r->reason[0] = r->message[0] = '\0';
     changed(j);
 }
 

@@ -90,10 +90,24 @@ parse_agent(const json_t *job, struct job_view *v)
     copy(job, "status.agent.state", v->agent_state, sizeof(v->agent_state));
     v->agent_terminal = job_state_terminal(v->agent_state);
     v->agent_freed = json_is_true(path_get(job, "status.agent.released"));
+    v->idle_told = json_is_object(path_get(job, "status.agent.idleGPU"));
     if (!json_is_string(since) ||
         !clock_parse(json_string_value(since), json_string_length(since),
                      &v->agent_since_ns))
         v->agent_since_ns = 0;
+}
+
+/* Out of range: no rule. */
+static void
+parse_idle(const json_t *job, struct idle_rule *r)
+{
+    int64_t min = integer(job, "spec.utilizationPolicy.minGpuUtilization", -1);
+    int64_t seconds = integer(job, "spec.utilizationPolicy.timeWindowSeconds", 0);
+
+    if (min < 0 || min > 100 || seconds < 1 || seconds > INT64_MAX / 1000000)
+        return;
+    r->min_busy = (int)min;
+    r->window_ms = seconds * 1000;
 }
 
 int
@@ -125,6 +139,7 @@ job_view_parse(const json_t *job, struct job_view *ret, struct error *e)
     v.stop_seconds = integer(job, "spec.stopDurationSeconds", 300);
     v.log_quota = integer(job, "spec.logQuotaBytes", 0);
     v.interruptible = json_is_true(path_get(job, "spec.interruptible"));
+    parse_idle(job, &v.idle);
     int r = parse_hold(job, &v.hold, e);
     if (r < 0)
         return r;

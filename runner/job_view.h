@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "runner/engines/engine.h"
+#include "runner/idle_window.h"
 #include "runner/job_plan.h"
 #include "runner/journal.h"
 
@@ -21,13 +22,15 @@ struct job_view {
     char stop_reason[64];
     int64_t stop_seconds;
     bool interruptible;
-    int64_t log_quota; /* bytes of output per clock hour; 0: no limit */
+    struct idle_rule idle; /* spec.utilizationPolicy */
+    int64_t log_quota;     /* bytes of output per clock hour; 0: no limit */
     char instance_uid[64];
     struct journal_hold hold;
     char claim_journal[64]; /* "" : none */
     char agent_state[24];   /* "" : none */
     int64_t agent_since_ns;
     bool agent_terminal, agent_freed;
+    bool idle_told; /* status.agent.idleGPU is there */
 };
 /* ERR_INVALID when it is no Job bound to an instance. */
 int job_view_parse(const json_t *job, struct job_view *ret, struct error *e) WARN_UNUSED;

@@ -150,6 +150,15 @@ read_status(const struct object *o, struct job_view *v)
 }
 
 static void
+read_idle(const struct object *o, struct idle_gpu *ret)
+{
+    ret->since_ns = object_get_time(o, "status.agent.idleGPU.since");
+    ret->index = object_get_int(o, "status.agent.idleGPU.index", -1);
+    ret->max = object_get_int(o, "status.agent.idleGPU.max", -1);
+    ret->told = ret->index >= 0;
+}
+
+static void
 read_agent(const struct object *o, struct job_view *v)
 {
     char text[64];
@@ -166,6 +175,7 @@ read_agent(const struct object *o, struct job_view *v)
     v->agent_finished_ns = object_get_time(o, "status.agent.finishedAt");
     v->log_length = object_get_int(o, "status.agent.logLength", -1);
     read_exit(o, "status.agent", &v->agent_exit);
+    read_idle(o, &v->idle);
 }
 
 void

@@ -42,6 +42,14 @@ struct exit_facts {
     bool oom;
 };
 
+/* Why a job is stopped that does nothing with a GPU (spec.utilizationPolicy). */
+#define UTILIZATION_TOO_LOW "UtilizationTooLow"
+struct idle_gpu { /* as its agent tells it */
+    bool told;
+    int64_t index, max; /* percent */
+    int64_t since_ns;
+};
+
 struct job_view {
     const struct object *o; /* borrowed */
     int64_t replica, node, attempt, priority, created_ns;
@@ -70,6 +78,7 @@ struct job_view {
     int64_t agent_started_ns, agent_finished_ns;
     struct exit_facts agent_exit;
     int64_t log_length; /* -1: not reported */
+    struct idle_gpu idle;
 };
 
 void job_view_read(const struct object *o, struct job_view *ret);

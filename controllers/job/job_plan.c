@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/str.h"
 
 enum {
@@ -48,14 +49,33 @@ finish(struct job_plan *p, enum phase phase, const struct job_observed *o)
         p->finished_ns = o->wall_ns;
 }
 
+/* Why it was stopped, in words; "": the reason says it all. */
+static void
+say_stopped(const struct job_view *j, char *text, size_t size)
+{
+    char since[CLOCK_RFC3339_LEN];
+
+    text[0] = '\0';
+    if (streq(j->stop_reason, DRAINED)) {
+        snprintf(text, size, "its machine was drained");
+    } else if (streq(j->stop_reason, UTILIZATION_TOO_LOW) && j->idle.told) {
+        clock_format(j->idle.since_ns, since);
+        snprintf(text, size, "GPU %lld of %.100s was at most %lld%% busy since %s",
+                 (long long)j->idle.index, j->instance_name, (long long)j->idle.max,
+                 since);
+    }
+}
+
 /* The job was told to stop (or is being deleted) and is over now. */
 static void
 finish_stopped(struct job_plan *p, const struct job_observed *o)
 {
     bool drained = streq(o->job.stop_reason, DRAINED);
+    char why[256];
 
+    say_stopped(&o->job, why, sizeof(why));
     /* Nobody wanted it to end: that is a failure, which a retry may cover. */
-    set_reason(p, stop_reason(&o->job), drained ? "its machine was drained" : "");
+    set_reason(p, stop_reason(&o->job), why);
     finish(p, drained ? PHASE_FAILED : PHASE_TERMINATED, o);
 }
 

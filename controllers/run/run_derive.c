@@ -366,6 +366,28 @@ copy_limits(const struct run_view *run, const json_t *spec, json_t *to, struct e
     return 0;
 }
 
+/* Where there is no GPU to watch (a profile's policy) there is none. */
+static int
+copy_policy(const json_t *spec, const json_t *resources, json_t *to, struct error *e)
+{
+    const json_t *policy = json_object_get(spec, "utilizationPolicy");
+    const json_t *min = json_object_get(policy, "minGpuUtilization");
+    int64_t window_s;
+
+    if (!json_is_object(policy) || !admit_wants_gpu(resources))
+        return 0;
+    int rc = admit_idle_window(json_object_get(policy, "timeWindow"), &window_s, e);
+    if (rc == 0 && !json_is_integer(min))
+        rc = error_set(e, ERR_INVALID, "minGpuUtilization is missing");
+    if (rc < 0)
+        return error_prepend(e, "spec.utilizationPolicy");
+    json_object_set_new(to, "utilizationPolicy",
+                        json_pack("{s:I, s:I}", "minGpuUtilization",
+                                  json_integer_value(min), "timeWindowSeconds",
+                                  (json_int_t)window_s));
+    return 0;
+}
+
 static int
 make_spec(const struct run_view *run, const struct job_new *n, const json_t *spec,
           json_t *to, struct error *e)
@@ -384,6 +406,8 @@ make_spec(const struct run_view *run, const struct job_new *n, const json_t *spe
     int rc = make_argv(spec, of_node(spec, group, "commands"), argv, e);
     if (rc == 0)
         rc = copy_limits(run, spec, to, e);
+    if (rc == 0)
+        rc = copy_policy(spec, resources, to, e);
     if (rc < 0)
         return rc;
     json_object_set_new(to, "env", make_env(run, n, json_object_get(spec, "env")));

@@ -282,6 +282,24 @@ gave_up(const struct run_observed *o, const struct replica *r, const struct job_
     return true;
 }
 
+/* The node whose GPU does nothing says why all of them are stopped. */
+static bool
+stop_idle(const struct replica *r, struct run_plan *p)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < r->n_last; i++) {
+        if (r->last[i].idle.told && job_lives(&r->last[i])) {
+            stop_job(&r->last[i], DESIRED_STOPPED, UTILIZATION_TOO_LOW, p);
+            any = true;
+        }
+    }
+    for (size_t i = 0; i < r->n_last && any; i++)
+        if (!r->last[i].idle.told)
+            stop_job(&r->last[i], DESIRED_STOPPED, SIBLING_FAILED, p);
+    return any;
+}
+
 /* What ends the attempt now, if anything does. */
 static void
 end_attempt(const struct run_observed *o, const struct replica *r,
@@ -299,6 +317,8 @@ end_attempt(const struct run_observed *o, const struct replica *r,
         replica_stop(r, DESIRED_STOPPED, MASTER_DONE, p);
         return;
     }
+    if (stop_idle(r, p))
+        return;
     bool bad = (int64_t)r->n_last < o->run.nodes && !complete(o, r, p);
     for (size_t i = 0; i < r->n_last; i++)
         bad |= ended_badly(&r->last[i]) || streq(r->last[i].reason, SIBLING_FAILED);
@@ -353,12 +373,17 @@ live(const struct run_observed *o, const struct replica *r, struct replica_state
 /* --- an attempt that is over ----------------------------------------------------------
  */
 
-/* The node that decides how the attempt ended: a lost one before others that failed
- * because of it, else the first that failed. */
+/* The node that decides how the attempt ended: one that was stopped for doing nothing, a
+ * lost one before others that failed because of it, else the first that failed. */
 static const struct job_view *
 cause_of(const struct replica *r)
 {
     const struct job_view *cause = NULL;
+
+    for (size_t i = 0; i < r->n_last; i++)
+        if (phase_is_final(r->last[i].phase) &&
+            streq(r->last[i].reason, UTILIZATION_TOO_LOW))
+            return &r->last[i];
 
     for (size_t i = 0; i < r->n_last; i++) {
         const struct job_view *j = &r->last[i];

@@ -6,6 +6,7 @@
 #include "api/admit_internal.h"
 #include "api/cron.h"
 #include "api/profile.h"
+#include "api/resources.h"
 #include "api/values.h"
 #include "base/mem.h"
 
@@ -275,21 +276,70 @@ check_schedule(const struct admission *a)
     json_decref(list);
 }
 
+int
+admit_idle_window(const json_t *value, int64_t *ret_s, struct error *e)
+{
+    int64_t seconds;
+    int rc = value_duration(value, false, &seconds, e);
+
+    if (rc == 0 && seconds < UTILIZATION_WINDOW_MIN_S)
+        rc = error_set(e, ERR_INVALID, "must be 5m or more");
+    if (rc == 0)
+        *ret_s = seconds;
+    return rc;
+}
+
+bool
+admit_wants_gpu(const json_t *resources)
+{
+    struct resource_req req;
+    auto_violations ignored = {0};
+    struct error e = ERROR_INIT;
+
+    return resources != NULL &&
+           resources_parse(resources, "resources", &req, &ignored, &e) == 0 &&
+           req.gpu.given && req.gpu.count.max > 0;
+}
+
+static void
+check_idle_window(const struct admission *a)
+{
+    json_t *window = admit_field(a, "utilizationPolicy.timeWindow");
+    struct error e = ERROR_INIT;
+    int64_t ignored;
+
+    if (window != NULL && admit_idle_window(window, &ignored, &e) < 0)
+        admit_refuse(a, "utilizationPolicy.timeWindow", e.msg);
+    json_decref(window);
+}
+
+/* Of the Run itself; a profile's policy fills in where there are GPUs. */
+static void
+check_idle_gpus(const struct admission *a, const json_t *resources)
+{
+    json_t *groups = admit_field(a, "groups");
+    bool wanted = admit_wants_gpu(resources);
+    size_t i;
+    const json_t *g;
+
+    json_array_foreach (groups, i, g)
+        wanted |= admit_wants_gpu(json_object_get(g, "resources"));
+    if (!wanted && admit_given(a, "utilizationPolicy"))
+        admit_refuse(a, "utilizationPolicy",
+                     "the resources ask for no GPU, so it could never act");
+    json_decref(groups);
+}
+
 static void
 check_times(const struct admission *a)
 {
-    int64_t window = UTILIZATION_WINDOW_MIN_S, ignored = 0;
+    int64_t ignored = 0;
 
     admit_duration(a, "maxDuration", true, &ignored);
     admit_duration(a, "stopDuration", true, &ignored);
     admit_duration(a, "retry.duration", false, &ignored);
     admit_duration(a, "ttlAfterFinished", true, &ignored);
-    admit_duration(a, "utilizationPolicy.timeWindow", false, &window);
-    if (window < UTILIZATION_WINDOW_MIN_S)
-        admit_refuse(a, "utilizationPolicy.timeWindow", "must be 5m or more");
-    if (admit_given(a, "utilizationPolicy"))
-        admit_refuse(a, "utilizationPolicy",
-                     "agents do not report how busy GPUs are, so it could never act");
+    check_idle_window(a);
     check_schedule(a);
 }
 
@@ -324,6 +374,7 @@ admit_run(const struct admission *a)
     check_times(a);
     check_env(a);
     admit_resources(a, resources, "spec.resources");
+    check_idle_gpus(a, resources);
     check_container(a);
     check_terminal(a);
     check_rootfs(a);

@@ -5,11 +5,13 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
+#include "io/proc.h"
 #include "runner/gpu/gpu_internal.h"
 
 /* Unambiguous ones first: an AMD or Intel device may be the processor's own display. */
@@ -34,6 +36,24 @@ gpu_probe(const struct gpu_config *c, struct gpu_list *ret, struct error *e)
     }
     for (size_t i = 0; i < ret->len; i++)
         ret->items[i].index = (unsigned)i;
+    return 0;
+}
+
+int
+gpu_sample(const struct gpu_config *c, struct gpu_loads *ret, struct error *e)
+{
+    memset(ret, 0, sizeof(*ret));
+    if (c->fake_file != NULL)
+        return gpu_fake_load(c->fake_file, ret, e);
+    for (size_t i = 0; i < ARRAY_LEN(drivers); i++) {
+        struct error why = ERROR_INIT;
+        size_t before = ret->len;
+        if (drivers[i]->load == NULL || !drivers[i]->present(c) ||
+            drivers[i]->load(c, ret, &why) == 0)
+            continue;
+        ret->len = before;
+        snprintf(ret->note, sizeof(ret->note), "%s: %.200s", drivers[i]->vendor, why.msg);
+    }
     return 0;
 }
 
@@ -179,6 +199,27 @@ gpu_each(const struct gpu_config *c, const char *dir,
         free(entries[i]);
     }
     free(entries);
+}
+
+int
+gpu_tool(const char *const *argv, struct str *out, struct error *e)
+{
+    struct proc_opts opts = PROC_OPTS_INIT;
+    int status;
+
+    opts.argv = argv;
+    int rc = proc_run(&opts, GPU_TOOL_MS, out, &status, e);
+    if (rc != 0)
+        return rc;
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        const char *slash = strrchr(argv[0], '/');
+        char how[64];
+        proc_status_text(status, how, sizeof(how));
+        return error_set(e, ERR_PROVIDER, "%s %s: %.*s",
+                         slash == NULL ? argv[0] : slash + 1, how,
+                         (int)strcspn(out->ptr, "\n"), out->ptr);
+    }
+    return 0;
 }
 
 void

@@ -14,6 +14,7 @@
 #include "runner/gpu/gpu_internal.h"
 
 enum { PCI_HABANA = 0x1da3, PCI_TENSTORRENT = 0x1e52, PCI_GOOGLE = 0x1ae0, GIB = 1024 };
+enum { TOOL_OUTPUT_MAX = 64 * 1024 };
 
 static const struct chip {
     unsigned vendor, device;
@@ -162,6 +163,49 @@ intel_probe(const struct gpu_config *c, struct gpu_list *l, struct error *e)
     return walk_class(&w, e);
 }
 
+struct slot {
+    const char *bus; /* as hl-smi writes it */
+    const struct gpu_config *c;
+    char uuid[80]; /* "": none is in it */
+};
+
+/* The same name that take_entry gives. */
+static void
+match_slot(void *arg, const char *entry)
+{
+    struct slot *s = arg;
+    char path[128], at[64];
+
+    if (!str_starts(entry, "accel") || entry[5] < '0' || entry[5] > '9')
+        return;
+    snprintf(path, sizeof(path), "/sys/class/accel/%.60s/device/uevent", entry);
+    gpu_read_field(s->c, path, "PCI_SLOT_NAME=", at, sizeof(at));
+    if (at[0] != '\0' && strcasecmp(at, s->bus) == 0)
+        snprintf(s->uuid, sizeof(s->uuid), "intel-%lu", strtoul(entry + 5, NULL, 10));
+}
+
+static int
+intel_load(const struct gpu_config *c, struct gpu_loads *l, struct error *e)
+{
+    const char *argv[] = {c->hl_smi != NULL ? c->hl_smi : "hl-smi",
+                          "--query-aip=bus_id,utilization.aip,memory.used",
+                          "--format=csv,noheader,nounits", NULL};
+    auto_str out = STR_INIT(TOOL_OUTPUT_MAX);
+    size_t before = l->len;
+
+    int rc = gpu_tool(argv, &out, e);
+    if (rc != 0)
+        return rc;
+    if (gpu_loads_parse(out.ptr, l) == 0)
+        return error_set(e, ERR_PROVIDER, "hl-smi: no line of an accelerator");
+    for (size_t i = before; i < l->len; i++) {
+        struct slot s = {.bus = l->items[i].uuid, .c = c};
+        gpu_each(c, "/sys/class/accel", match_slot, &s);
+        memcpy(l->items[i].uuid, s.uuid, sizeof(s.uuid));
+    }
+    return 0;
+}
+
 static bool
 tenstorrent_present(const struct gpu_config *c)
 {
@@ -242,7 +286,9 @@ google_probe(const struct gpu_config *c, struct gpu_list *l, struct error *e)
 
 const struct gpu_ops gpu_google = {
     .vendor = "google", .present = google_present, .probe = google_probe};
-const struct gpu_ops gpu_intel = {
-    .vendor = "intel", .present = intel_present, .probe = intel_probe};
+const struct gpu_ops gpu_intel = {.vendor = "intel",
+                                  .present = intel_present,
+                                  .probe = intel_probe,
+                                  .load = intel_load};
 const struct gpu_ops gpu_tenstorrent = {
     .vendor = "tenstorrent", .present = tenstorrent_present, .probe = tenstorrent_probe};

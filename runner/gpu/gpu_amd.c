@@ -25,7 +25,7 @@ static const struct {
 struct walk {
     const struct gpu_config *c;
     struct gpu_list *l;
-    const char *device_dir;
+    struct gpu_loads *loads;
     int render; /* -1: none */
 };
 
@@ -62,35 +62,53 @@ set_name(struct gpu_device *d, const struct gpu_config *c, const char *dir)
     }
 }
 
+/* A card that computes: its directory, memory and render node. */
+static bool
+usable(struct walk *w, const char *card, char dir[128], int64_t *ret_mib)
+{
+    char path[256];
+
+    if (!str_starts(card, "card") || strchr(card, '-') != NULL)
+        return false; /* card0-DP-1: a connector */
+    snprintf(dir, 128, "/sys/class/drm/%.40s/device", card);
+    snprintf(path, sizeof(path), "%s/vendor", dir);
+    if (gpu_read_number(w->c, path) != PCI_AMD)
+        return false;
+    snprintf(path, sizeof(path), "%s/mem_info_vram_total", dir);
+    *ret_mib = (int64_t)(gpu_read_number(w->c, path) >> 20);
+    w->render = -1;
+    snprintf(path, sizeof(path), "%s/drm", dir);
+    gpu_each(w->c, path, find_render, w);
+    /* else the processor's own display, or not usable */
+    return *ret_mib >= MIN_VRAM_MIB && w->render >= 0;
+}
+
+static void
+read_uuid(const struct walk *w, const char *dir, char *out, size_t size)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/unique_id", dir);
+    gpu_read_line(w->c, path, out, size);
+    if (out[0] == '\0')
+        snprintf(out, size, "renderD%d", w->render);
+}
+
 static void
 take_card(void *arg, const char *card)
 {
     struct walk *w = arg;
     char dir[128];
-    char path[256];
+    int64_t mib;
 
-    if (!str_starts(card, "card") || strchr(card, '-') != NULL)
-        return; /* card0-DP-1: a connector */
-    snprintf(dir, sizeof(dir), "/sys/class/drm/%.40s/device", card);
-    snprintf(path, sizeof(path), "%s/vendor", dir);
-    if (gpu_read_number(w->c, path) != PCI_AMD)
+    if (!usable(w, card, dir, &mib))
         return;
-    snprintf(path, sizeof(path), "%s/mem_info_vram_total", dir);
-    int64_t mib = (int64_t)(gpu_read_number(w->c, path) >> 20);
-    w->render = -1;
-    snprintf(path, sizeof(path), "%s/drm", dir);
-    gpu_each(w->c, path, find_render, w);
-    if (mib < MIN_VRAM_MIB || w->render < 0)
-        return; /* the processor's own display, or not usable */
     struct gpu_device *d = gpu_add(w->l, "amd");
     if (d == NULL)
         return;
     d->memory_mib = mib;
     set_name(d, w->c, dir);
-    snprintf(path, sizeof(path), "%s/unique_id", dir);
-    gpu_read_line(w->c, path, d->uuid, sizeof(d->uuid));
-    if (d->uuid[0] == '\0')
-        snprintf(d->uuid, sizeof(d->uuid), "renderD%d", w->render);
+    read_uuid(w, dir, d->uuid, sizeof(d->uuid));
     gpu_read_line(w->c, "/sys/module/amdgpu/version", d->driver_version,
                   sizeof(d->driver_version));
     gpu_add_path(d, "/dev/kfd");
@@ -110,4 +128,37 @@ probe(const struct gpu_config *c, struct gpu_list *l, struct error *e)
     return 0;
 }
 
-const struct gpu_ops gpu_amd = {.vendor = "amd", .present = present, .probe = probe};
+static void
+take_load(void *arg, const char *card)
+{
+    struct walk *w = arg;
+    char dir[128], path[256], line[64], uuid[80];
+    int64_t mib;
+
+    if (!usable(w, card, dir, &mib))
+        return;
+    read_uuid(w, dir, uuid, sizeof(uuid));
+    struct gpu_load *l = gpu_load_add(w->loads, uuid);
+    if (l == NULL)
+        return;
+    /* Cards that are divided, or of some drivers, have the file and cannot read it. */
+    snprintf(path, sizeof(path), "%s/gpu_busy_percent", dir);
+    gpu_read_line(w->c, path, line, sizeof(line));
+    l->busy = gpu_percent(line);
+    snprintf(path, sizeof(path), "%s/mem_info_vram_used", dir);
+    gpu_read_line(w->c, path, line, sizeof(line));
+    l->memory_mib = gpu_used_mib(line, 1);
+}
+
+static int
+load(const struct gpu_config *c, struct gpu_loads *l, struct error *e)
+{
+    struct walk w = {.c = c, .loads = l};
+
+    UNUSED(e);
+    gpu_each(c, "/sys/class/drm", take_load, &w);
+    return 0;
+}
+
+const struct gpu_ops gpu_amd = {
+    .vendor = "amd", .present = present, .probe = probe, .load = load};

@@ -139,3 +139,38 @@ gpu_fake_probe(const char *file, struct gpu_list *l, struct error *e)
     json_decref(doc);
     return rc == 0 ? 0 : error_prepend(e, "fake GPUs %s", file);
 }
+
+static int64_t
+number(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+
+    return json_is_integer(v) ? json_integer_value(v) : -1;
+}
+
+int
+gpu_fake_load(const char *file, struct gpu_loads *l, struct error *e)
+{
+    json_t *doc = NULL;
+    size_t i;
+    const json_t *o;
+    int rc = load(file, &doc, e);
+
+    if (rc != 0)
+        return rc;
+    const json_t *list = json_is_array(doc) ? doc : json_object_get(doc, "gpus");
+    const json_t *fail = json_object_get(doc, "fail");
+    if (json_is_string(fail))
+        snprintf(l->note, sizeof(l->note), "fake: %s", json_string_value(fail));
+    json_array_foreach (json_is_string(fail) ? NULL : list, i, o) {
+        const char *uuid = json_string_value(json_object_get(o, "uuid"));
+        int64_t busy = number(o, "utilization");
+        struct gpu_load *g = uuid == NULL ? NULL : gpu_load_add(l, uuid);
+        if (g == NULL)
+            continue;
+        g->busy = busy >= 0 && busy <= 100 ? (int)busy : -1;
+        g->memory_mib = number(o, "memoryUsedMiB");
+    }
+    json_decref(doc);
+    return 0;
+}

@@ -3,6 +3,7 @@
 #ifndef GPU_GPU_INTERNAL_H
 #define GPU_GPU_INTERNAL_H
 
+#include "base/str.h"
 #include "runner/gpu/gpu.h"
 
 /* NULL when the list is full. Zeroed, healthy, index and vendor set. */
@@ -23,6 +24,21 @@ void gpu_each(const struct gpu_config *c, const char *dir,
 /* Copies without surrounding blanks; placeholders ("[N/A]", "Unknown") become "". */
 void gpu_text(char *out, size_t size, const char *text, size_t n);
 
+/* Runs a vendor's tool to its end, for at most GPU_TOOL_MS. */
+int gpu_tool(const char *const *argv, struct str *out, struct error *e) WARN_UNUSED;
+
 int gpu_fake_probe(const char *file, struct gpu_list *l, struct error *e) WARN_UNUSED;
+int gpu_fake_load(const char *file, struct gpu_loads *l, struct error *e) WARN_UNUSED;
+
+/* --- gpu_load.c -------------------------------------------------------------------- */
+/* NULL when the list is full. Nothing is told yet. */
+struct gpu_load *gpu_load_add(struct gpu_loads *l, const char *uuid);
+/* "40", "40 %": 0..100; else -1. */
+int gpu_percent(const char *text);
+/* A number of `unit` bytes, in MiB; -1 when it is none. */
+int64_t gpu_used_mib(const char *text, int64_t unit);
+/* A tool's lines "<key>, <percent>, <MiB>". A line that is of another form is skipped:
+ * its GPU tells nothing. Returns how many were taken. */
+size_t gpu_loads_parse(const char *text, struct gpu_loads *l);
 
 #endif

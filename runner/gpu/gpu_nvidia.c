@@ -5,11 +5,9 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 
 #include "base/mem.h"
 #include "base/str.h"
-#include "io/proc.h"
 #include "runner/gpu/gpu_internal.h"
 
 #define WSL_TOOL "/usr/lib/wsl/lib/nvidia-smi"
@@ -36,20 +34,8 @@ query(const struct gpu_config *c, const char *fields, struct str *out, struct er
                        : in_wsl(c)           ? WSL_TOOL
                                              : "nvidia-smi";
     const char *argv[] = {tool, arg, "--format=csv,noheader,nounits", NULL};
-    struct proc_opts opts = PROC_OPTS_INIT;
-    int status;
 
-    opts.argv = argv;
-    int rc = proc_run(&opts, GPU_TOOL_MS, out, &status, e);
-    if (rc != 0)
-        return rc;
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        char how[64];
-        proc_status_text(status, how, sizeof(how));
-        return error_set(e, ERR_PROVIDER, "nvidia-smi %s: %.*s", how,
-                         (int)strcspn(out->ptr, "\n"), out->ptr);
-    }
-    return 0;
+    return gpu_tool(argv, out, e);
 }
 
 /* "00000000:3B:00.0" as nvidia-smi writes it, "0000:3b:00.0" as the kernel does. */
@@ -140,5 +126,17 @@ probe(const struct gpu_config *c, struct gpu_list *l, struct error *e)
     return rc;
 }
 
+/* Divided GPUs (MIG) answer "[N/A]": that is not told. */
+static int
+load(const struct gpu_config *c, struct gpu_loads *l, struct error *e)
+{
+    auto_str out = STR_INIT(TOOL_OUTPUT_MAX);
+    int rc = query(c, "uuid,utilization.gpu,memory.used", &out, e);
+
+    if (rc == 0 && gpu_loads_parse(out.ptr, l) == 0)
+        rc = error_set(e, ERR_PROVIDER, "nvidia-smi: no line of a GPU");
+    return rc;
+}
+
 const struct gpu_ops gpu_nvidia = {
-    .vendor = "nvidia", .present = present, .probe = probe};
+    .vendor = "nvidia", .present = present, .probe = probe, .load = load};

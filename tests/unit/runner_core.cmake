@@ -1,5 +1,5 @@
 # The agent's pure parts and the docker engine's.
-foreach(part plan journal view)
+foreach(part plan journal view idle)
   drover_test(test_runner_${part}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_${part}.c
     DEPS runner_core LABELS unit)

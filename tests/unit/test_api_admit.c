@@ -108,7 +108,20 @@ static const struct {
     {"{\"commands\":[\"x\"],\"ttlAfterFinished\":\"1x\"}", "spec.ttlAfterFinished", ""},
     {"{\"commands\":[\"x\"],\"utilizationPolicy\":{\"minGpuUtilization\":1,"
      "\"timeWindow\":\"5m\"}}",
-     "spec.utilizationPolicy", "do not report"},
+     "spec.utilizationPolicy", "no GPU"},
+    {"{\"commands\":[\"x\"],\"resources\":{\"gpu\":0},\"utilizationPolicy\":"
+     "{\"minGpuUtilization\":1,\"timeWindow\":\"5m\"}}",
+     "spec.utilizationPolicy", "no GPU"},
+    {"{\"commands\":[\"x\"],\"resources\":{\"gpu\":1},\"utilizationPolicy\":"
+     "{\"minGpuUtilization\":1,\"timeWindow\":\"5m\"}}",
+     NULL, NULL},
+    {"{\"groups\":[{\"commands\":[\"x\"]},{\"commands\":[\"y\"],\"resources\":"
+     "{\"gpu\":\"A100:2\"}}],\"utilizationPolicy\":{\"minGpuUtilization\":1,"
+     "\"timeWindow\":\"3h\"}}",
+     NULL, NULL},
+    {"{\"commands\":[\"x\"],\"resources\":{\"gpu\":1},\"utilizationPolicy\":"
+     "{\"minGpuUtilization\":1,\"timeWindow\":299}}",
+     "spec.utilizationPolicy.timeWindow", "5m or more"},
 };
 
 static void

@@ -78,6 +78,9 @@ refused(void **state)
         {"{}", "spec.commands"},
         {"{\"entrypoint\":\"a 'b\"}", "spec.entrypoint"},
         {"{\"commands\":[\"x\"],\"stopDuration\":\"soon\"}", "spec.stopDuration"},
+        {"{\"commands\":[\"x\"],\"resources\":{\"gpu\":1},\"utilizationPolicy\":"
+         "{\"minGpuUtilization\":7,\"timeWindow\":\"4m\"}}",
+         "spec.utilizationPolicy: must be 5m"},
     };
 
     UNUSED(state);
@@ -101,6 +104,26 @@ static const char *
 text(const json_t *o, const char *a, const char *b)
 {
     return json_string_value(json_object_get(json_object_get(o, a), b));
+}
+
+static void
+policies(void **state)
+{
+#define POLICY "\"utilizationPolicy\":{\"minGpuUtilization\":7,\"timeWindow\":\"10m\"}"
+    json_t *job =
+        derive("{\"commands\":[\"x\"],\"resources\":{\"gpu\":1}," POLICY "}", 0, 0);
+    const json_t *policy =
+        json_object_get(json_object_get(job, "spec"), "utilizationPolicy");
+
+    UNUSED(state);
+    assert_int_equal(json_integer_value(json_object_get(policy, "minGpuUtilization")), 7);
+    assert_int_equal(json_integer_value(json_object_get(policy, "timeWindowSeconds")),
+                     600);
+    json_decref(job);
+    /* A profile's, on a job without GPUs. */
+    job = derive("{\"commands\":[\"x\"]," POLICY "}", 0, 0);
+    assert_null(json_object_get(json_object_get(job, "spec"), "utilizationPolicy"));
+    json_decref(job);
 }
 
 static void
@@ -187,9 +210,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arguments),   cmocka_unit_test(refused),
-        cmocka_unit_test(environment), cmocka_unit_test(the_rest),
-        cmocka_unit_test(queued_at),
+        cmocka_unit_test(arguments), cmocka_unit_test(refused),
+        cmocka_unit_test(policies),  cmocka_unit_test(environment),
+        cmocka_unit_test(the_rest),  cmocka_unit_test(queued_at),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

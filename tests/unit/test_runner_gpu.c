@@ -447,6 +447,112 @@ test_fake_errors(void **state)
 }
 
 static void
+sample(struct machine *m, struct gpu_loads *l)
+{
+    struct error e = ERROR_INIT;
+
+    if (gpu_sample(&m->c, l, &e) != 0)
+        fail_msg("%s", e.msg);
+}
+
+static void
+told(const struct gpu_loads *l, const char *uuid, int busy, int64_t mib)
+{
+    const struct gpu_load *g = gpu_load_find(l, uuid);
+
+    if (g == NULL || g->busy != busy || g->memory_mib != mib)
+        fail_msg("%s: %d%%, %lld MiB", uuid, g == NULL ? -2 : g->busy,
+                 g == NULL ? -2LL : (long long)g->memory_mib);
+}
+
+static void
+test_loads_of_nvidia(void **state)
+{
+    struct machine *m = *state;
+    struct gpu_loads l;
+    autofree char *tool =
+        put_tool(m, "#!/bin/sh\n"
+                    "case \"$1\" in --query-gpu=uuid,utilization.gpu,memory.used) ;;"
+                    " *) exit 3;; esac\n"
+                    "echo 'GPU-aaa, 37, 1024'\necho 'GPU-mig, [N/A], 5'\n");
+
+    UNUSED(tool);
+    put(m, "/dev/nvidiactl", "");
+    sample(m, &l);
+    assert_int_equal(l.len, 2);
+    told(&l, "GPU-aaa", 37, 1024);
+    told(&l, "GPU-mig", -1, 5);
+    assert_null(gpu_load_find(&l, "GPU-ccc"));
+    autofree char *broken = put_tool(m, "#!/bin/sh\necho 'could not talk'\nexit 9\n");
+    UNUSED(broken);
+    sample(m, &l);
+    assert_int_equal(l.len, 0);
+    assert_non_null(strstr(l.note, "exited with 9: could not talk"));
+}
+
+/* 283 MiB and 10 % as the tool of the vendor would print them. */
+static void
+test_loads_of_amd(void **state)
+{
+    struct machine *m = *state;
+    struct gpu_loads l;
+
+    put(m, "/dev/kfd", "");
+    put_amd(m, 0, "0x74a1\n", "206141652992\n", "a1b2c3d4\n");
+    put_amd(m, 1, "0x74a1\n", "206141652992\n", NULL);
+    put(m, "/sys/class/drm/card0/device/gpu_busy_percent", "10\n");
+    put(m, "/sys/class/drm/card0/device/mem_info_vram_used", "296747008\n");
+    put(m, "/sys/class/drm/card1/device/gpu_busy_percent", "N/A\n");
+    sample(m, &l);
+    assert_int_equal(l.len, 2);
+    told(&l, "a1b2c3d4", 10, 283);
+    told(&l, "renderD129", -1, -1);
+}
+
+static void
+test_loads_of_gaudi(void **state)
+{
+    struct machine *m = *state;
+    struct gpu_loads l;
+    autofree char *tool =
+        put_tool(m, "#!/bin/sh\n"
+                    "case \"$1\" in --query-aip=bus_id,utilization.aip,memory.used) ;;"
+                    " *) exit 3;; esac\n"
+                    "echo '0000:1A:00.0, 3, 768'\necho '0000:19:00.0, 90, 80000'\n");
+
+    m->c.hl_smi = tool;
+    put(m, "/dev/accel/accel0", "");
+    put(m, "/sys/class/accel/accel0/device/uevent",
+        "DRIVER=habanalabs\nPCI_SLOT_NAME=0000:19:00.0\n");
+    put(m, "/sys/class/accel/accel1/device/uevent",
+        "DRIVER=habanalabs\nPCI_SLOT_NAME=0000:1a:00.0\n");
+    sample(m, &l);
+    assert_int_equal(l.len, 2);
+    told(&l, "intel-0", 90, 80000);
+    told(&l, "intel-1", 3, 768);
+}
+
+static void
+test_loads_of_fakes(void **state)
+{
+    struct machine *m = *state;
+    struct gpu_loads l;
+    char file[128];
+
+    put_fake(m, file,
+             "gpus:\n- {uuid: a, name: A10, utilization: 7, memoryUsedMiB: 12}\n"
+             "- {uuid: b, name: A10}\n- {uuid: c, name: A10, utilization: 101}\n");
+    sample(m, &l);
+    told(&l, "a", 7, 12);
+    told(&l, "b", -1, -1);
+    told(&l, "c", -1, -1);
+    put_fake(m, file, "{fail: driver gone, gpus: [{uuid: a, name: A10}]}");
+    sample(m, &l);
+    assert_int_equal(l.len, 0);
+    assert_string_equal(l.note, "fake: driver gone");
+}
+
+static void
 test_inventory(void **state)
 {
     struct machine *m = *state;
@@ -500,6 +606,10 @@ main(void)
         cmocka_unit_test_setup_teardown(test_tpu_by_vfio, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fake, setup, teardown),
         cmocka_unit_test_setup_teardown(test_fake_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_loads_of_nvidia, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_loads_of_amd, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_loads_of_gaudi, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_loads_of_fakes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inventory, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
