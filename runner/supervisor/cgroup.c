@@ -27,22 +27,21 @@ enum {
     PROCS_MAX = 4 * 1024 * 1024
 };
 
-static const char *const ctl_names[CGROUP_N] = {
+const char *const cgroup_ctl_names[CGROUP_N] = {
     [CGROUP_CPU] = "cpu",         [CGROUP_MEMORY] = "memory",
     [CGROUP_PIDS] = "pids",       [CGROUP_FREEZER] = "freezer",
     [CGROUP_DEVICES] = "devices", [CGROUP_CPUACCT] = "cpuacct",
 };
 
-/* True when word is one of the elements of a list separated by sep or newline. */
-static bool
-has_word(const char *list, const char *word, char sep)
+bool
+cgroup_lists(const char *list, size_t len, const char *word)
 {
     size_t n = strlen(word);
 
-    for (const char *p = list; (p = strstr(p, word)) != NULL; p += n) {
-        bool starts = p == list || p[-1] == sep || p[-1] == '\n';
-        bool ends = p[n] == '\0' || p[n] == sep || p[n] == '\n';
-        if (starts && ends)
+    for (size_t at = 0; at + n <= len; at++) {
+        bool starts = at == 0 || strchr(", \n", list[at - 1]) != NULL;
+        bool ends = at + n == len || strchr(", \n", list[at + n]) != NULL;
+        if (starts && ends && memcmp(list + at, word, n) == 0)
             return true;
     }
     return false;
@@ -68,7 +67,7 @@ take_v2_mount(struct cgroup_host *h, const char *mount)
     if (fs_read(path, &list, &ignored) != 0)
         return;
     for (int c = 0; c < CGROUP_DEVICES; c++) {
-        if (c != CGROUP_FREEZER && has_word(list.ptr, ctl_names[c], ' '))
+        if (c != CGROUP_FREEZER && cgroup_lists(list.ptr, list.len, cgroup_ctl_names[c]))
             take_mount(h, (enum cgroup_ctl)c, mount, true);
     }
     /* Freezing is built in, where this is the hierarchy that holds the limits. */
@@ -99,7 +98,7 @@ take_line(struct cgroup_host *h, char *line)
     if (streq(type, "cgroup2"))
         take_v2_mount(h, fields[4]);
     for (int c = 0; streq(type, "cgroup") && c < CGROUP_N; c++) {
-        if (has_word(opts, ctl_names[c], ','))
+        if (cgroup_lists(opts, strlen(opts), cgroup_ctl_names[c]))
             take_mount(h, (enum cgroup_ctl)c, fields[4], false);
     }
 }
@@ -124,7 +123,7 @@ cgroup_host_parse(char *mountinfo, struct cgroup_host *ret, struct error *e)
     for (int c = CGROUP_CPU; c <= CGROUP_PIDS; c++) {
         if (h.mount[c][0] == '\0')
             return error_set(e, ERR_UNSUPPORTED, "no cgroup controller \"%s\" is mounted",
-                             ctl_names[c]);
+                             cgroup_ctl_names[c]);
     }
     *ret = h;
     return 0;
@@ -223,7 +222,7 @@ enable_v2(const struct cgroup *c, const char *dir, struct error *e)
 {
     for (int i = CGROUP_CPU; i <= CGROUP_PIDS; i++) {
         char word[32];
-        snprintf(word, sizeof(word), "+%s", ctl_names[i]);
+        snprintf(word, sizeof(word), "+%s", cgroup_ctl_names[i]);
         if (c->v2[i] && write_value(dir, "cgroup.subtree_control", word, e) != 0)
             return -(int)e->code;
     }

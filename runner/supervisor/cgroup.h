@@ -97,6 +97,11 @@ int cgroup_remove(const struct cgroup *c, struct error *e) WARN_UNUSED;
 void cgroup_each(const struct cgroup_host *h, const char *agent_id,
                  void (*fn)(void *arg, const char *uid), void *arg);
 
+/* As the kernel's files write them. */
+extern const char *const cgroup_ctl_names[CGROUP_N];
+/* Is word one of the len bytes of list, which have commas, blanks or newlines between? */
+bool cgroup_lists(const char *list, size_t len, const char *word);
+
 /* cgroup_own.c: turns the machine's hierarchies into what the caller's own cgroup may use
  * of them. self: the text of its /proc/self/cgroup. move: first makes room in it on
  * version 2, see cgroup_host_prepare(). */

@@ -22,27 +22,6 @@
 
 enum { PROCS_MAX = 64 * 1024, MOVE_ROUNDS = 8 };
 
-static const char *const names[CGROUP_N] = {
-    [CGROUP_CPU] = "cpu",         [CGROUP_MEMORY] = "memory",
-    [CGROUP_PIDS] = "pids",       [CGROUP_FREEZER] = "freezer",
-    [CGROUP_DEVICES] = "devices", [CGROUP_CPUACCT] = "cpuacct",
-};
-
-/* Is word one of the len bytes of list, which have commas or blanks between? */
-static bool
-lists(const char *list, size_t len, const char *word)
-{
-    size_t n = strlen(word);
-
-    for (size_t at = 0; at + n <= len; at++) {
-        bool starts = at == 0 || strchr(", ", list[at - 1]) != NULL;
-        bool ends = at + n == len || strchr(", \n", list[at + n]) != NULL;
-        if (starts && ends && memcmp(list + at, word, n) == 0)
-            return true;
-    }
-    return false;
-}
-
 /* "4:memory:/path", "3:cpu,cpuacct:/path", "0::/path". */
 bool
 cgroup_own_path(const char *text, const char *controller, char *out, size_t size)
@@ -53,7 +32,7 @@ cgroup_own_path(const char *text, const char *controller, char *out, size_t size
         if (path == NULL)
             return false;
         size_t n = (size_t)(path - list) - 1;
-        if (controller == NULL ? n > 0 : !lists(list + 1, n, controller))
+        if (controller == NULL ? n > 0 : !cgroup_lists(list + 1, n, controller))
             continue;
         size_t len = strcspn(path + 1, "\n");
         if (len >= size)
@@ -89,7 +68,7 @@ has_controller(const char *dir, const char *file, const char *name)
     auto_str text = STR_INIT(4096);
     autofree char *path = fs_join(dir, file);
 
-    return fs_read(path, &text, &ignored) == 0 && lists(text.ptr, text.len, name);
+    return fs_read(path, &text, &ignored) == 0 && cgroup_lists(text.ptr, text.len, name);
 }
 
 /* Everything that is in dir into dir/drover-agent: this process, and what it shares its
@@ -140,8 +119,9 @@ cgroup_own(struct cgroup_host *h, const char *self, bool move)
 
     for (int c = 0; c < CGROUP_N; c++) {
         bool v2 = h->v2[c];
-        bool known = h->mount[c][0] != '\0' &&
-                     cgroup_own_path(self, v2 ? NULL : names[c], path, sizeof(path));
+        bool known =
+            h->mount[c][0] != '\0' &&
+            cgroup_own_path(self, v2 ? NULL : cgroup_ctl_names[c], path, sizeof(path));
         size_t n = known ? strlen(path) : 0;
         if (n >= strlen(SEAT) && streq(path + n - strlen(SEAT), SEAT))
             path[n - strlen(SEAT)] = '\0';
@@ -151,7 +131,8 @@ cgroup_own(struct cgroup_host *h, const char *self, bool move)
         if (usable && c == CGROUP_FREEZER && v2)
             usable = h->mount[CGROUP_MEMORY][0] != '\0'; /* comes with the hierarchy */
         else if (usable)
-            usable = v2 ? use_v2(dir, names[c], move) : writable(dir, "cgroup.procs");
+            usable = v2 ? use_v2(dir, cgroup_ctl_names[c], move)
+                        : writable(dir, "cgroup.procs");
         snprintf(h->mount[c], sizeof(h->mount[c]), "%s", usable ? dir : "");
     }
 }
