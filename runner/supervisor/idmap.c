@@ -169,16 +169,14 @@ idmap_release(const char *job_dir)
         errno = 0; /* a leaked slot is found again by its dead directory */
 }
 
-static int
-write_map(pid_t pid, const char *file, uid_t base, unsigned size, struct error *e)
+int
+idmap_put(pid_t pid, const char *file, const char *text, struct error *e)
 {
     char path[64];
-    char text[64];
 
     snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-    int n = snprintf(text, sizeof(text), "0 %u %u\n", (unsigned)base, size);
     autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, (size_t)n) != n)
+    if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
         return error_errno(e, errno, "map user ids: %s", file);
     return 0;
 }
@@ -186,7 +184,9 @@ write_map(pid_t pid, const char *file, uid_t base, unsigned size, struct error *
 int
 idmap_write(pid_t pid, uid_t base, unsigned size, struct error *e)
 {
-    int rc = write_map(pid, "uid_map", base, size, e);
+    char text[64];
 
-    return rc != 0 ? rc : write_map(pid, "gid_map", base, size, e);
+    snprintf(text, sizeof(text), "0 %u %u\n", (unsigned)base, size);
+    int rc = idmap_put(pid, "uid_map", text, e);
+    return rc != 0 ? rc : idmap_put(pid, "gid_map", text, e);
 }

@@ -22,6 +22,8 @@ int idmap_take(const char *job_dir, uid_t *ret_base, struct error *e) WARN_UNUSE
 /* Absent is success. */
 void idmap_release(const char *job_dir);
 
+/* Writes one of the files that map ids: /proc/<pid>/<file>. */
+int idmap_put(pid_t pid, const char *file, const char *text, struct error *e) WARN_UNUSED;
 /* Maps ids 0 to size - 1 of the process's new user namespace to the range. */
 int idmap_write(pid_t pid, uid_t base, unsigned size, struct error *e) WARN_UNUSED;
 

@@ -135,18 +135,6 @@ usermap_size(const struct usermap *m)
 }
 
 static int
-write_text(pid_t pid, const char *file, const char *text, struct error *e)
-{
-    char path[64];
-
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
-    autoclose int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, text, strlen(text)) < 0)
-        return error_errno(e, errno, "map user ids: %s", file);
-    return 0;
-}
-
-static int
 write_single(const struct usermap *m, pid_t pid, struct error *e)
 {
     char uids[32];
@@ -154,10 +142,10 @@ write_single(const struct usermap *m, pid_t pid, struct error *e)
 
     snprintf(uids, sizeof(uids), "0 %u 1\n", (unsigned)m->uid);
     snprintf(gids, sizeof(gids), "0 %u 1\n", (unsigned)m->gid);
-    int rc = write_text(pid, "uid_map", uids, e);
+    int rc = idmap_put(pid, "uid_map", uids, e);
     if (rc == 0) /* the kernel's condition for the next line */
-        rc = write_text(pid, "setgroups", "deny", e);
-    return rc != 0 ? rc : write_text(pid, "gid_map", gids, e);
+        rc = idmap_put(pid, "setgroups", "deny", e);
+    return rc != 0 ? rc : idmap_put(pid, "gid_map", gids, e);
 }
 
 /* newuidmap PID 0 UID 1 1 SUB COUNT */
