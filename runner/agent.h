@@ -139,8 +139,6 @@ void usage_free(struct usage *u); /* after it; NULL ok */
 struct job;
 /* The job has started, or what is known of it is new: its GPUs may be to be watched. */
 void usage_look(struct usage *u, struct job *j);
-/* The last sample of all GPUs, borrowed until the next turn of the loop; NULL: none. */
-const struct gpu_loads *usage_last(const struct usage *u);
 
 /* --- lease.c ---------------------------------------------------------------------------
  */

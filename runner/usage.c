@@ -19,7 +19,6 @@ struct usage {
     struct agent *a;
     struct loop_timer *timer;
     int64_t due_ms; /* of the timer */
-    struct gpu_loads *last;
     bool sampling, stopping;
 };
 
@@ -136,23 +135,19 @@ sample_done(void *arg)
     int64_t next_ms = -1;
 
     u->sampling = false;
-    free(u->last);
-    u->last = s->loads;
-    int64_t at_ms = s->at_ms;
-    free(s);
-    if (u->stopping)
-        return;
     struct map_cursor c = map_begin(u->a->jobs);
     void *job;
-    while (map_next(&c, NULL, &job)) {
+    while (!u->stopping && map_next(&c, NULL, &job)) {
         struct job *j = job;
         if (!wants_samples(j) || j->idle == NULL)
             continue;
-        take_sample(j, u->last, at_ms);
+        take_sample(j, s->loads, s->at_ms);
         int64_t ms = idle_interval_ms(&j->view.idle);
         if (wants_samples(j) && (next_ms < 0 || ms < next_ms))
             next_ms = ms;
     }
+    free(s->loads);
+    free(s);
     if (next_ms >= 0)
         arm(u, next_ms);
 }
@@ -195,12 +190,6 @@ usage_look(struct usage *u, struct job *j)
         arm(u, ms);
 }
 
-const struct gpu_loads *
-usage_last(const struct usage *u)
-{
-    return u->last;
-}
-
 struct usage *
 usage_start(struct agent *a)
 {
@@ -224,6 +213,5 @@ usage_free(struct usage *u)
     if (u == NULL)
         return;
     loop_timer_free(u->timer);
-    free(u->last);
     free(u);
 }

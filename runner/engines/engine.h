@@ -96,9 +96,8 @@ struct engine_job {
     const struct engine_device *devices;
     size_t n_devices;
     /* process: a directory of the machine that is the job's root, which it does not
-     * change; NULL: the machine's programs are lent. shared: it is the agent's own. */
+     * change; NULL: the machine's programs are lent. */
     const char *rootfs;
-    bool rootfs_shared;
     /* "<host path>:<path in the job>", NULL-terminated, or NULL: files and code. Without
      * a root the process engine finds them in the job's directory already. */
     const char *const *binds;

@@ -39,7 +39,6 @@ static const struct spec_tag {
     {TAG_NUMBER, offsetof(struct spec, memory_limit_mib)},
     {TAG_NUMBER, offsetof(struct spec, shm_mib)},
     {TAG_NUMBER, offsetof(struct spec, disk_limit_mib)},
-    {TAG_NUMBER, offsetof(struct spec, rootfs_shared)},
     {TAG_NUMBER, offsetof(struct spec, tty_columns)},
     {TAG_NUMBER, offsetof(struct spec, tty_rows)},
     {TAG_NUMBER, offsetof(struct spec, stop_ms)},

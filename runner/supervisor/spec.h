@@ -33,7 +33,6 @@ struct spec {
     struct spec_list binds; /* "<path of the machine>:<path inside>", with rootfs only */
     int64_t cpu_request_milli, cpu_limit_milli; /* 0: none */
     int64_t memory_limit_mib, shm_mib;
-    int64_t rootfs_shared;         /* it is the agent's own, so it may lie in a mask */
     int64_t tty_columns, tty_rows; /* columns 0: no terminal */
     int64_t disk_limit_mib;        /* of its own directories; 0: none */
     int64_t stop_ms;               /* grace when the supervisor itself stops the job */

@@ -525,7 +525,6 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
         .user = j->user,
         .renewed = j->interruptible ? renewed : NULL,
         .rootfs = j->rootfs,
-        .rootfs_shared = j->rootfs_shared,
         .binds = list_of(&lists[BINDS]),
         .stop_ms = j->stop_ms,
         .argv = list_of(&lists[ARGV]),
