@@ -99,10 +99,8 @@ observe(const struct reconcile_env *env, struct seen *s)
 
     s->json = object_json(s->fleet);
     json_t *spec = json_object_get(s->json, "spec");
-    const char *placement = json_string_value(json_object_get(spec, "placement"));
-    s->cluster = placement != NULL && streq(placement, "cluster");
-    fleet_read_hosts(s->fleet->name, json_object_get(s->json, "spec"), &s->hosts,
-                     &s->problems);
+    s->cluster = fleet_is_cluster(spec);
+    fleet_read_hosts(s->fleet->name, spec, &s->hosts, &s->problems);
     if (violations_errors(&s->problems) > 0)
         violations_join(&s->problems, false, &problems);
     snprintf(s->invalid, sizeof(s->invalid), "%s", problems.ptr);

@@ -55,8 +55,7 @@ find_ip(const json_t *spec, const json_t *fleet, const char *common,
     const char *given = json_string_value(json_object_get(spec, "internalIP"));
     const char *network = json_string_value(at(fleet, "ssh", "network"));
     const char *host = json_string_value(at(spec, "ssh", "hostname"));
-    const char *placement = json_string_value(json_object_get(fleet, "placement"));
-    bool cluster = placement != NULL && streq(placement, "cluster");
+    bool cluster = fleet_is_cluster(fleet);
     if (network == NULL && cluster && common != NULL && common[0] != '\0')
         network = common;
     const char *want = given != NULL ? given : network;

@@ -102,6 +102,14 @@ fleet_in_network(const char *address, const char *network)
 }
 
 bool
+fleet_is_cluster(const json_t *spec)
+{
+    const char *placement = json_string_value(json_object_get(spec, "placement"));
+
+    return placement != NULL && streq(placement, "cluster");
+}
+
+bool
 fleet_network_of(const char *address, char *out, size_t size)
 {
     unsigned char a[ADDRESS_BYTES];

@@ -42,6 +42,9 @@ void fleet_check(const char *fleet, const json_t *spec, struct violations *v);
 int fleet_blocks(const json_t *wanted, int64_t cpus, int64_t gpus, int64_t *ret,
                  struct error *e) WARN_UNUSED;
 
+/* Of a Fleet's spec, or NULL: its machines are to work together. */
+bool fleet_is_cluster(const json_t *spec);
+
 /* 10.0.0.5 or fd00::5 */
 bool fleet_is_address(const char *text);
 /* address, perhaps with a prefix length behind it, lies in the network. False also when
