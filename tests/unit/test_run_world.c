@@ -14,8 +14,6 @@ static void
 add_machine(struct world *w, int n, int cpus)
 {
     char name[16], address[32];
-    struct error e = ERROR_INIT;
-    auto_object *o = NULL;
 
     snprintf(name, sizeof(name), "m%d", n);
     snprintf(address, sizeof(address), "10.0.0.%d/24", n + 1);
@@ -26,14 +24,7 @@ add_machine(struct world *w, int n, int cpus)
                      "name", name, "spec", "fleetName", "local", "status", "agent",
                      "addresses", address, "engines", "name", "process", "available", 1,
                      "inventory", "cpus", cpus, "memoryMiB", 65536, "diskMiB", 100000));
-    assert_int_equal(client_get(w->client, &resource_instances, "default", name, &o, &e),
-                     0);
-    create(w, &resource_leases,
-           json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:i, s:s}}", "apiVersion",
-                     "coordination.k8s.io/v1", "kind", "Lease", "metadata", "name", name,
-                     "labels", "drover.dev/instance", o->uid, "spec",
-                     "leaseDurationSeconds", 40000000, "renewTime",
-                     "2026-01-01T00:00:00Z"));
+    create_lease(w, name, 40000000);
 }
 
 /* more: members of the spec as JSON. */

@@ -127,3 +127,19 @@ patch(struct world *w, const struct resource *r, const char *name, json_t *body)
         fail_msg("%s", e.msg);
     json_decref(body);
 }
+
+void
+create_lease(struct world *w, const char *instance, int seconds)
+{
+    struct error e = ERROR_INIT;
+    auto_object *o = NULL;
+
+    assert_int_equal(
+        client_get(w->client, &resource_instances, "default", instance, &o, &e), 0);
+    create(w, &resource_leases,
+           json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:i, s:s}}", "apiVersion",
+                     "coordination.k8s.io/v1", "kind", "Lease", "metadata", "name",
+                     instance, "labels", "drover.dev/instance", o->uid, "spec",
+                     "leaseDurationSeconds", seconds, "renewTime",
+                     "2026-01-01T00:00:00Z"));
+}

@@ -45,6 +45,8 @@ void advance_to(struct world *w, int64_t ms);
 /* In the namespace default, or the one given; "": in none. They take o and body. */
 void create(struct world *w, const struct resource *r, json_t *o);
 void create_in(struct world *w, const struct resource *r, const char *ns, json_t *o);
+/* Of an Instance that is there, as its agent takes it; renewed at START_NS. */
+void create_lease(struct world *w, const char *instance, int seconds);
 void patch(struct world *w, const struct resource *r, const char *name, json_t *body);
 
 #endif

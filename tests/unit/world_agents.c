@@ -16,8 +16,6 @@ void
 add_machine(struct world *w, int n, int cpus)
 {
     char name[16];
-    struct error e = ERROR_INIT;
-    auto_object *o = NULL;
 
     snprintf(name, sizeof(name), "m%d", n);
     create(w, &resource_instances,
@@ -27,13 +25,7 @@ add_machine(struct world *w, int n, int cpus)
                      "name", name, "spec", "fleetName", "local", "status", "agent",
                      "engines", "name", "process", "available", 1, "inventory", "cpus",
                      cpus, "memoryMiB", 65536, "diskMiB", 100000));
-    assert_int_equal(client_get(w->client, &resource_instances, "default", name, &o, &e),
-                     0);
-    create(w, &resource_leases,
-           json_pack("{s:s, s:s, s:{s:s, s:{s:s}}, s:{s:i, s:s}}", "apiVersion",
-                     "coordination.k8s.io/v1", "kind", "Lease", "metadata", "name", name,
-                     "labels", "drover.dev/instance", o->uid, "spec",
-                     "leaseDurationSeconds", 40, "renewTime", "2026-01-01T00:00:00Z"));
+    create_lease(w, name, 40);
 }
 
 void
