@@ -173,7 +173,7 @@ add_item(struct job *j, json_t *items, const json_t *from, bool process, struct 
     if (mounted) {
         if (j->n_binds == BINDS_MAX || strchr(target, ':') != NULL)
             return error_set(e, ERR_INVALID, "path %.200s cannot be mounted", target);
-        to = xasprintf("code/%zu/x", j->n_binds);
+        to = xasprintf(ROOTFS_CODE "/%zu/x", j->n_binds);
         j->binds = xreallocarray(j->binds, j->n_binds + 2, sizeof(char *));
         j->binds[j->n_binds++] = xasprintf("%s/%s:%s", j->dir, to, target);
         j->binds[j->n_binds] = NULL;
@@ -209,7 +209,7 @@ make_order(struct job_place *p, struct error *e)
         json_pack("{s:s, s:b, s:s, s:o}", "dir", j->dir, "process", process, "ns",
                   j->view.ns, "roots",
                   process ? json_pack("[s,s,s]", ROOTFS_WORK, ROOTFS_TMP, ROOTFS_CODE)
-                          : json_pack("[s]", "code"));
+                          : json_pack("[s]", ROOTFS_CODE));
     if (root_dir(j) != NULL)
         json_object_set_new(p->order, "root", json_string(root_dir(j)));
     autofree char *cache = fs_join(j->a->opts->dir, "blobs");

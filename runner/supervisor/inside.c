@@ -37,9 +37,10 @@ inside_read(int root_fd, const char *path)
         errno = EINVAL;
         return NULL;
     }
-    FILE *f = fdopen(fd, "re");
-    if (f != NULL)
-        fd = -1;
+    int own = move_fd(fd);
+    FILE *f = fdopen(own, "re");
+    if (f == NULL)
+        close(own);
     return f;
 }
 

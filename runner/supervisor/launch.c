@@ -221,7 +221,6 @@ home_of(const struct launch_opts *o)
 static char *
 expand_home(const char *dir, const struct spec_list *env, const char *home)
 {
-
     if (dir == NULL || dir[0] == '\0')
         return xstrdup(ROOTFS_HOME);
     if (dir[0] != '~' || (dir[1] != '\0' && dir[1] != '/'))

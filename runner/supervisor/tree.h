@@ -7,7 +7,8 @@
 
 /* Absent is success. Thread-safe for distinct paths; nobody may write below meanwhile. */
 int tree_remove(const char *path, struct error *e) WARN_UNUSED;
-/* The same for what a job itself filled: work and tmp in its directory. */
+/* The same for what a job itself filled: work, tmp, root and code in
+ * its directory. */
 int tree_remove_job(const char *job_dir, struct error *e) WARN_UNUSED;
 
 #endif
