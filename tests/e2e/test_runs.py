@@ -217,6 +217,7 @@ def test_too_large_says_what_lacks(shared_server):
     s = shared_server
     s.apply(run_object("huge", ["true"], resources={"memory": "900GB.."}))
     s.wait("run/huge", "condition=Scheduled=False")
+    wait_until(lambda: phase(s, "huge").get("reason"), what="the scheduler's reason")
     assert phase(s, "huge")["reason"] == "InsufficientMemory"
     text = s.drover("describe", "run", "huge").stdout
     assert "900" in text and re.search(r"has .* free", text)
