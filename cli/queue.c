@@ -284,8 +284,10 @@ run_queue(int argc, char **argv)
     if (optind != argc)
         return cli_misuse(&verb_queue, "takes no arguments");
     rc = session_open(&s, &e);
-    if (rc == 0)
+    if (rc == 0) {
+        session_warn_idle(&s);
         rc = queue(&s, &e);
+    }
     session_close(&s);
     return rc < 0 ? cli_fail(&verb_queue, &e) : 0;
 }
@@ -311,8 +313,10 @@ run_explain(int argc, char **argv)
         return cli_misuse(&verb_explain, "name a run or a job, e.g. run/hello");
     if (rc == 0)
         rc = session_open(&s, &e);
-    if (rc == 0)
+    if (rc == 0) {
+        session_warn_idle(&s);
         rc = explain(&s, r, name, &e);
+    }
     session_close(&s);
     return rc < 0 ? cli_fail(&verb_explain, &e) : 0;
 }

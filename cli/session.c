@@ -74,6 +74,23 @@ session_get_json(struct session *s, const char *path, const char *accept, json_t
     return 0;
 }
 
+void
+session_warn_idle(struct session *s)
+{
+    struct client_request r = {.method = "GET", .path = "/healthz/controllers"};
+    struct error e = ERROR_INIT;
+    auto_http_reply reply = {0};
+    static const char before[] = "internal server error: ";
+
+    http_reply_init(&reply, 4096);
+    if (client_raw(s->client, &r, &reply, &e) < 0 || reply.status != 500)
+        return;
+    const char *why = strstr(reply.body.ptr, before);
+    why = why == NULL ? reply.body.ptr : why + strlen(before);
+    fprintf(stderr, "warning: %.*s; nothing is placed, started or ended meanwhile\n",
+            (int)strcspn(why, "\n"), why);
+}
+
 /* --- streams
  * ------------------------------------------------------------------------------- */
 

@@ -48,6 +48,9 @@ void session_close(struct session *s);
 /* A JSON document by GET; the caller decrefs. */
 int session_get_json(struct session *s, const char *path, const char *accept,
                      json_t **ret, struct error *e) WARN_UNUSED;
+/* Says on stderr when no controllers are at work: nothing is placed, started or ended
+ * then, and no condition of an object can tell. Silent when the server does not know. */
+void session_warn_idle(struct session *s);
 /* Calls fn for each line of a streamed GET until fn returns false, the stream ends, or
  * timeout_ms passes (-1: never; ERR_TIMEOUT). A reply other than 2xx becomes its error.
  */

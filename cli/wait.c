@@ -118,9 +118,11 @@ wait_for(struct session *s, struct waiting *w, const char *target, int64_t timeo
     if (session_open(s, e) < 0)
         return -(int)e->code;
     if (follow_object(s, r->resource, w->name, timeout_ms, on_object, w, e) < 0) {
-        if (e->code == ERR_TIMEOUT)
+        if (e->code == ERR_TIMEOUT) {
+            session_warn_idle(s);
             error_set(e, ERR_TIMEOUT, "timed out; %s/%s is %s", r->singular, w->name,
                       w->seen[0] != '\0' ? w->seen : "without a phase");
+        }
         return -(int)e->code;
     }
     return outcome(w, r, e);

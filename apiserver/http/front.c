@@ -184,6 +184,7 @@ write_metrics(const struct front *f, struct str *out)
     api_server_metrics(f->server, out);
     limits_metrics(f->limits, out);
     audit_metrics(f->audit, out);
+    health_metrics(f->health, out);
     str_addf(out,
              "# TYPE authentication_attempts counter\n"
              "authentication_attempts{result=\"success\"} %llu\n"

@@ -57,6 +57,7 @@ void health_free(struct health *h);
 void health_set(struct health *h, bool ready, bool stopping);
 bool health_is(const char *path);
 void health_serve(struct health *h, struct http_request *r);
+void health_metrics(struct health *h, struct str *out);
 
 /* --- identity.c: who sends the request, or as whom he acts by Impersonate-* headers. A
  * reference; NULL: the request was answered. ret_by: who he is, when he acts (a

@@ -3,8 +3,14 @@
  * Health as kubectl, load balancers and kubelets ask for it: "ok", or with ?verbose a
  * line per check; ?exclude=NAME leaves one out; /livez/NAME is one alone. Reasons are
  * withheld: anybody may ask.
+ *
+ * What is wrong with the installation but would be no better on another API server, nor
+ * after a restart of this one, must not take it out of a load balancer, for then nobody
+ * could look or make room: dead controllers, a full disk. Those checks are asked alone
+ * (/healthz/controllers), and are metrics.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "apiserver/http/front.h"
 #include "base/clock.h"
@@ -14,12 +20,16 @@
 LOG_MODULE(health);
 
 enum { STUCK_MS = 30000, EXCLUDES_MAX = 16 };
+/* Where drover-controllers keep their Leases: one for all, or "-NAMES" for each set. */
+#define CONTROLLERS_NS "drover-system"
+#define CONTROLLERS_LEASE "drover-controllers"
 
 struct health {
     struct api_server *server;
     bool ready, stopping;
     uint64_t commits; /* as last seen, and since when */
     int64_t since_ms;
+    char text[300]; /* the reason that was made last */
 };
 
 struct health *
@@ -81,34 +91,106 @@ check_shutdown(struct health *h)
     return h->stopping ? "process is shutting down" : NULL;
 }
 
+static const char *
+check_disk(struct health *h)
+{
+    struct store_stats st;
+
+    store_stats(api_server_store(h->server), &st);
+    return st.full ? "no space left on the disk of the store: writes are refused" : NULL;
+}
+
+/* Why a controllers' Lease says that nobody is at work. NULL: somebody is. The clocks of
+ * its holder and of this machine are compared: fit for people, not for taking it over. */
+static const char *
+lease_problem(struct health *h, const struct object *lease)
+{
+    char renewed[64], ago[32], holder[256];
+    int64_t at, age_s;
+
+    object_get_string(lease, "spec.renewTime", renewed, sizeof(renewed));
+    object_get_string(lease, "spec.holderIdentity", holder, sizeof(holder));
+    if (!clock_parse(renewed, strlen(renewed), &at))
+        at = 0;
+    age_s = (clock_wall_ns() - at) / 1000000000;
+    if (holder[0] != '\0' &&
+        age_s <= object_get_int(lease, "spec.leaseDurationSeconds", 0))
+        return NULL;
+    clock_human(age_s, ago, sizeof(ago));
+    snprintf(
+        h->text, sizeof(h->text),
+        "the Lease \"%s\" was given back or last renewed %s ago: its controllers are "
+        "not at work",
+        lease->name, ago);
+    return h->text;
+}
+
+static const char *
+check_controllers(struct health *h)
+{
+    struct store_list *l = store_list(api_server_store(h->server),
+                                      "leases.coordination.k8s.io", CONTROLLERS_NS, NULL);
+    const struct object *o;
+    const char *why = "no controllers have ever been at work";
+    bool any = false;
+
+    while ((o = store_list_next(l)) != NULL) {
+        if (strncmp(o->name, CONTROLLERS_LEASE, strlen(CONTROLLERS_LEASE)) != 0)
+            continue;
+        const char *problem = lease_problem(h, o);
+        if (!any || problem != NULL)
+            why = problem;
+        any = true;
+        if (problem != NULL)
+            break;
+    }
+    store_list_free(l);
+    return why;
+}
+
+enum {
+    LIVEZ = 1 << 0,
+    READYZ = 1 << 1,
+    HEALTHZ = 1 << 2,
+    ALONE = 1 << 3, /* asked by its name only */
+    ALL = LIVEZ | READYZ | HEALTHZ,
+};
+
 static const struct check {
     const char *name;
     const char *(*run)(struct health *h); /* NULL: well */
-    bool ready_only;
+    unsigned of;
 } checks[] = {
-    {"ping", check_nothing, false},     {"log", check_nothing, false},
-    {"store", check_store, false},      {"started", check_started, true},
-    {"shutdown", check_shutdown, true},
+    {"ping", check_nothing, ALL},
+    {"log", check_nothing, ALL},
+    {"store", check_store, ALL},
+    {"started", check_started, READYZ},
+    {"shutdown", check_shutdown, READYZ},
+    {"disk", check_disk, HEALTHZ | ALONE},
+    {"controllers", check_controllers, HEALTHZ | ALONE},
 };
 
 /* --- answering
  * ----------------------------------------------------------------------------- */
 
-static const char *const kinds[] = {"livez", "readyz", "healthz"};
+static const struct kind_of_health {
+    const char *name;
+    unsigned bit;
+} kinds[] = {{"livez", LIVEZ}, {"readyz", READYZ}, {"healthz", HEALTHZ}};
 
 /* "/livez/ping" -> "livez", and "ping" or "". NULL: not about health. */
-static const char *
+static const struct kind_of_health *
 split(const char *path, const char **ret_check)
 {
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        size_t n = strlen(kinds[i]);
-        if (path[0] != '/' || strncmp(path + 1, kinds[i], n) != 0)
+        size_t n = strlen(kinds[i].name);
+        if (path[0] != '/' || strncmp(path + 1, kinds[i].name, n) != 0)
             continue;
         const char *rest = path + 1 + n;
         if (*rest != '\0' && *rest != '/')
             continue;
         *ret_check = *rest == '/' ? rest + 1 : rest;
-        return kinds[i];
+        return &kinds[i];
     }
     return NULL;
 }
@@ -130,13 +212,12 @@ send(struct http_request *r, int status, const char *text)
 }
 
 static void
-serve_one(struct health *h, struct http_request *r, const char *kind, const char *name)
+serve_one(struct health *h, struct http_request *r, unsigned kind, const char *name)
 {
     auto_str text = STR_INIT(512);
 
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
-        if (!streq(checks[i].name, name) ||
-            (checks[i].ready_only && !streq(kind, "readyz")))
+        if (!streq(checks[i].name, name) || (checks[i].of & kind) == 0)
             continue;
         const char *why = checks[i].run(h);
         if (why != NULL)
@@ -176,12 +257,12 @@ is_excluded(struct excludes *x, const char *name)
 }
 
 static bool
-run_all(struct health *h, const char *kind, struct excludes *x, struct str *out)
+run_all(struct health *h, unsigned kind, struct excludes *x, struct str *out)
 {
     bool well = true;
 
     for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
-        if (checks[i].ready_only && !streq(kind, "readyz"))
+        if ((checks[i].of & kind) == 0 || (checks[i].of & ALONE) != 0)
             continue;
         if (is_excluded(x, checks[i].name)) {
             str_addf(out, "[+]%s excluded: ok\n", checks[i].name);
@@ -203,7 +284,7 @@ void
 health_serve(struct health *h, struct http_request *r)
 {
     const char *name = "";
-    const char *kind = split(http_path(r), &name);
+    const struct kind_of_health *kind = split(http_path(r), &name);
     struct excludes x = {0};
     auto_str text = STR_INIT(8192);
 
@@ -217,11 +298,11 @@ health_serve(struct health *h, struct http_request *r)
         return;
     }
     if (*name != '\0') {
-        serve_one(h, r, kind, name);
+        serve_one(h, r, kind->bit, name);
         return;
     }
     http_query_each(r, add_exclude, &x);
-    bool well = run_all(h, kind, &x, &text);
+    bool well = run_all(h, kind->bit, &x, &text);
     for (size_t i = 0; i < x.n; i++) {
         if (!x.used[i])
             str_addf(&text,
@@ -229,7 +310,22 @@ health_serve(struct health *h, struct http_request *r)
                      "\"%.100s\"\n",
                      x.name[i]);
     }
-    str_addf(&text, "%s check %s\n", kind, well ? "passed" : "failed");
+    str_addf(&text, "%s check %s\n", kind->name, well ? "passed" : "failed");
     bool verbose = http_query(r, "verbose") != NULL;
     send(r, well ? 200 : 500, well && !verbose ? "ok" : text.ptr);
+}
+
+/* The name that the field's dashboards know. */
+void
+health_metrics(struct health *h, struct str *out)
+{
+    str_adds(out, "# TYPE kubernetes_healthcheck gauge\n");
+    for (size_t i = 0; i < ARRAY_LEN(checks); i++) {
+        bool well = checks[i].run(h) == NULL;
+        for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+            if ((checks[i].of & kinds[k].bit) != 0)
+                str_addf(out, "kubernetes_healthcheck{name=\"%s\",type=\"%s\"} %d\n",
+                         checks[i].name, kinds[k].name, well);
+        }
+    }
 }

@@ -226,6 +226,7 @@ store_write(const struct api_server *s, struct str *out)
     gauge(out, "drover_store_log_bytes", "gauge", st.log_bytes);
     gauge(out, "drover_store_object_bytes", "gauge", st.object_bytes);
     gauge(out, "drover_store_pending_commits", "gauge", st.pending);
+    gauge(out, "drover_store_full", "gauge", st.full);
     if (store_is_shared(s->store)) {
         gauge(out, "drover_store_etcd_lost_races_total", "counter", st.lost_races);
         gauge(out, "drover_store_etcd_unknown_outcomes_total", "counter",

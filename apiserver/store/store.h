@@ -213,6 +213,7 @@ struct store_stats {
     uint64_t revision, oldest, floor;
     uint64_t commits, fsyncs, fsync_us_max, log_bytes, snapshot_revision;
     size_t objects, object_bytes, watchers, pending;
+    bool full; /* the last write that was tried found no space */
     /* etcd: commits lost to another server, commits that had no answer at first, times
      * that everything was read again. */
     uint64_t lost_races, unknown_outcomes, reloads;

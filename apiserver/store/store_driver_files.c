@@ -162,6 +162,7 @@ files_stats(const struct store *s, struct store_stats *ret)
     ret->log_bytes = c.bytes;
     ret->snapshot_revision = f->snapshot_revision;
     ret->pending = f->n_waiting;
+    ret->full = f->full;
 }
 
 const struct store_driver store_driver_files = {

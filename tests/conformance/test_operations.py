@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running the API server: certificates, audit log, limits, health, metrics, shutdown."""
+import datetime
 import hashlib
 import http.client
 import json
@@ -126,9 +127,46 @@ def test_health_in_the_fields_words(server):
     api("GET", "/livez/none", want=404)
     api("GET", "/livez/shutdown", want=404)
     api("GET", "/livezz", headers=nobody, want=401)
+    for path in ("/readyz/controllers", "/livez/disk"):  # no reason to take a server away
+        api("GET", path, want=404)
     version = api("GET", "/version", want=200, headers=nobody).json
     assert {"major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion",
             "compiler", "platform"} <= set(version)
+
+
+def test_health_of_the_controllers(server):
+    """Judged by their Lease, and never by the health of the API server itself."""
+    api = server.start().api
+    leases = "/apis/coordination.k8s.io/v1/namespaces/drover-system/leases"
+    lease = {"metadata": {"name": "drover-controllers-run"}}
+
+    def answer():
+        r = api("GET", "/healthz/controllers", headers={"Authorization": None})
+        return r.status, r.body.decode()
+
+    def metric():
+        text = api("GET", "/metrics", want=200).body.decode()
+        return 'kubernetes_healthcheck{name="controllers",type="healthz"} 1' in text
+
+    assert answer() == (500, "internal server error: no controllers have ever been at work\n")
+    assert not metric()
+    now = datetime.datetime.now(datetime.timezone.utc)
+    lease["spec"] = {"holderIdentity": "me", "leaseDurationSeconds": 3600,
+                     "renewTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+    api("POST", leases, body=lease, want=201)
+    assert answer() == (200, "ok") and metric()
+    for spec in ({"leaseDurationSeconds": 15, "renewTime": "2020-01-01T00:00:00.000000Z"},
+                 {"holderIdentity": ""}):
+        api("PATCH", f"{leases}/drover-controllers-run", want=200, body={"spec": spec},
+            type="application/merge-patch+json")
+        status, text = answer()
+        assert status == 500 and '"drover-controllers-run"' in text and "not at work" in text
+    assert not metric()
+    r = subprocess.run([program("drover"), "queue", "--kubeconfig", server.data / "kubeconfig"],
+                       capture_output=True, text=True, timeout=30)
+    assert r.returncode == 0 and r.stderr.startswith("warning: the Lease"), r
+    for path in ("/livez", "/readyz", "/healthz"):
+        api("GET", path, want=200)
 
 
 def test_request_ids(server):

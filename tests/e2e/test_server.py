@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """drover server itself: who holds the directory, taken ports, full disks, Ctrl-C."""
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -99,6 +100,27 @@ def test_job_survives_restart(workdir):
         s.wait("run/long", "phase=Done")
         assert s.drover("logs", "long").stdout == "a\nb\n"
         assert s.get("run", "long")["status"].get("attempt", 0) == 0
+    finally:
+        s.stop()
+
+
+@pytest.mark.skipif(os.environ.get("DROVER_LONG") != "1", reason="a Lease lasts 15 s")
+def test_stopped_controllers_are_seen(workdir):
+    """The process is there and does nothing: the supervisor cannot know, people and monitors
+    can; the API server stays in the load balancer."""
+    s = Server(workdir / "d", ["--no-runner"]).start()
+    try:
+        def warning():
+            return s.drover("queue").stderr
+        children = pathlib.Path(f"/proc/{s.process.pid}/task/{s.process.pid}/children")
+        (pid,) = [int(p) for p in children.read_text().split()
+                  if pathlib.Path(f"/proc/{p}/comm").read_text().startswith("drover-controll")]
+        wait_until(lambda: not warning(), 30, "the controllers to be at work")
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: "not at work; nothing is placed" in warning(), 60, "a warning")
+        # It has lost its Lease, ends, and is started again.
+        os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: not warning(), 60, "the controllers to be at work again")
     finally:
         s.stop()
 

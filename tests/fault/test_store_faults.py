@@ -300,9 +300,12 @@ def test_full_disk(workdir):
                            capture_output=True, text=True)
         assert r.returncode != 0 and "No space left" in r.stderr, (r.stdout, r.stderr)
         assert s.ready()
+        status, text = s.call("GET", "/healthz/disk")
+        assert status == 500 and b"no space left" in text, text
         filler.unlink()
         status, o = s.put("after", "v", pad)
         assert status == 201, o
+        assert s.call("GET", "/healthz/disk") == (200, b"ok")
         acked["after"] = (int(o["metadata"]["resourceVersion"]), "v", pad)
         history.append((acked["after"][0], "after", "v"))
         check_watcher(watcher, history)
