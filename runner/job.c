@@ -748,8 +748,15 @@ on_acked(void *arg)
     job_step(arg);
 }
 
+static void
+on_stuck(struct engine_job *ej, const char *message)
+{
+    report_stuck(ej->arg, message);
+}
+
 static const struct engine_events engine_events = {.on_progress = on_progress,
                                                    .on_started = on_started,
                                                    .on_exit = on_exit_,
                                                    .on_removed = on_removed,
-                                                   .on_log_end = on_log_end};
+                                                   .on_log_end = on_log_end,
+                                                   .on_stuck = on_stuck};

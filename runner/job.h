@@ -132,6 +132,8 @@ void report_idle(struct job *j, const struct job_idle *idle);
 /* The policy cannot act; it can (again). Told when that changes. */
 void report_usage_unknown(struct job *j, const char *message);
 void report_usage_known(struct job *j);
+/* It was killed and does not end. */
+void report_stuck(struct job *j, const char *message);
 void report_freed(struct job *j);
 /* Before report_end: the same report says that nothing is held. */
 void report_nothing_held(struct job *j);

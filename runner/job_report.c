@@ -460,6 +460,18 @@ report_usage_known(struct job *j)
 }
 
 void
+report_stuck(struct job *j, const char *message)
+{
+    struct job_report *r = &j->report;
+    if (over(j))
+        return;
+    snprintf(r->reason, sizeof(r->reason), "KillFailed");
+    snprintf(r->message, sizeof(r->message), "%s", message);
+    event_say(j, true, "KillFailed", "%s", message);
+    changed(j);
+}
+
+void
 report_end(struct job *j, const char *state, const char *reason, const char *message)
 {
     struct job_report *r = &j->report;

@@ -88,8 +88,8 @@ on_removed(struct engine_job *ej, const struct error *e)
         loop_quit(j->u->loop, 0);
 }
 
-static const struct engine_events events = {on_progress, on_started, on_exit_, on_removed,
-                                            NULL};
+static const struct engine_events events = {on_progress, on_started, on_exit_,
+                                            on_removed,  NULL,       NULL};
 
 static void
 add_job(struct uninstall *u, const char *uid, const char *engine)

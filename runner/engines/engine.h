@@ -167,6 +167,9 @@ struct engine_events {
     void (*on_removed)(struct engine_job *j, const struct error *e); /* e NULL: done */
     /* Once, after an exit with log_follows. May be NULL. */
     void (*on_log_end)(struct engine_job *j);
+    /* It was killed several times and is still there; tried again until it ends. May be
+     * NULL. */
+    void (*on_stuck)(struct engine_job *j, const char *message);
 };
 
 #define ENGINE_LIMITATIONS 1024
@@ -185,6 +188,7 @@ struct engine_config {
     const char *agent_id; /* names this agent on the machine; survives a lost journal */
     const char *docker_socket; /* NULL: $DOCKER_HOST or /var/run/docker.sock */
     int64_t pull_stall_ms;     /* 0: 5 minutes */
+    int64_t kill_again_ms; /* docker, between SIGKILLs, doubling to 10 of it; 0: 1 s */
     /* Images are collected when less than this part of their file system is free;
      * 0: 5 %. */
     unsigned image_low_percent;

@@ -59,8 +59,15 @@ on_log_end(struct engine_job *j)
     job_of(j)->n_log_ends++;
 }
 
-static const struct engine_events events = {on_progress, on_started, on_exit_, on_removed,
-                                            on_log_end};
+static void
+on_stuck(struct engine_job *j, const char *message)
+{
+    snprintf(job_of(j)->stuck, sizeof(job_of(j)->stuck), "%s", message);
+    job_of(j)->n_stuck++;
+}
+
+static const struct engine_events events = {on_progress, on_started, on_exit_,
+                                            on_removed,  on_log_end, on_stuck};
 
 static void
 on_status(void *arg, const struct engine_status *s)

@@ -30,7 +30,8 @@ struct job {
     char *dir;
     const char *argv[4];
     int64_t started_ns, launched_ms, started_ms, exit_ms, log_ended_ms;
-    unsigned n_started, n_exits, n_log_ends, n_removed, n_progress, n_pulling;
+    unsigned n_started, n_exits, n_log_ends, n_removed, n_progress, n_pulling, n_stuck;
+    char stuck[200];
     struct engine_progress progress; /* the last of the pull */
     struct engine_result result;
     struct error remove_error;

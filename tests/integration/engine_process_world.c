@@ -59,7 +59,7 @@ on_removed(struct engine_job *ej, const struct error *e)
 }
 
 static const struct engine_events events = {on_progress, on_started, on_exit_told,
-                                            on_removed, NULL};
+                                            on_removed,  NULL,       NULL};
 
 void
 world_engine_open(struct world *w)

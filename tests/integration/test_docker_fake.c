@@ -30,6 +30,10 @@ struct daemon {
     bool no_restore;         /* live-restore is off */
     bool has_image;
     int exit_code;
+    unsigned kills_needed; /* it runs until so many SIGKILLs came; 0: no */
+    unsigned n_kills;
+    struct http_stream *wait_stream;
+    bool wait_sent;
     bool log_waits;                 /* nothing of a log is sent before this is false */
     struct http_stream *log_stream; /* the newest */
     bool log_sent;
@@ -160,12 +164,62 @@ on_start(struct daemon *d, struct http_request *r)
     http_respond(r, 204, "text/plain", "", 0);
 }
 
+static bool
+runs(const struct daemon *d)
+{
+    return d->n_starts > 0 && d->n_kills < d->kills_needed;
+}
+
+static ssize_t
+fill_wait(void *arg, char *buf, size_t max)
+{
+    static const char reply[] = "{\"StatusCode\":137}";
+    struct daemon *d = arg;
+    if (runs(d))
+        return 0;
+    if (d->wait_sent)
+        return -1;
+    assert_true(max >= sizeof(reply));
+    memcpy(buf, reply, sizeof(reply) - 1);
+    d->wait_sent = true;
+    return sizeof(reply) - 1;
+}
+
+static void
+wait_closed(void *arg)
+{
+    struct daemon *d = arg;
+    d->wait_stream = NULL;
+}
+
+static void
+on_wait(struct daemon *d, struct http_request *r)
+{
+    if (d->kills_needed == 0)
+        json(r, 200, "{\"StatusCode\":0}");
+    else
+        d->wait_stream =
+            http_respond_stream(r, 200, "application/json", fill_wait, wait_closed, d);
+}
+
+static void
+on_kill(struct daemon *d, struct http_request *r)
+{
+    bool last = ++d->n_kills >= d->kills_needed;
+    http_respond(r, 204, "text/plain", "", 0);
+    if (last && d->wait_stream != NULL)
+        http_stream_wake(d->wait_stream);
+}
+
 static void
 on_inspect(struct daemon *d, struct http_request *r)
 {
     auto_str out = STR_INIT(2048);
     const char *uid = strstr(http_path(r), "/containers/") + strlen("/containers/");
     const char *state = d->n_starts == 0 ? d->state : NULL;
+    if (runs(d))
+        state = "\"Status\":\"running\",\"Running\":true,\"Pid\":0,"
+                "\"StartedAt\":\"2036-01-02T03:04:05Z\"";
     if (state == NULL)
         state = "\"Status\":\"exited\",\"StartedAt\":"
                 "\"2036-01-02T03:04:05Z\",\"FinishedAt\":\"2036-01-02T03:04:06Z\"";
@@ -227,7 +281,9 @@ handle(void *arg, struct http_request *r)
     else if (is(r, "POST", "/start"))
         on_start(d, r);
     else if (is(r, "POST", "/wait"))
-        json(r, 200, "{\"StatusCode\":0}");
+        on_wait(d, r);
+    else if (is(r, "POST", "/kill"))
+        on_kill(d, r);
     else if (is(r, "GET", "/logs"))
         on_log(d, r);
     else if (is(r, "GET", "/json") && strstr(http_path(r), "/containers/") != NULL)
@@ -255,8 +311,9 @@ up(struct daemon *d)
     snprintf(d->socket, sizeof(d->socket), "%s/docker.sock", f->dir);
     o.unix_path = d->socket;
     assert_int_equal(http_server_start(f->loop, &o, &d->server, &e), 0);
-    engine_up_with(
-        f, &(struct engine_config){.docker_socket = d->socket, .pull_stall_ms = 300});
+    engine_up_with(f, &(struct engine_config){.docker_socket = d->socket,
+                                              .pull_stall_ms = 300,
+                                              .kill_again_ms = 10});
     return f;
 }
 
@@ -333,6 +390,29 @@ modeset_retry(void **state)
     assert_non_null(strstr(d.created[1], "\"compat32\""));
     remove_job(f, job);
     down(f, &d);
+}
+
+/* A daemon that took a kill has not killed: it is told again until the end, and people
+ * are told when that takes long. */
+static void
+kill_until_it_ends(void **state)
+{
+    UNUSED(state);
+    for (unsigned needed = 1; needed <= 6; needed += 5) {
+        struct daemon d = {.has_image = true, .kills_needed = needed, .exit_code = 137};
+        struct fixture *f = up(&d);
+        struct job *job = job_new(f, "true");
+        launch(f, job);
+        wait_for(f, job->n_started == 1);
+        engine_docker.stop(f->en, &job->j, 0);
+        wait_for(f, job->n_exits == 1);
+        assert_int_equal(d.n_kills, needed);
+        assert_int_equal(job->result.exit_code, 137);
+        assert_int_equal(job->n_stuck, needed > 1);
+        assert_true(needed == 1 || strstr(job->stuck, "4 times, and docker took each"));
+        remove_job(f, job);
+        down(f, &d);
+    }
 }
 
 static void
@@ -546,6 +626,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(versions),
         cmocka_unit_test(modeset_retry),
+        cmocka_unit_test(kill_until_it_ends),
         cmocka_unit_test(start_failure_is_final),
         cmocka_unit_test(ends_of_a_pull),
         cmocka_unit_test(pulls_are_shared),

@@ -86,7 +86,7 @@ struct engine {
     char root_dir[512]; /* where the daemon keeps images; "": not known */
     const char *proxies[7];
     char *proxy_text[6];
-    int64_t stall_ms;
+    int64_t stall_ms, kill_again_ms;
     int64_t spool_bytes; /* of one log */
     struct docker_fetches fetches;
     struct docker_space *space;

@@ -28,6 +28,7 @@ LOG_MODULE(docker);
 #define RETRY_MAX_MS 30000
 #define PROBE_TIMEOUT_MS 10000
 #define PULL_STALL_MS (5 * 60 * 1000)
+#define KILL_AGAIN_MS 1000
 
 static void probe_start(struct engine *en);
 static void sweep_start(struct engine *en);
@@ -547,6 +548,7 @@ docker_open(struct loop *l, const struct engine_config *c, struct engine **ret,
     TAILQ_INIT(&en->waiting);
     TAILQ_INIT(&en->fetches);
     en->stall_ms = c->pull_stall_ms > 0 ? c->pull_stall_ms : PULL_STALL_MS;
+    en->kill_again_ms = c->kill_again_ms > 0 ? c->kill_again_ms : KILL_AGAIN_MS;
     en->spool_bytes = c->spool_bytes > 0 ? c->spool_bytes : DOCKER_SPOOL_BYTES;
     en->space = docker_space_new(en, c);
     take_proxies(en);

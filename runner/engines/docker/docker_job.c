@@ -29,6 +29,8 @@ LOG_MODULE(docker);
 #define CONFLICTS_MAX 300
 #define PATIENCE_MS 30000
 #define START_TIMEOUT_MS 120000
+#define KILL_AGAIN_MAX 10 /* times the first pause between two */
+#define KILLS_TO_TELL 4
 #define START_MARK "docker.start"
 
 static void job_start(struct docker_job *dj);
@@ -581,11 +583,43 @@ on_killed(void *arg, const struct docker_reply *r)
         docker_engine_suspect(dj->en);
 }
 
+/* The daemon's word that the signal was sent is not an end: a container in a storm of
+ * forks may outlive one, and a busy daemon forget it. Asked again until the wait call
+ * tells. */
+static void
+on_sigkilled(void *arg, const struct docker_reply *r)
+{
+    struct docker_job *dj = arg;
+    int64_t ms = dj->en->kill_again_ms;
+    char text[200];
+
+    on_killed(arg, r);
+    if (dj->step != DOCKER_RUNNING)
+        return;
+    dj->n_kills++;
+    loop_timer_in(dj->kill_timer,
+                  ms * (dj->n_kills < 4 ? 1 << (dj->n_kills - 1) : KILL_AGAIN_MAX));
+    if (dj->n_kills != KILLS_TO_TELL)
+        return;
+    snprintf(
+        text, sizeof(text),
+        "the container does not end: it was sent SIGKILL %u times, and docker %s%.100s",
+        dj->n_kills, r->message[0] != '\0' ? "said: " : "took each", r->message);
+    log_warn("stuck", "uid=%s message=\"%s\"", dj->j->uid, text);
+    if (dj->j->events->on_stuck != NULL)
+        dj->j->events->on_stuck(dj->j, text);
+}
+
 static void
 send_kill(struct docker_job *dj)
 {
-    /* The death of its init takes the whole pid namespace with it. */
-    docker_job_request(dj, &dj->kill_call, "POST", "/kill?signal=SIGKILL", on_killed);
+    struct error e = ERROR_INIT;
+
+    /* The death of its init takes the whole pid namespace with it; with the machine's pid
+     * namespace, or when that did not do, the others are killed one by one. */
+    if (dj->n_kills > 0 && docker_signal_all(dj->facts.pid, SIGKILL, &e) < 0)
+        log_debug("killed by docker only", "uid=%s reason=\"%s\"", dj->j->uid, e.msg);
+    docker_job_request(dj, &dj->kill_call, "POST", "/kill?signal=SIGKILL", on_sigkilled);
 }
 
 static void
@@ -618,8 +652,12 @@ on_kill_timer(void *arg)
 {
     struct docker_job *dj = arg;
     dj->kill_now = true;
-    if (dj->step == DOCKER_RUNNING)
+    if (dj->step != DOCKER_RUNNING)
+        return;
+    if (dj->n_kills == 0)
         send_kill(dj);
+    else
+        docker_job_inspect(dj); /* with the pid of now, should it still run */
 }
 
 void

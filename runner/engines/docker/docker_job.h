@@ -48,6 +48,7 @@ struct docker_job {
     bool conflict;        /* the name is taken; by what is being looked at */
     unsigned n_conflicts; /* by something that is not there */
     int64_t kill_at_ms;
+    unsigned n_kills;
     bool lost; /* the daemon went while it ran */
     struct docker_facts facts;
     struct docker_witness *witness; /* the question under way, or NULL */
