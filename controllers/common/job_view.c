@@ -57,6 +57,30 @@ agent_state(const char *name)
     return AGENT_NONE;
 }
 
+enum phase
+phase_of_agent(enum agent_state s)
+{
+    switch (s) {
+    case AGENT_PULLING:
+        return PHASE_PULLING;
+    case AGENT_RUNNING:
+        return PHASE_RUNNING;
+    case AGENT_STOPPING:
+        return PHASE_TERMINATING;
+    case AGENT_NONE:
+    case AGENT_CLAIMED:
+    case AGENT_PREPARING:
+    case AGENT_CREATING:
+    case AGENT_EXITED:
+    case AGENT_FAILED:
+    case AGENT_REJECTED:
+    case AGENT_LOST:
+    case AGENT_CANCELLED:
+        break;
+    }
+    return PHASE_PROVISIONING;
+}
+
 /* A long text is cut, not dropped. */
 static void
 get_text(const struct object *o, const char *path, char *buf, size_t size)

@@ -81,6 +81,9 @@ struct job_view {
     struct idle_gpu idle;
 };
 
+/* Of a bound job, from what its agent says. */
+enum phase phase_of_agent(enum agent_state s);
+
 void job_view_read(const struct object *o, struct job_view *ret);
 
 /* Helpers for other views. 0 when absent or not a time. */

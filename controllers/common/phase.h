@@ -26,6 +26,12 @@ phase_is_final(enum phase p)
     return p >= PHASE_DONE;
 }
 
+/* Reasons for which our own side ends a job (spec.stopReason, then status.reason), and
+ * which another part has to know. */
+#define REASON_PREEMPTED "Preempted"
+#define REASON_PLACEMENT_REVOKED "PlacementRevoked"
+#define REASON_SIBLING_FAILED "SiblingFailed" /* another node of the attempt */
+
 /* spec.desiredState; a later one is stronger. */
 enum desired { DESIRED_RUNNING, DESIRED_STOPPED, DESIRED_ABORTED };
 const char *desired_name(enum desired d);

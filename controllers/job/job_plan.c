@@ -152,7 +152,7 @@ lost(struct job_plan *p, const struct job_observed *o, const char *message)
 {
     /* Nodes that are stopped because one failed: the lost one was likely the cause. */
     if (o->job.desired != DESIRED_RUNNING &&
-        !streq(o->job.stop_reason, "SiblingFailed")) {
+        !streq(o->job.stop_reason, REASON_SIBLING_FAILED)) {
         finish_stopped(p, o);
         return;
     }
@@ -196,30 +196,6 @@ silent(struct job_plan *p, const struct job_observed *o)
     p->write = true;
     p->phase = PHASE_UNKNOWN;
     set_reason(p, "LeaseExpired", "the machine's agent does not report");
-}
-
-static enum phase
-phase_of_agent(enum agent_state s)
-{
-    switch (s) {
-    case AGENT_PULLING:
-        return PHASE_PULLING;
-    case AGENT_RUNNING:
-        return PHASE_RUNNING;
-    case AGENT_STOPPING:
-        return PHASE_TERMINATING;
-    case AGENT_NONE:
-    case AGENT_CLAIMED:
-    case AGENT_PREPARING:
-    case AGENT_CREATING:
-    case AGENT_EXITED:
-    case AGENT_FAILED:
-    case AGENT_REJECTED:
-    case AGENT_LOST:
-    case AGENT_CANCELLED:
-        break;
-    }
-    return PHASE_PROVISIONING;
 }
 
 static void

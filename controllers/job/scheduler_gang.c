@@ -327,7 +327,7 @@ broken(struct gang_work *g, const struct object *run)
         vec_foreach (m, &g->p.members) {
             auto_object *o = informer_find_uid(g->l->jobs, m->uid);
             if (o != NULL)
-                scheduler_stop_job(g->l, o, "Aborted", "PlacementRevoked");
+                scheduler_stop_job(g->l, o, "Aborted", REASON_PLACEMENT_REVOKED);
         }
     if (n_bound == 0 || n_waiting == 0)
         gang_leave(g);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "controllers/common/phase.h"
 #include "controllers/job/scheduler_internal.h"
 
 LOG_MODULE(scheduler);
@@ -179,9 +180,9 @@ preempt(struct scheduler_loop *l, const struct sched_preemption *p)
     if (o == NULL)
         return;
     recorder_event(manager_recorder(l->m), &resource_jobs, o, RECORDER_WARNING,
-                   "Preempted", "gives way to job %s%s", p->for_name,
+                   REASON_PREEMPTED, "gives way to job %s%s", p->for_name,
                    p->reclaimed ? ", whose namespace takes its own share back" : "");
-    scheduler_stop_gang(l, o, "Stopped", "Preempted");
+    scheduler_stop_gang(l, o, "Stopped", REASON_PREEMPTED);
 }
 
 static int64_t

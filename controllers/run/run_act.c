@@ -285,6 +285,8 @@ write_status(const struct reconcile_env *env, const struct object_key *key,
     set_job_facts(&s, p);
     set_times(&s, o, p);
     set_elements(&s, o, p);
+    if (o->dependencies != NULL)
+        status_set_json(&s, "dependencies", json_incref(o->dependencies));
     set_conditions(&s, p);
     /* An end is written once, whatever the cache does not show yet. */
     json_t *patch =

@@ -110,6 +110,10 @@ confirm_no_next(const struct reconcile_env *env, const struct run_observed *seen
     return rc;
 }
 
+struct texts {
+    char invalid[MESSAGE_MAX_LEN], depends[MESSAGE_MAX_LEN];
+};
+
 /* Why the Run cannot be carried out, or "". A foreign API server has not checked it. */
 static void
 check_spec(const struct reconcile_env *env, const struct run_view *r,
@@ -131,11 +135,12 @@ check_spec(const struct reconcile_env *env, const struct run_view *r,
 /* The Run as it is to be carried out: *ret is to be dropped. What is wrong with it goes
  * into why; only a server that cannot be asked is an error. */
 static int
-read_run(const struct reconcile_env *env, const struct object *o, struct object **ret,
-         struct run_view *view, char why[MESSAGE_MAX_LEN], struct error *e)
+read_run(const struct reconcile_env *env, const struct object *o, bool begun,
+         struct object **ret, struct run_view *view, char why[MESSAGE_MAX_LEN],
+         struct error *e)
 {
     struct error bad = ERROR_INIT;
-    int rc = run_with_profile(env, o, ret, &bad);
+    int rc = run_with_profile(env, o, begun, ret, &bad);
 
     if (rc < 0 && rc != -ERR_NOT_FOUND && rc != -ERR_INVALID) {
         *e = bad;
@@ -150,48 +155,71 @@ read_run(const struct reconcile_env *env, const struct object *o, struct object 
     return 0;
 }
 
+/* What a Run without Jobs looks at before it starts. */
+static int
+before_jobs(const struct reconcile_env *env, const struct object *o,
+            struct run_observed *seen, struct texts *t, struct error *e)
+{
+    if (seen->run.job_uid[0] != '\0') {
+        int rc = confirm_deleted(env, &seen->run, e);
+        if (rc < 0)
+            return rc;
+    }
+    if (t->invalid[0] == '\0')
+        check_spec(env, &seen->run, t->invalid);
+    seen->depends = run_depends(env->lister, o, t->depends, &seen->dependencies);
+    return 0;
+}
+
+static int
+plan_and_act(const struct reconcile_env *env, const struct object_key *key,
+             const struct object *o, const struct run_observed *seen, int64_t *requeue_ms,
+             struct error *e)
+{
+    auto_run_plan plan = {0};
+    bool over = phase_is_final(seen->run.phase);
+
+    run_plan_make(seen, &plan);
+    if (over && (plan.drop_finalizer || plan.delete_run) &&
+        run_depends_unseen(env->lister, o))
+        return 0; /* they wake it */
+    bool ends = plan.drop_finalizer || (phase_is_final(plan.phase) && !over);
+    if (ends && plan.phase != PHASE_DONE) {
+        int rc = confirm_no_next(env, seen, e);
+        if (rc < 0)
+            return rc;
+    }
+    *requeue_ms = plan.requeue_ms;
+    return run_act(env, key, seen, &plan, e);
+}
+
 static int
 reconcile_run(const struct reconcile_env *env, const struct object_key *key,
               const struct object *o, struct job_views *views,
               struct reconcile_result *result, struct error *e)
 {
     auto_object *merged = NULL;
-    struct run_observed seen = {.wall_ns = env->wall_ns};
+    struct texts t = {"", ""};
+    struct run_observed seen = {.wall_ns = env->wall_ns, .depends_message = t.depends};
     autofree char *run_key = xasprintf("%s/%s", key->ns, key->name);
     auto_object_list jobs = {0};
-    char why[MESSAGE_MAX_LEN] = "", depends[MESSAGE_MAX_LEN] = "";
-    auto_run_plan plan = {0};
-    int rc = read_run(env, o, &merged, &seen.run, why, e);
 
-    if (rc < 0)
-        return rc;
     lister_index(env->lister, &resource_jobs, INDEX_JOBS_BY_RUN, run_key, &jobs);
     observe_jobs(o, &jobs, views);
     seen.jobs = views->list.items;
     seen.n_jobs = views->list.len;
     seen.taken = views->taken.items;
     seen.n_taken = views->taken.len;
+    int rc = read_run(env, o, seen.n_jobs > 0, &merged, &seen.run, t.invalid, e);
+    if (rc < 0)
+        return rc;
     bool over = phase_is_final(seen.run.phase);
-    if (seen.n_jobs == 0 && seen.run.job_uid[0] != '\0' && !over) {
-        rc = confirm_deleted(env, &seen.run, e);
-        if (rc < 0)
-            return rc;
-    }
-    if (seen.n_jobs == 0 && why[0] == '\0' && !over)
-        check_spec(env, &seen.run, why);
     if (seen.n_jobs == 0 && !over)
-        seen.depends = run_depends(env->lister, o, depends);
-    seen.depends_message = depends;
-    seen.invalid = why[0] == '\0' ? NULL : why;
-    run_plan_make(&seen, &plan);
-    bool ends = plan.drop_finalizer || (phase_is_final(plan.phase) && !over);
-    if (ends && plan.phase != PHASE_DONE) {
-        rc = confirm_no_next(env, &seen, e);
-        if (rc < 0)
-            return rc;
-    }
-    result->requeue_after_ms = plan.requeue_ms;
-    rc = run_act(env, key, &seen, &plan, e);
+        rc = before_jobs(env, o, &seen, &t, e);
+    seen.invalid = t.invalid[0] == '\0' ? NULL : t.invalid;
+    if (rc == 0)
+        rc = plan_and_act(env, key, o, &seen, &result->requeue_after_ms, e);
+    json_decref(seen.dependencies);
     if (rc == 0 && over && !seen.run.deleting)
         rc = run_history_prune(env, o, e);
     return rc;

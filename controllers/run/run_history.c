@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/vec.h"
 #include "controllers/common/job_view.h"
+#include "controllers/run/run_depends.h"
 
 enum { KEEP_MAX = 1000000 };
 
@@ -74,6 +75,8 @@ run_history_prune(const struct reconcile_env *env, const struct object *run,
     }
     qsort(list.items, list.len, sizeof(*list.items), younger_first);
     for (size_t i = (size_t)keep; i < list.len && rc == 0; i++) {
+        if (run_depends_unseen(env->lister, list.items[i].o))
+            continue; /* it is looked at again when that was seen */
         struct object_key key = {list.items[i].o->ns, list.items[i].o->name};
         rc = reconcile_delete(env, &resource_runs, &key, list.items[i].o->uid, e);
         if (rc == -ERR_NOT_FOUND)

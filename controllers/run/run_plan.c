@@ -341,6 +341,9 @@ before_start(struct run_plan *p, const struct run_observed *o)
     } else if (o->depends == DEPENDS_FAILED) {
         set_reason(p, "DependencyFailed", o->depends_message);
         finish(p, o->wall_ns, PHASE_FAILED);
+    } else if (o->depends == DEPENDS_MISSING) {
+        set_reason(p, "DependencyMissing", o->depends_message);
+        finish(p, o->wall_ns, PHASE_FAILED);
     } else if (o->depends == DEPENDS_WAITS) {
         waits(p, "WaitingForDependency", o->depends_message);
     } else if (r->n_crons > 0) {

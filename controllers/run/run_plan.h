@@ -53,8 +53,13 @@ struct run_view {
 /* ERR_INVALID when the spec cannot be understood. */
 int run_view_read(const struct object *o, struct run_view *ret, struct error *e);
 
-/* What spec.dependsOn says today. */
-enum depends { DEPENDS_MET, DEPENDS_WAITS, DEPENDS_FAILED };
+/* What spec.dependsOn says today, the better before the worse. */
+enum depends {
+    DEPENDS_MET,
+    DEPENDS_WAITS,
+    DEPENDS_FAILED, /* it ended otherwise than asked for */
+    DEPENDS_MISSING /* it is gone, and nobody knows how it ended */
+};
 
 struct run_observed {
     struct run_view run;
@@ -65,6 +70,7 @@ struct run_observed {
     const char *invalid; /* why the spec cannot be carried out; NULL: it can */
     enum depends depends;
     const char *depends_message;
+    json_t *dependencies; /* what status.dependencies is to be; NULL: nothing */
     int64_t wall_ns;
 };
 

@@ -48,15 +48,17 @@ choose(const struct reconcile_env *env, const struct object *run, json_t *profil
     return profile_choose(spec, profiles, ret, e);
 }
 
+/* values is borrowed. */
 static int
-merged(const struct object *run, json_t *object, const json_t *profile,
-       struct object **ret, struct error *e)
+merged(const struct object *run, const json_t *values, struct object **ret,
+       struct error *e)
 {
-    json_t *spec =
-        profile_merge(json_object_get(object, "spec"), json_object_get(profile, "spec"));
+    json_t *object = object_json(run);
+    json_t *spec = profile_merge(json_object_get(object, "spec"), values);
 
     json_object_set_new(object, "spec", spec);
     char *text = json_dumps(object, JSON_COMPACT);
+    json_decref(object);
     if (text == NULL)
         return error_set(e, ERR_INVALID, "run %s cannot be written as JSON", run->name);
     int rc = object_from_json(NULL, text, strlen(text), ret, e);
@@ -64,29 +66,74 @@ merged(const struct object *run, json_t *object, const json_t *profile,
     return rc;
 }
 
+/* Takes values. */
+static int
+keep(const struct reconcile_env *env, const struct object *run, const json_t *profile,
+     json_t *values, struct error *e)
+{
+    const json_t *meta = json_object_get(profile, "metadata");
+    struct object_key key = {run->ns, run->name};
+    json_t *patch =
+        json_pack("{s:{s:s}, s:{s:O, s:o}}", "metadata", "uid", run->uid, "status",
+                  "profile", json_object_get(meta, "name"), "profileValues", values);
+    int rc = reconcile_patch(env, &resource_runs, &key, "status", patch, e);
+
+    json_decref(patch);
+    if (rc == -ERR_NOT_FOUND)
+        return error_set(e, ERR_CONFLICT, "run %s is gone", run->name);
+    return rc;
+}
+
+static int
+choose_and_keep(const struct reconcile_env *env, const struct object *run,
+                json_t *profiles, struct object **ret, struct error *e)
+{
+    const json_t *chosen = NULL;
+    json_t *object = object_json(run);
+    int rc = choose(env, run, profiles, json_object_get(object, "spec"), &chosen, e);
+
+    json_decref(object);
+    if (rc < 0)
+        return rc;
+    if (chosen == NULL) {
+        *ret = object_ref(run);
+        return 0;
+    }
+    json_t *values = profile_values(json_object_get(chosen, "spec"));
+    rc = keep(env, run, chosen, json_incref(values), e);
+    if (rc == 0)
+        rc = merged(run, values, ret, e);
+    json_decref(values);
+    return rc;
+}
+
 int
-run_with_profile(const struct reconcile_env *env, const struct object *run,
+run_with_profile(const struct reconcile_env *env, const struct object *run, bool begun,
                  struct object **ret, struct error *e)
 {
     auto_object_list found = {0};
     char name[PROFILE_NAME_MAX];
-    const json_t *chosen = NULL;
+    struct span raw;
+    int rc;
 
+    if (object_path(run, "status.profileValues", &raw)) {
+        json_t *values = json_loadb(raw.ptr, raw.len, 0, NULL);
+        rc = merged(run, values, ret, e);
+        json_decref(values);
+        return rc;
+    }
     lister_index(env->lister, &resource_profiles, INDEX_PROFILES, run->ns, &found);
     bool named = object_get_string(run, "spec.profile", name, sizeof(name));
-    if (found.list.len == 0 && !named) {
+    /* Nothing was kept at the first look, which has left a phase: none applied. */
+    if (begun || object_path(run, "status.phase", &raw) ||
+        (found.list.len == 0 && !named)) {
         *ret = object_ref(run);
         return 0;
     }
-    json_t *object = object_json(run), *profiles = json_array();
+    json_t *profiles = json_array();
     vec_foreach (p, &found.list)
         json_array_append_new(profiles, object_json(*p));
-    int rc = choose(env, run, profiles, json_object_get(object, "spec"), &chosen, e);
-    if (rc == 0 && chosen == NULL)
-        *ret = object_ref(run);
-    else if (rc == 0)
-        rc = merged(run, object, chosen, ret, e);
-    json_decref(object);
+    rc = choose_and_keep(env, run, profiles, ret, e);
     json_decref(profiles);
     return rc;
 }

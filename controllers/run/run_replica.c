@@ -11,7 +11,6 @@
 #include "base/str.h"
 
 /* Reasons of our own: a Job that ended so says nothing about the attempt. */
-#define SIBLING_FAILED "SiblingFailed"
 #define MASTER_DONE "MasterDone"
 #define NO_CAPACITY "NoCapacity"
 
@@ -151,26 +150,7 @@ live_phase(const struct job_view *j)
 {
     if (j->phase == PHASE_UNKNOWN || j->phase > PHASE_PROVISIONING)
         return j->phase;
-    if (!j->bound)
-        return PHASE_SUBMITTED;
-    switch (j->agent) {
-    case AGENT_PULLING:
-        return PHASE_PULLING;
-    case AGENT_RUNNING:
-        return PHASE_RUNNING;
-    case AGENT_NONE:
-    case AGENT_CLAIMED:
-    case AGENT_PREPARING:
-    case AGENT_CREATING:
-    case AGENT_STOPPING:
-    case AGENT_EXITED:
-    case AGENT_FAILED:
-    case AGENT_REJECTED:
-    case AGENT_LOST:
-    case AGENT_CANCELLED:
-        break;
-    }
-    return PHASE_PROVISIONING;
+    return j->bound ? phase_of_agent(j->agent) : PHASE_SUBMITTED;
 }
 
 /* Which of two nodes the phase of the attempt follows: the silent one, else the one that
@@ -221,7 +201,7 @@ static bool
 ended_badly(const struct job_view *j)
 {
     return phase_is_final(j->phase) && j->phase != PHASE_DONE &&
-           !streq(j->reason, SIBLING_FAILED) && !streq(j->reason, MASTER_DONE);
+           !streq(j->reason, REASON_SIBLING_FAILED) && !streq(j->reason, MASTER_DONE);
 }
 
 static bool
@@ -296,7 +276,7 @@ stop_idle(const struct replica *r, struct run_plan *p)
     }
     for (size_t i = 0; i < r->n_last && any; i++)
         if (!r->last[i].idle.told)
-            stop_job(&r->last[i], DESIRED_STOPPED, SIBLING_FAILED, p);
+            stop_job(&r->last[i], DESIRED_STOPPED, REASON_SIBLING_FAILED, p);
     return any;
 }
 
@@ -321,9 +301,10 @@ end_attempt(const struct run_observed *o, const struct replica *r,
         return;
     bool bad = (int64_t)r->n_last < o->run.nodes && !complete(o, r, p);
     for (size_t i = 0; i < r->n_last; i++)
-        bad |= ended_badly(&r->last[i]) || streq(r->last[i].reason, SIBLING_FAILED);
+        bad |=
+            ended_badly(&r->last[i]) || streq(r->last[i].reason, REASON_SIBLING_FAILED);
     if (bad) {
-        replica_stop(r, DESIRED_STOPPED, SIBLING_FAILED, p);
+        replica_stop(r, DESIRED_STOPPED, REASON_SIBLING_FAILED, p);
         return;
     }
     if (gave_up(o, r, said, p)) {

@@ -18,7 +18,7 @@ event_of(const struct job_view *j)
         "AgentLost",   "JournalLost",     "Rebooted",    "EngineRestarted",
         "ProcessLost", "InstanceDrained", "ServerSilent"};
 
-    if (streq(j->reason, "Preempted") || streq(j->reason, "PlacementRevoked"))
+    if (streq(j->reason, REASON_PREEMPTED) || streq(j->reason, REASON_PLACEMENT_REVOKED))
         return EVENT_REFUSED; /* the scheduler took the place back */
     if (j->phase != PHASE_FAILED)
         return EVENT_NONE;

@@ -57,6 +57,19 @@ profile_choose(const json_t *run_spec, const json_t *profiles, const json_t **re
 }
 
 json_t *
+profile_values(const json_t *profile_spec)
+{
+    json_t *values = json_object();
+
+    for (const char *const *f = profile_fields; *f != NULL; f++) {
+        json_t *value = json_object_get(profile_spec, *f);
+        if (value != NULL && !json_is_null(value))
+            json_object_set(values, *f, value);
+    }
+    return values;
+}
+
+json_t *
 profile_merge(const json_t *run_spec, const json_t *profile_spec)
 {
     json_t *spec = json_deep_copy(run_spec);

@@ -23,6 +23,9 @@ extern const char *const profile_fields[];
 int profile_choose(const json_t *run_spec, const json_t *profiles, const json_t **ret,
                    struct error *e) WARN_UNUSED;
 
+/* A new object: what the Profile's spec fills in. */
+json_t *profile_values(const json_t *profile_spec);
+
 /* A new spec: run_spec with what it leaves out (absent or null) from profile_spec, which
  * may be NULL. */
 json_t *profile_merge(const json_t *run_spec, const json_t *profile_spec);

@@ -111,6 +111,25 @@ exits(struct world *w, const char *job, int code)
                          "finishedAt", now, "released", 1));
 }
 
+/* The message of some condition has it. */
+static void
+says(struct world *w, const char *path, const char *part)
+{
+    autofree char *text = text_of(w, path, "status", "conditions");
+
+    if (strstr(text, part) == NULL)
+        fail_msg("%s says %s, not \"%s\"", path, text, part);
+}
+
+/* At once: the server knows no finalizers. */
+static void
+drop(struct world *w, const struct resource *r, const char *name)
+{
+    struct error e = ERROR_INIT;
+
+    assert_int_equal(client_delete(w->client, r, "default", name, NULL, NULL, &e), 0);
+}
+
 static bool
 exists(struct world *w, const char *path)
 {
@@ -377,6 +396,90 @@ dependencies(void **state)
     world_done(&w);
 }
 
+/* The first one that is seen under a name is the one meant. */
+static void
+a_dependency_that_goes(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 1);
+    add_machine(&w, 0, 8);
+    settle(&w);
+    add_run(&w, "after", "{\"dependsOn\":[{\"run\":\"first\",\"condition\":\"any\"}]}");
+    settle(&w);
+    says(&w, "runs/after", "waits for run first, which does not exist");
+    add_run(&w, "first", "{}");
+    settle(&w);
+    says(&w, "runs/after", "run first is not over yet");
+    drop(&w, &resource_runs, "first");
+    settle(&w);
+    phase_is(&w, "runs/after", "Failed", "DependencyMissing");
+    is(&w, "runs/after", "status", "message",
+       "run first was deleted before its end was seen");
+    assert_false(exists(&w, "jobs/after-0-0-0"));
+
+    /* Its name used anew while nobody looked. */
+    add_run(&w, "second", "{}");
+    add_run(&w, "later", "{\"dependsOn\":[{\"run\":\"second\",\"condition\":\"any\"}]}");
+    settle(&w);
+    stop_controllers(&w);
+    drop(&w, &resource_runs, "second");
+    add_run(&w, "second", "{}");
+    start_controllers(&w, 2);
+    settle(&w);
+    phase_is(&w, "runs/later", "Failed", "DependencyMissing");
+    says(&w, "runs/later", "another run");
+    world_done(&w);
+}
+
+/* An end that was seen counts, whatever becomes of the run and its name. It is not
+ * cleaned up before all that wait have seen it. */
+static void
+an_end_is_kept(void **state)
+{
+    static const char spec[] =
+        "{\"dependsOn\":[{\"run\":\"first\"},{\"run\":\"second\"}]}";
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 1);
+    add_machine(&w, 0, 8);
+    settle(&w);
+    add_run(&w, "first", "{\"ttlAfterFinished\":1}");
+    add_run(&w, "second", "{}");
+    add_run(&w, "after", spec);
+    settle(&w);
+    fake_api_fail(w.api, "PATCH", NS "runs/after", 503, 1000);
+    exits(&w, "first-0-0-0", 0);
+    advance_to(&w, fake_ms + 60000);
+    assert_true(exists(&w, "runs/first")); /* past its time */
+    fake_api_fail(w.api, "", "", 0, 0);
+    advance_to(&w, fake_ms + 600000);
+    assert_false(exists(&w, "runs/first"));
+    phase_is(&w, "runs/after", "Submitted", "");
+    says(&w, "runs/after", "run second is not over yet");
+    add_run(&w, "first", "{}"); /* another one */
+    settle(&w);
+    exits(&w, "first-0-0-0", 1);
+    exits(&w, "second-0-0-0", 0);
+    assert_true(exists(&w, "jobs/after-0-0-0"));
+
+    /* One that is stopped before it starts holds nothing. */
+    add_run(&w, "third", "{\"ttlAfterFinished\":1}");
+    add_run(&w, "idle", "{\"dependsOn\":[{\"run\":\"third\"},{\"run\":\"none\"}]}");
+    settle(&w);
+    fake_api_fail(w.api, "PATCH", NS "runs/idle/status", 503, 1000);
+    exits(&w, "third-0-0-0", 0);
+    advance_to(&w, fake_ms + 60000);
+    assert_true(exists(&w, "runs/third"));
+    patch(&w, &resource_runs, "idle",
+          json_pack("{s:{s:s}}", "spec", "desiredState", "Stopped"));
+    settle(&w);
+    assert_false(exists(&w, "runs/third"));
+    world_done(&w);
+}
+
 static void
 a_schedule(void **state)
 {
@@ -448,6 +551,44 @@ profiles(void **state)
     world_done(&w);
 }
 
+/* What a profile said when the run was accepted is what it said, for its retries and
+ * elements too; so it is for a new default, or one that goes. */
+static void
+a_profile_is_read_once(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 1);
+    add_machine(&w, 0, 8);
+    add_profile(&w, "p",
+                json_pack("{s:s, s:{s:[s], s:s}}", "maxDuration", "1h", "retry",
+                          "onEvents", "error", "duration", "1h"));
+    settle(&w);
+    add_run(&w, "r", "{\"profile\":\"p\",\"array\":\"0-1%1\"}");
+    add_run(&w, "bare", "{\"array\":\"0-1%1\"}");
+    settle(&w);
+    is(&w, "runs/r", "status", "profile", "p");
+    patch(&w, &resource_profiles, "p",
+          json_pack("{s:{s:s, s:n}}", "spec", "maxDuration", "2h", "retry"));
+    add_profile(&w, "new", json_pack("{s:b, s:s}", "default", 1, "maxDuration", "3h"));
+    settle(&w);
+    exits(&w, "bare-0-0-0", 0);
+    is(&w, "jobs/bare-1-0-0", "spec", "maxDurationSeconds", "");
+    exits(&w, "r-0-0-0", 1);
+    advance_to(&w, fake_ms + 30000);
+    is(&w, "jobs/r-0-0-1", "spec", "maxDurationSeconds", "3600");
+    drop(&w, &resource_profiles, "p");
+    settle(&w);
+    exits(&w, "r-0-0-1", 0);
+    is(&w, "jobs/r-1-0-0", "spec", "maxDurationSeconds", "3600");
+    /* Those that come now have what is there now. */
+    add_run(&w, "later", "{}");
+    settle(&w);
+    is(&w, "jobs/later-0-0-0", "spec", "maxDurationSeconds", "10800");
+    world_done(&w);
+}
+
 static void
 what_is_kept(void **state)
 {
@@ -493,8 +634,11 @@ main(void)
         cmocka_unit_test(a_change_is_not_overwritten),
         cmocka_unit_test(an_array),
         cmocka_unit_test(dependencies),
+        cmocka_unit_test(a_dependency_that_goes),
+        cmocka_unit_test(an_end_is_kept),
         cmocka_unit_test(a_schedule),
         cmocka_unit_test(profiles),
+        cmocka_unit_test(a_profile_is_read_once),
         cmocka_unit_test(what_is_kept),
     };
 
