@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * spec.files: "local[:path]" or {localPath, path}. spec.repos: "local[:path]",
- * "URL[:path]", {localPath, path} or {url, ...}.
+ * "URL[:path]", {localPath, path} or {url, ...}. spec.rootfs: {archive}.
  */
 #include "cli/code.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/archive.h"
 #include "base/fs.h"
 #include "base/mem.h"
 
@@ -150,6 +154,51 @@ prepare_repo(const struct code *c, json_t *o, struct error *e)
     return rc;
 }
 
+/* The file as it is: its owners and modes count. */
+static int
+take_archive(const char *path, struct packed *p, struct error *e)
+{
+    char head[ARCHIVE_HEAD];
+    enum archive_kind kind;
+    struct stat st;
+
+    p->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (p->fd < 0 || fstat(p->fd, &st) < 0)
+        return error_errno(e, errno, "%.300s", path);
+    if (S_ISDIR(st.st_mode))
+        return error_set(e, ERR_INVALID,
+                         "%.300s is a directory: tar -C %.300s -czf root.tar.gz . makes "
+                         "an archive of it",
+                         path, path);
+    ssize_t n = pread(p->fd, head, sizeof(head), 0);
+    if (n < 0)
+        return error_errno(e, errno, "read %.300s", path);
+    int rc = archive_kind(head, (size_t)n, &kind, e);
+    return rc < 0 ? error_prepend(e, "%.300s", path) : packed_seal(p, e);
+}
+
+static int
+prepare_root(const struct code *c, json_t *root, struct error *e)
+{
+    const char *local = json_string_value(json_object_get(root, "archive"));
+    autofree char *path = NULL;
+    struct packed p = {.fd = -1};
+
+    if (local == NULL || json_object_get(root, "blob") != NULL)
+        return 0;
+    int rc = code_local_path(c->m, local, &path, e);
+    if (rc == 0)
+        rc = take_archive(path, &p, e);
+    if (rc == 0)
+        rc = send_packed(c, &p, local, e);
+    if (rc == 0) {
+        set(root, "blob", p.blob);
+        json_object_set_new(root, "size", json_integer((json_int_t)p.size));
+    }
+    packed_done(&p);
+    return rc < 0 ? error_prepend(e, "spec.rootfs.archive") : 0;
+}
+
 int
 code_prepare(struct session *s, const struct manifest *m, bool dry, struct error *e)
 {
@@ -173,5 +222,5 @@ code_prepare(struct session *s, const struct manifest *m, bool dry, struct error
                 return error_prepend(e, "spec.%s[%zu]", lists[k].key, i);
         }
     }
-    return 0;
+    return prepare_root(&c, json_object_get(spec, "rootfs"), e);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files and code of a Run before it is applied: local paths of spec.files and spec.repos
- * become uploaded blobs and commits. Blocking.
+ * Files and code of a Run before it is applied: local paths of spec.files, spec.repos and
+ * spec.rootfs become uploaded blobs and commits. Blocking.
  *
  *   code.c    the fields of the Run    pack.c    a path as a tar archive
  *   checkout.c  a local git checkout   upload.c  a blob to drover-streams

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "runner/event.h"
 #include "runner/job.h"
+#include "runner/roots_keep.h"
 #include "runner/trash.h"
 
 LOG_MODULE(agent);
@@ -299,6 +300,7 @@ agent_start(struct loop *l, const struct agent_opts *o, struct agent **ret,
     a->server = server_new(l, a->http);
     a->pool = loop_pool_new(l, "probe", 1);
     a->trash = trash_new(l, o->dir);
+    a->roots = roots_keep_start(a);
     a->events = events_new(a);
     a->streams = streams_new(a);
     a->diag = diag_start(a);
@@ -331,6 +333,9 @@ agent_stop(struct agent *a)
     usage_stop(a->usage);
     loop_pool_free(a->pool);
     trash_free(a->trash);
+    a->trash = NULL;
+    roots_keep_free(a->roots);
+    a->roots = NULL;
     machine_free(a->machine);
     diskroom_free(a->room);
     usage_free(a->usage);

@@ -10,6 +10,7 @@
  *   lease.c     heartbeat, dead man status.c   Instance.status.agent
  *   job.c       one job: carries out job_plan.c   job_report.c  its status.agent
  *   job_place.c    files and repos, by a child (place/)
+ *   roots_keep.c   root file systems that no job uses any more
  *   job_secrets.c  envFrom          ship.c     its log to drover-streams
  *   journal.c, identity.c, server.c            what lasts, and whom we talk to
  */
@@ -58,6 +59,7 @@ struct agent_engine {
 struct enrol;
 struct machine;
 struct diskroom;
+struct roots_keep;
 struct usage;
 struct lease;
 struct watch;
@@ -82,6 +84,7 @@ struct agent {
     const char *masks[AGENT_MASKS + 2];
     struct machine *machine;
     struct diskroom *room;
+    struct roots_keep *roots;
     struct usage *usage;
     struct inventory *inventory; /* NULL until probed; replaced when it changes */
     struct map *jobs;            /* uid -> struct job */

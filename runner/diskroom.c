@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "runner/agent.h"
+#include "runner/roots_keep.h"
 
 LOG_MODULE(disk);
 
@@ -17,6 +18,7 @@ struct diskroom {
     struct agent *a;
     struct loop_timer *timer;
     bool low;
+    int64_t floor_mib;
     char text[160];
 };
 
@@ -49,7 +51,9 @@ look(struct diskroom *d)
     int64_t free_mib = (int64_t)fs.f_bavail * (unit / 512) / 2048;
     int64_t total_mib = (int64_t)fs.f_blocks * (unit / 512) / 2048;
     int64_t floor = diskroom_floor_mib(total_mib, d->a->opts->min_free_mib);
+    d->floor_mib = floor;
     d->low = diskroom_is_low(was, free_mib, floor);
+    roots_keep_look(d->a->roots, free_mib, floor);
     if (d->low)
         snprintf(d->text, sizeof(d->text),
                  "the disk has %" PRId64 " MiB free, and %" PRId64
@@ -65,13 +69,25 @@ look(struct diskroom *d)
     return true;
 }
 
+void
+diskroom_look(struct diskroom *d)
+{
+    if (d != NULL && look(d))
+        agent_step_all(d->a);
+}
+
+int64_t
+diskroom_floor(const struct diskroom *d)
+{
+    return d == NULL ? 0 : d->floor_mib;
+}
+
 static void
 on_timer(void *arg)
 {
     struct diskroom *d = arg;
 
-    if (look(d))
-        agent_step_all(d->a);
+    diskroom_look(d);
     if (d->low || journal_len(d->a->journal) > 0)
         loop_timer_in(d->timer, LOOK_MS);
 }

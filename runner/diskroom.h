@@ -18,6 +18,10 @@ struct diskroom *diskroom_start(struct agent *a);
 void diskroom_free(struct diskroom *d); /* NULL ok */
 /* Looks now. NULL: there is room; else words for people, valid until the next call. */
 const char *diskroom_low(struct diskroom *d);
+/* Looks now, and tells all jobs when the answer is another one. NULL ok. */
+void diskroom_look(struct diskroom *d);
+/* What is kept free. NULL ok. */
+int64_t diskroom_floor(const struct diskroom *d);
 /* As last seen. NULL ok. */
 const char *diskroom_last(const struct diskroom *d);
 

@@ -48,6 +48,8 @@ release_run(struct job *j)
     job_env_free(j->secret_env);
     j->secret_env = NULL;
     place_free_binds(j);
+    free(j->root);
+    j->root = NULL;
     registry_auth_done(&j->registry);
     j->ej.registry_auth = NULL;
     free(j->devices);
@@ -450,7 +452,7 @@ launch(struct job *j)
     bool process = streq(j->view.engine, "process");
     if (only != NULL && process)
         r = error_set(&e, ERR_UNSUPPORTED, "the process engine has no %s", only);
-    else if (r == 0 && j->run.rootfs != NULL && !process)
+    else if (r == 0 && j->run.rootfs && !process)
         r = error_set(&e, ERR_UNSUPPORTED,
                       "a container has the root file system of its image, no rootfs");
     if (r == 0) {
@@ -469,7 +471,9 @@ launch(struct job *j)
     j->ej.env = (const char *const *)j->run.env;
     j->ej.working_dir = j->run.working_dir;
     j->ej.user = j->run.user;
-    j->ej.rootfs = j->run.rootfs;
+    place_find_root(j);
+    j->ej.rootfs = j->root;
+    j->ej.rootfs_kept = j->root != NULL && j->run.rootfs_kept;
     j->ej.cpu_request_milli = j->view.hold.cpu_milli;
     j->ej.cpu_limit_milli = j->run.cpu_limit_milli;
     j->ej.memory_request_mib = j->view.hold.memory_mib;

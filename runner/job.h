@@ -84,6 +84,7 @@ struct job {
     bool no_gpu_said;
 
     struct job_place *place; /* files and code being put in their place */
+    char *root; /* its root file system, a directory of the machine; NULL: none */
     bool placed, place_failed;
     char place_message[1024];
     char **binds; /* "<host path>:<job's path>", NULL-terminated; containers */
@@ -156,6 +157,8 @@ void job_diag_free(struct job *j);
 
 /* job_place.c */
 bool place_needed(const struct job *j);
+/* Fills in j->root. */
+void place_find_root(struct job *j);
 void place_start(struct job *j); /* ends in job_step */
 void place_cancel(struct job *j);
 void place_fill(struct job *j); /* what the engine has to know of it */

@@ -129,7 +129,7 @@ job_denied(const json_t *job, const json_t *fleet)
         if (text(m, "instancePath") != NULL && !paths)
             return "hostPaths";
     }
-    if (spec_get(job, "rootfs") != NULL && !paths)
+    if (text(spec_get(job, "rootfs"), "path") != NULL && !paths)
         return "hostPaths";
     return NULL;
 }

@@ -18,7 +18,8 @@
 #include "client/client.h"
 #include "io/proc.h"
 #include "runner/job.h"
-#include "runner/place/place.h"
+#include "runner/place/roots.h"
+#include "runner/roots_keep.h"
 #include "runner/supervisor/rootfs.h"
 
 LOG_MODULE(place);
@@ -76,6 +77,8 @@ place_cancel(struct job *j)
         kill(-p->pid, SIGKILL);
         while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
             ;
+        if (json_object_get(p->order, "archive") != NULL)
+            roots_keep_sweep(j->a->roots);
     }
     wipe(p->order, "token");
     wipe(p->order, "privateKey");
@@ -107,10 +110,32 @@ spec_list(const struct job *j, const char *key)
     return json_object_get(json_object_get(j->object, "spec"), key);
 }
 
+/* The archive of its root file system, a blob. In a container it is refused later. */
+static const char *
+root_blob(const struct job *j)
+{
+    return streq(j->view.engine, "docker")
+               ? NULL
+               : json_string_value(json_object_get(spec_list(j, "rootfs"), "blob"));
+}
+
+void
+place_find_root(struct job *j)
+{
+    const char *path = json_string_value(json_object_get(spec_list(j, "rootfs"), "path"));
+
+    free(j->root);
+    j->root = NULL;
+    if (path != NULL)
+        j->root = xstrdup(path);
+    else if (root_blob(j) != NULL)
+        j->root = roots_path(j->a->opts->dir, root_blob(j));
+}
+
 bool
 place_needed(const struct job *j)
 {
-    return json_array_size(spec_list(j, "files")) > 0 ||
+    return root_blob(j) != NULL || json_array_size(spec_list(j, "files")) > 0 ||
            json_array_size(spec_list(j, "repos")) > 0;
 }
 
@@ -123,13 +148,6 @@ base_dir(const struct job *j, bool process)
     if (dir != NULL && *dir == '/')
         return dir;
     return process ? ROOTFS_HOME : DEFAULT_DIR;
-}
-
-/* The directory that the job has as its root, or NULL. */
-static const char *
-root_dir(const struct job *j)
-{
-    return json_string_value(json_object_get(spec_list(j, "rootfs"), "path"));
 }
 
 /* In a root of its own "/job" and "/tmp" are as ever; the rest is mounted. */
@@ -158,7 +176,7 @@ add_item(struct job *j, json_t *items, const json_t *from, bool process, struct 
     int rc = place_expand(path == NULL ? "." : path, base_dir(j, process),
                           process ? ROOTFS_HOME : "", &target, e);
 
-    bool own = !process || root_dir(j) != NULL;
+    bool own = !process || j->root != NULL;
     if (rc == 0 && own && path != NULL && path[0] == '~')
         rc =
             error_set(e, ERR_INVALID,
@@ -195,6 +213,18 @@ place_free_binds(struct job *j)
     j->n_binds = 0;
 }
 
+static void
+add_archive(const struct job *j, json_t *order)
+{
+    const char *blob = root_blob(j);
+
+    if (blob == NULL)
+        return;
+    json_object_set_new(order, "archive", json_string(blob));
+    json_object_set_new(order, "agentDir", json_string(j->a->opts->dir));
+    json_object_set_new(order, "floorMib", json_integer(diskroom_floor(j->a->room)));
+}
+
 static int
 make_order(struct job_place *p, struct error *e)
 {
@@ -210,8 +240,10 @@ make_order(struct job_place *p, struct error *e)
                   j->view.ns, "roots",
                   process ? json_pack("[s,s,s]", ROOTFS_WORK, ROOTFS_TMP, ROOTFS_CODE)
                           : json_pack("[s]", ROOTFS_CODE));
-    if (root_dir(j) != NULL)
-        json_object_set_new(p->order, "root", json_string(root_dir(j)));
+    place_find_root(j);
+    if (j->root != NULL)
+        json_object_set_new(p->order, "root", json_string(j->root));
+    add_archive(j, p->order);
     autofree char *cache = fs_join(j->a->opts->dir, "blobs");
     json_object_set_new(p->order, "cache", json_string(cache));
     if (user != NULL)

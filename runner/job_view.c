@@ -275,7 +275,8 @@ job_run_build(const json_t *job, const char *const *secrets, struct job_run *ret
     r.image = dup_string(job, "spec.image");
     r.working_dir = dup_string(job, "spec.workingDir");
     r.user = dup_string(job, "spec.user");
-    r.rootfs = dup_string(job, "spec.rootfs.path");
+    r.rootfs = path_get(job, "spec.rootfs") != NULL;
+    r.rootfs_kept = r.rootfs && path_get(job, "spec.rootfs.path") == NULL;
     r.argv = build_argv(job);
     if (job_nodes_wrapped(job))
         r.argv = job_nodes_wrap(r.argv);
@@ -302,7 +303,6 @@ job_run_done(struct job_run *r)
     free(r->image);
     free(r->working_dir);
     free(r->user);
-    free(r->rootfs);
     for (char **p = r->argv; p != NULL && *p != NULL; p++)
         free(*p);
     free(r->argv);

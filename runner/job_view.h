@@ -41,8 +41,9 @@ bool job_state_terminal(const char *state);
 /* What the container or process gets, from the Job's spec. Owned, NULL-terminated arrays.
  */
 struct job_run {
-    char *image, *working_dir, *user, *rootfs; /* NULL: not given */
-    char **argv, **env;                        /* env: "K=V"; later ones win */
+    char *image, *working_dir, *user; /* NULL: not given */
+    bool rootfs, rootfs_kept;         /* it has one; out of an archive */
+    char **argv, **env;               /* env: "K=V"; later ones win */
     int64_t cpu_limit_milli, memory_limit_mib, disk_limit_mib, shm_mib; /* 0: none */
     size_t n_env;
     bool whole_instance, privileged, bridge;

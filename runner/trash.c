@@ -99,3 +99,12 @@ trash_put(struct trash *t, const char *path, const char *name)
     else if (errno != ENOENT && fs_remove_tree(path, &e) < 0)
         log_warn("directory not removed", "error=\"%s\"", e.msg);
 }
+
+bool
+trash_run(struct trash *t, loop_post_fn *work_fn, loop_post_fn *done_fn, void *arg)
+{
+    if (t == NULL || t->closing)
+        return false;
+    loop_pool_run(t->pool, work_fn, done_fn, arg);
+    return true;
+}

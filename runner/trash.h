@@ -8,6 +8,8 @@
 #ifndef RUNNER_TRASH_H
 #define RUNNER_TRASH_H
 
+#include <stdbool.h>
+
 #include "io/loop.h"
 
 struct trash;
@@ -16,5 +18,8 @@ struct trash *trash_new(struct loop *l, const char *agent_dir);
 void trash_free(struct trash *t);
 /* The tree is out of its place when this returns; absent is fine. name: unique. */
 void trash_put(struct trash *t, const char *path, const char *name);
+/* Other work for the same thread: work() there, then done() on the loop. False, and
+ * nothing happens, once it is being freed, or when t is NULL. */
+bool trash_run(struct trash *t, loop_post_fn *work, loop_post_fn *done, void *arg);
 
 #endif

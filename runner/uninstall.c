@@ -205,7 +205,8 @@ list_jobs(struct uninstall *u, bool force, struct error *e)
 static int
 remove_files(const struct agent_opts *o, struct error *e)
 {
-    static const char *const trees[] = {"journal", "jobs", "trash", "blobs", "images"};
+    static const char *const trees[] = {"journal", "jobs",   "trash",
+                                        "blobs",   "images", "roots"};
     static const char *const files[] = {"identity.json", "renewed", "lock"};
 
     for (size_t i = 0; i < ARRAY_LEN(trees); i++) {

@@ -77,8 +77,8 @@ static const struct reference {
     {"spec.repos", "patch"},
     {"spec.repos", "secretRef.name"},
 };
-static const char *const secrets[] = {"spec.registryAuth.secretRef.name",
-                                      "spec.sshSecretRef.name"};
+static const char *const singles[] = {"spec.registryAuth.secretRef.name",
+                                      "spec.sshSecretRef.name", "spec.rootfs.blob"};
 
 static void
 count_job(struct node_index *n, const struct object *job, int by)
@@ -87,8 +87,8 @@ count_job(struct node_index *n, const struct object *job, int by)
     char uid[64];
 
     reader_of(job, uid, sizeof(uid));
-    for (size_t i = 0; *uid != '\0' && i < ARRAY_LEN(secrets); i++) {
-        if (object_path(job, secrets[i], &name) && name.len > 2)
+    for (size_t i = 0; *uid != '\0' && i < ARRAY_LEN(singles); i++) {
+        if (object_path(job, singles[i], &name) && name.len > 2)
             count(n, uid, job->ns, (struct span){name.ptr + 1, name.len - 2}, by);
     }
     for (size_t i = 0; *uid != '\0' && i < ARRAY_LEN(references); i++) {

@@ -164,6 +164,18 @@ check_rootfs(const struct admission *a)
         return;
     if (admit_given(a, "image"))
         admit_refuse(a, "rootfs", "an image has its own root file system");
+    bool path = admit_given(a, "rootfs.path");
+    bool blob = admit_given(a, "rootfs.blob");
+    bool archive = admit_given(a, "rootfs.archive");
+    if (path && (blob || archive))
+        admit_refuse(a, "rootfs", "path and archive exclude each other");
+    else if (archive && !blob)
+        admit_refuse(a, "rootfs.blob",
+                     "missing: drover apply uploads the archive and fills it in");
+    else if (!path && !blob)
+        admit_refuse(a, "rootfs",
+                     "needs path, a directory of the machine, or archive, a local tar "
+                     "file");
     admit_string(a, "rootfs.path", directory_path);
 }
 

@@ -98,6 +98,7 @@ struct engine_job {
     /* process: a directory of the machine that is the job's root, which it does not
      * change; NULL: the machine's programs are lent. */
     const char *rootfs;
+    bool rootfs_kept; /* it is one that the agent keeps in its own directory */
     /* "<host path>:<path in the job>", NULL-terminated, or NULL: files and code. Without
      * a root the process engine finds them in the job's directory already. */
     const char *const *binds;

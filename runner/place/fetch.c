@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sodium.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
@@ -180,4 +181,12 @@ fetch_blob(const struct fetch *f, const char *blob, int *ret_fd, struct error *e
     }
     *ret_fd = fd;
     return 0;
+}
+
+void
+fetch_forget(const struct fetch *f, const char *blob)
+{
+    autofree char *whole = fs_join(f->cache, blob + strlen("sha256:"));
+
+    unlink(whole);
 }

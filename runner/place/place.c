@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The child that carries out an order; see place.h. */
-#include "runner/place/place.h"
+#include "runner/place/roots.h"
+#include "runner/place/untar.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -243,13 +244,41 @@ start_anew(const struct work *w, struct error *e)
     return 0;
 }
 
+/* The root file system of an archive, before anybody is looked up in it. */
+static int
+take_root(const struct work *w, struct error *e)
+{
+    struct roots_take t = {
+        .agent_dir = text(w->order, "agentDir"),
+        .job_dir = w->dir,
+        .blob = text(w->order, "archive"),
+        .fetch = &w->fetch,
+        .floor_bytes = json_integer_value(json_object_get(w->order, "floorMib")) << 20};
+    int rc = 0;
+
+    if (t.blob == NULL)
+        return 0;
+    if (t.agent_dir == NULL)
+        return error_set(e, ERR_INTERNAL, "the order is not understood");
+    if (w->map.needed)
+        rc = error_set(e, ERR_UNSUPPORTED,
+                       "only an agent that runs as root gives jobs one");
+    if (rc == 0)
+        rc = roots_take(&t, e);
+    return rc == 0 ? 0 : error_prepend(e, "root file system");
+}
+
 static int
 carry_out(struct work *w, struct error *e)
 {
     size_t i;
     const json_t *item;
     usermap_find(&w->map);
-    int rc = find_owner(w, e);
+    int rc = take_root(w, e);
+    if (rc < 0 || (json_array_size(json_object_get(w->order, "repos")) == 0 &&
+                   json_array_size(json_object_get(w->order, "files")) == 0))
+        return rc;
+    rc = find_owner(w, e);
     if (rc == 0) /* in the job's ids, as the job itself will be */
         rc = usermap_enter(&w->map, e);
     w->dir_fd = open(w->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

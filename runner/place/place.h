@@ -8,6 +8,7 @@
  *
  *   place.c  the order     fetch.c  blobs, by hash, cached     untar.c  archives
  *   git.c    repositories  tree.c   walking without following links
+ *   roots.c  root file systems out of archives, shared by jobs  source.c  gzip
  *
  * The order: {"dir", "roots": [names], "cache", "url", "caPem", "bearer", "ns",
  * "process": true, "root", "user", "repos": [...], "files": [...]} where repos and files
@@ -52,14 +53,6 @@ int tree_chown(int dir_fd, const char *name, const struct place_owner *o,
 /* Removes name and what is below it; absent is success. */
 int tree_remove_at(int dir_fd, const char *name, struct error *e) WARN_UNUSED;
 
-/* --- untar.c ------------------------------------------------------------------------ */
-/* Unpacks the archive (ustar, pax, GNU long names) with its top entry renamed to `top` in
- * dir_fd; what was there is removed first. Nothing is ever written outside of it: names
- * with ".." or an absolute name refuse the archive, links are made last and never
- * followed. Devices and the like are refused. setuid and setgid bits are dropped. */
-int untar(int fd, int dir_fd, const char *top, const struct place_owner *o,
-          struct error *e) WARN_UNUSED;
-
 /* --- fetch.c ------------------------------------------------------------------------ */
 struct fetch {
     const char *cache, *url, *ca_pem, *bearer, *ns;
@@ -68,6 +61,8 @@ struct fetch {
  * (cut transfers go on where they were). */
 int fetch_blob(const struct fetch *f, const char *blob, int *ret_fd,
                struct error *e) WARN_UNUSED;
+/* It is not needed any more, there is something better made of it. */
+void fetch_forget(const struct fetch *f, const char *blob);
 
 /* --- git.c -------------------------------------------------------------------------- */
 struct git_repo {

@@ -62,7 +62,7 @@ lower_open(const struct spec *s, int *ret_fd, struct error *e)
                          s->rootfs);
     if (fd < 0)
         return error_errno(e, errno, "root file system %.200s", s->rootfs);
-    int rc = check_masks(s, e);
+    int rc = s->rootfs_kept == 1 ? 0 : check_masks(s, e);
     if (rc == 0)
         *ret_fd = move_fd(fd);
     return rc;

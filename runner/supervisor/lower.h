@@ -20,7 +20,7 @@
 #define LOWER_DIR "root" /* in the job's directory */
 
 /* O_PATH of the directory. Refused: what is none, and what is, holds or lies in one of
- * s->masks. */
+ * s->masks, unless the agent keeps it there itself. */
 int lower_open(const struct spec *s, int *ret_fd, struct error *e) WARN_UNUSED;
 /* The directories above, and a detached read-only mount of it, mapped where its file
  * system can be; where not, all of it belongs to nobody inside. */

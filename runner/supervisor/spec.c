@@ -34,6 +34,7 @@ static const struct spec_tag {
     {TAG_LIST, offsetof(struct spec, env)},
     {TAG_LIST, offsetof(struct spec, masks)},
     {TAG_LIST, offsetof(struct spec, devices)},
+    {TAG_NUMBER, offsetof(struct spec, rootfs_kept)},
     {TAG_NUMBER, offsetof(struct spec, cpu_request_milli)},
     {TAG_NUMBER, offsetof(struct spec, cpu_limit_milli)},
     {TAG_NUMBER, offsetof(struct spec, memory_limit_mib)},

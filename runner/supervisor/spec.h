@@ -29,6 +29,7 @@ struct spec {
     const char *working_dir, *user; /* NULL: default */
     const char *renewed;            /* renewed.h; NULL: not interruptible */
     const char *rootfs;             /* directory of its own root; NULL: lent programs */
+    int64_t rootfs_kept;            /* 1: the agent's own, so it may lie in a mask */
     struct spec_list argv, env, masks, devices;
     struct spec_list binds; /* "<path of the machine>:<path inside>", with rootfs only */
     int64_t cpu_request_milli, cpu_limit_milli; /* 0: none */

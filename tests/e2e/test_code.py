@@ -4,12 +4,14 @@ with real git servers (git daemon; http-backend behind basic auth)."""
 import base64
 import hashlib
 import http.server
+import io
 import json
 import os
 import pathlib
 import shutil
 import ssl
 import subprocess
+import tarfile
 import threading
 import urllib.error
 import urllib.request
@@ -127,8 +129,8 @@ def test_owner_is_the_jobs_user(shared_server, workdir):
     assert finish(shared_server, "owner") == "daemon\n"
 
 
-def test_root_file_system(shared_server, workdir):
-    """A directory of the machine as the job's root, where the fleet allows it; files at any place in it."""
+def test_root_file_system(shared_server, workdir, upstream):
+    """A directory of the machine as the job's root, where the fleet allows it; files and code at any place in it."""
     s = shared_server
     root = workdir / "root"
     for d in ("bin", "etc", "home/alice"):
@@ -141,8 +143,10 @@ def test_root_file_system(shared_server, workdir):
 
     def run(name):
         return run_object(name, ["cat /opt/app/f j/f", "id -u", "stat -c %u /opt/app/f",
-                                 "echo $HOME", "ls -d /usr || true", "echo x > /tmp/x"],
+                                 "echo $HOME", "ls -d /usr || true", "echo x > /tmp/x",
+                                 "stat -c %u /src/run.sh"],
                           rootfs={"path": str(root)}, user="alice",
+                          repos=[{"url": f"{upstream[0]}/app.git", "path": "/src"}],
                           files=["f:/opt/app/f", "f:/job/j/f"])
 
     apply_file(s, workdir, run("root-no"))
@@ -155,7 +159,7 @@ def test_root_file_system(shared_server, workdir):
     try:
         apply_file(s, workdir, run("root-yes"))
         assert finish(s, "root-yes").replace("ls: /usr: No such file or directory\n", "") == (
-            "brought\nbrought\n1000\n1000\n/home/alice\n")
+            "brought\nbrought\n1000\n1000\n/home/alice\n1000\n")
         assert sorted(p.name for p in root.iterdir()) == ["bin", "etc", "home"]
         r = apply_file(s, workdir, run_object("root-lost", ["true"],
                                               rootfs={"path": str(root / "lost")}))
@@ -166,6 +170,104 @@ def test_root_file_system(shared_server, workdir):
         fleet["spec"]["security"] = {"hostPaths": False}
         s.apply({k: fleet[k] for k in ("apiVersion", "kind", "spec")}
                 | {"metadata": {"name": "local", "namespace": "default"}})
+
+
+def busybox_archive(path, marker, mode="w:gz"):
+    """A root file system around the machine's busybox, with what only an archive can hold."""
+    with tarfile.open(path, mode) as t:
+        def add(name, kind=tarfile.REGTYPE, data=b"", **fields):
+            i = tarfile.TarInfo(name)
+            i.type, i.size = kind, len(data)
+            for key, value in fields.items():
+                setattr(i, key, value)
+            t.addfile(i, io.BytesIO(data))
+        add("./", tarfile.DIRTYPE, mode=0o755)
+        add("./bin/busybox", data=pathlib.Path(shutil.which("busybox")).read_bytes(), mode=0o4755)
+        for name in ("sh", "cat", "ls", "id", "stat", "sleep", "rm"):
+            add(f"./bin/{name}", tarfile.SYMTYPE, linkname="busybox")
+        add("./dev/null", tarfile.CHRTYPE, mode=0o666, devmajor=1, devminor=3)
+        add("./home/alice/", tarfile.DIRTYPE, mode=0o750, uid=1000, gid=300)
+        add("./etc/passwd", data=b"alice:x:1000:300::/home/alice:/bin/sh\n", mode=0o644)
+        add("./marker", data=marker, mode=0o644)
+        add("./same", tarfile.LNKTYPE, linkname="./marker")
+
+
+def agent_roots(s):
+    """Of the machine: names of the root file systems that it keeps unpacked."""
+    d = s.dir / "agent/roots"
+    return sorted(p.name for p in d.iterdir() if p.is_dir()) if d.exists() else []
+
+
+def test_root_file_system_of_an_archive(shared_server, workdir, upstream):
+    """Uploaded once, unpacked once, shared by jobs at once, with files and a repository in it."""
+    s = shared_server
+    url = upstream[0]
+    busybox_archive(workdir / "root.tar.gz", b"of the archive\n")
+    (workdir / "f").write_text("brought\n")
+    digest = hashlib.sha256((workdir / "root.tar.gz").read_bytes()).hexdigest()
+    commands = ["cat /marker /same", "stat -c %u:%g:%a /home/alice /marker", "id -un",
+                "cat /opt/app/f", "[ ! -d /src ] || stat -c %u /src/run.sh", "ls -d /usr || true",
+                "[ -c /dev/null ] && echo device", "echo more > ~/x && rm ~/x && echo fine"]
+    runs = ["arc-1", "arc-2"]
+    for name in runs:
+        code = [{"url": f"{url}/app.git", "path": "/src"}] if name == "arc-1" else []
+        r = apply_file(s, workdir, run_object(
+            name, commands + ["touch /job/here", "while [ ! -e /tmp/go ]; do sleep 0.05; done"],
+            rootfs={"archive": "root.tar.gz"}, user="alice", files=["f:/opt/app/f"],
+            repos=code))
+        assert r.returncode == 0, r.stderr
+    spec = s.get("run", "arc-1")["spec"]["rootfs"]
+    assert (spec["blob"], spec["archive"]) == (f"sha256:{digest}", "root.tar.gz")
+    for name in runs:  # both at once
+        s.wait(f"run/{name}", "phase=Running")
+    jobs = {j["metadata"]["labels"]["drover.dev/run"]: j["metadata"]["uid"]
+            for j in s.get("jobs") if j["metadata"]["labels"]["drover.dev/run"] in runs}
+    assert agent_roots(s) == [digest]
+    for name in runs:
+        job = s.dir / "agent/jobs" / jobs[name]
+        wait_until(lambda: (job / "work/here").exists())
+        (job / "tmp/go").touch()
+        assert finish(s, name).replace("ls: /usr: No such file or directory\n", "") == (
+            "of the archive\nof the archive\n1000:300:750\n0:0:644\nalice\nbrought\n"
+            + ("1000\n" if name == "arc-1" else "") + "device\nfine\n"), name
+
+
+def test_example_of_an_archive(shared_server, workdir):
+    example = pathlib.Path(__file__).parents[2] / "manifests/examples/rootfs"
+    for name in ("make-archive", "run.yaml"):
+        shutil.copy(example / name, workdir)
+    subprocess.run(["sh", "make-archive"], cwd=workdir, check=True)
+    shared_server.drover("apply", "-f", str(workdir / "run.yaml"))
+    out = finish(shared_server, "own-root")
+    assert out.startswith("I am worker of own-root, at home in /home/worker\nbin\n"), out
+
+
+def test_archives_that_cannot_be(shared_server, workdir):
+    s = shared_server
+    (workdir / "tree").mkdir()
+    (workdir / "r.tar.xz").write_bytes(b"\xfd7zXZ\0" + bytes(600))
+    for archive, words in (("r.tar.xz", "compressed by xz; a tar archive, plain or gzip"),
+                           ("tree", "is a directory: tar -C"), ("none.tar", "No such file")):
+        r = apply_file(s, workdir, run_object("arc-no", ["true"], rootfs={"archive": archive}))
+        assert r.returncode != 0 and words in r.stderr, r.stderr
+        assert "spec.rootfs.archive" in r.stderr, r.stderr
+    busybox_archive(workdir / "whole.tar.gz", b"x")
+    cut = (workdir / "whole.tar.gz").read_bytes()[:-2000]
+    (workdir / "cut.tar.gz").write_bytes(cut)
+    before = agent_roots(s)
+    apply_file(s, workdir, run_object("arc-cut", ["true"], rootfs={"archive": "cut.tar.gz"}))
+    s.wait("run/arc-cut", "phase=Failed")
+    status = s.get("run", "arc-cut")["status"]
+    assert status["reason"] == "FilesNotPlaced"
+    assert "root file system: the archive is cut short" in status["message"]
+    assert agent_roots(s) == before
+    # An agent that is not root says so before it fetches anything.
+    order = {"dir": str(workdir), "agentDir": str(workdir), "cache": str(workdir / "blobs"),
+             "url": "http://127.0.0.1:1", "ns": "default", "process": True, "files": [],
+             "repos": [], "archive": "sha256:" + "0" * 64}
+    runner = subprocess.run([str(s.programs / "drover-runner"), "--place"], input=json.dumps(order),
+                            capture_output=True, text=True, user=65534, cwd="/", check=False)
+    assert runner.stdout == "root file system: only an agent that runs as root gives jobs one\n"
 
 
 def test_ignored_files_stay(shared_server, workdir):

@@ -12,7 +12,7 @@
 
 #include "base/fs.h"
 #include "base/str.h"
-#include "runner/place/place.h"
+#include "runner/place/untar.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
@@ -26,6 +26,32 @@ entries(const char *dir)
     if (d != NULL)
         closedir(d);
     return n;
+}
+
+static int
+no_more(void *arg, int64_t bytes, struct error *e)
+{
+    int64_t *left = arg;
+
+    *left -= bytes;
+    return *left > 0 ? 0 : error_set(e, ERR_TOO_LARGE, "too much");
+}
+
+/* The same bytes as a root file system. Owners need root. */
+static int
+as_root(int fd, int dir, struct error *e)
+{
+    int64_t left = 1 << 20;
+    struct untar_root r = {.fd = fd, .dir_fd = dir, .room = no_more, .arg = &left};
+
+    if (geteuid() != 0)
+        return 0;
+    if (mkdirat(dir, "root", 0700) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+        abort();
+    r.dir_fd = openat(dir, "root", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = untar_root(&r, e);
+    close(r.dir_fd);
+    return rc;
 }
 
 int
@@ -46,8 +72,11 @@ LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
     int rc = untar(fd, dir, "top", &me, &e);
     if (rc < 0 && e.msg[0] == '\0')
         abort();
+    struct error of_root = ERROR_INIT;
+    if (as_root(fd, dir, &of_root) < 0 && of_root.msg[0] == '\0')
+        abort();
     autofree char *in = fs_join(root, "in");
-    if (entries(root) != 3 || entries(in) > 3) /* with . and .. */
+    if (entries(root) != 3 || entries(in) > 4) /* with . and .. */
         abort();
     close(dir);
     close(root_fd);

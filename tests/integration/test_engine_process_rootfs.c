@@ -155,6 +155,44 @@ test_a_root_of_its_own(void **state)
     root_close(&w);
 }
 
+/* One that the agent keeps in its own directory, for two jobs at once. */
+static void
+test_a_kept_root_is_shared(void **state)
+{
+    struct world w;
+    struct job a;
+    struct job b;
+    auto_str text = STR_INIT(TEXT_MAX);
+    struct error e = ERROR_INIT;
+
+    UNUSED(state);
+    root_open(&w);
+    autofree char *roots = fs_join(w.agent, "roots");
+    autofree char *kept = fs_join(roots, "0123");
+    assert_int_equal(mkdir(roots, 0700), 0);
+    assert_int_equal(rename(at(&w, ""), kept), 0);
+    root_job(&w, &a, "echo a >/marker; echo ready; sleep $MARK");
+    root_job(&w, &b, "cat /marker; echo b >>/marker; cat /marker; id -u alice");
+    a.j.rootfs = b.j.rootfs = kept;
+    a.j.rootfs_kept = b.j.rootfs_kept = true;
+    a.j.user = b.j.user = "root";
+    job_launch(&w, &a);
+    job_wait_output(&w, &a, "ready");
+    expect(&w, &b, "of the root\nof the root\nb\n1000\n");
+    job_stop(&w, &a, 0);
+    job_wait_exit(&w, &a);
+    job_remove(&w, &a);
+    autofree char *marker = fs_join(kept, "marker");
+    assert_int_equal(fs_read(marker, &text, &e), 0);
+    assert_string_equal(text.ptr, "of the root\n");
+    /* A run that names it as a directory of the machine does not get it. */
+    root_job(&w, &b, "true");
+    b.j.rootfs = kept;
+    expect_failure(&w, &b, ENGINE_CREATE_FAILED, "is or holds drover's own files");
+    assert_int_equal(rename(kept, at(&w, "")), 0);
+    root_close(&w);
+}
+
 static void
 test_users_of_the_root(void **state)
 {
@@ -371,6 +409,7 @@ main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_root_of_its_own),
+        cmocka_unit_test(test_a_kept_root_is_shared),
         cmocka_unit_test(test_users_of_the_root),
         cmocka_unit_test(test_what_is_mounted),
         cmocka_unit_test(test_links_stay_inside),

@@ -166,6 +166,29 @@ test_walls(void **state)
 
 /* SIGTERM reaches everybody, a daemon in a session of its own included; who does not
  * listen is killed. */
+/* A root of its own needs mounts that only root can map. */
+static void
+test_no_root(void **state)
+{
+    struct world w;
+    struct job j;
+
+    UNUSED(state);
+    world_open(&w);
+    for (int kept = 0; kept < 2; kept++) {
+        job_init(&w, &j, "true");
+        j.j.rootfs = "/usr";
+        j.j.rootfs_kept = kept == 1;
+        job_run(&w, &j);
+        assert_false(j.result.started);
+        assert_int_equal(j.result.reason, ENGINE_CREATE_FAILED);
+        if (strstr(j.result.message, "only an agent that runs as root") == NULL)
+            fail_msg("%s", j.result.message);
+        job_remove(&w, &j);
+    }
+    world_close(&w);
+}
+
 static void
 test_stop(void **state)
 {
@@ -336,6 +359,7 @@ run_as(enum mode mode)
     const struct CMUnitTest of_ids[] = {
         cmocka_unit_test_prestate(test_ids, &mode),
         cmocka_unit_test_prestate(test_walls, &mode),
+        cmocka_unit_test_prestate(test_no_root, &mode),
         cmocka_unit_test_prestate(test_sweep, &mode),
     };
     const struct CMUnitTest with_ids[] = {cmocka_unit_test_prestate(test_disk, &mode)};

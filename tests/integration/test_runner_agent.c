@@ -195,13 +195,9 @@ after_adopt(void *arg)
     struct thing *t = arg;
     if (t->job == NULL)
         return;
-    if (t->state == THING_NONE) {
-        struct engine_result r = {
-            .reason = ENGINE_LOST, .never_started = true, .exit_code = -1};
-        t->job->events->on_exit(t->job, &r);
-    } else if (t->state == THING_REMOVED) {
-        struct engine_result r = {
-            .reason = ENGINE_LOST, .started = true, .exit_code = -1};
+    if (t->state == THING_NONE || t->state == THING_REMOVED) {
+        bool never = t->state == THING_NONE;
+        struct engine_result r = {ENGINE_LOST, !never, never, .exit_code = -1};
         t->job->events->on_exit(t->job, &r);
     } else if (t->state == THING_EXITED) {
         tell_exit(t);
@@ -566,7 +562,7 @@ security(void **state)
 {
     static const struct {
         const char *fleet, *job;
-        const char *wants; /* NULL: refused */
+        const char *wants; /* NULL: refused; "!...": failed with these words */
     } cases[] = {
         {NULL, "{\"privileged\":true}", NULL},
         {"{\"hostPaths\":true}", "{\"privileged\":true}", NULL},
@@ -580,6 +576,8 @@ security(void **state)
         {"{\"privileged\":true}",
          "{\"mounts\":[{\"instancePath\":\"/d\",\"path\":\"/m\"}]}", "host auth=: /d:/m"},
         {"{\"hostPaths\":false}", "{\"rootfs\":{\"path\":\"/srv\"}}", NULL},
+        {"{\"hostPaths\":true}", "{\"rootfs\":{\"path\":\"/srv\"}}", "!image, no rootfs"},
+        {NULL, "{\"rootfs\":{\"blob\":\"sha256:0\"}}", "!image, no rootfs"},
         {NULL, "{\"mounts\":[{\"volume\":\"v\",\"path\":\"/m\"}]}",
          "host auth=: volume v:/m"},
         {NULL, "{\"reservation\":{\"wholeInstance\":true}}", "host whole auth=:"},
@@ -593,14 +591,17 @@ security(void **state)
         str_addf(&extra, "{\"spec\":%s}", cases[i].job);
         f->api.security = cases[i].fleet;
         fake_api_bind(&f->api, name, uid, extra.ptr);
-        if (cases[i].wants == NULL) {
-            wait_for(f, state_is(f, name, "Rejected"));
-            assert_string_equal(agent_field(f, name, "reason"), "SecurityDenied");
-            assert_non_null(strstr(agent_field(f, name, "message"), "spec.security."));
+        const char *w = cases[i].wants;
+        const char *words = w == NULL ? "spec.security." : *w == '!' ? w + 1 : NULL;
+        if (words != NULL) {
+            wait_for(f, state_is(f, name, w ? "Failed" : "Rejected"));
+            assert_string_equal(agent_field(f, name, "reason"),
+                                w ? "CreateFailed" : "SecurityDenied");
+            assert_non_null(strstr(agent_field(f, name, "message"), words));
             assert_int_equal(thing_of(uid)->starts, 0);
         } else {
             wait_for(f, state_is(f, name, "Running"));
-            assert_string_equal(thing_of(uid)->wants, cases[i].wants);
+            assert_string_equal(thing_of(uid)->wants, w);
         }
     }
 }

@@ -12,6 +12,9 @@
 #include "api/jtok.h"
 #include "base/mem.h"
 
+#define BLOB "sha256:" E64
+#define E64 "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee"
+
 static const struct {
     const char *spec; /* JSON of the spec; the name is "good-name" */
     const char *path; /* of the violation; NULL: accepted */
@@ -96,6 +99,15 @@ static const struct {
     {"{\"commands\":[\"x\"],\"tty\":true,\"ttySize\":{\"columns\":9}}", NULL, NULL},
     {"{\"commands\":[\"x\"],\"rootfs\":{\"path\":\"/srv/debian\"}}", NULL, NULL},
     {"{\"image\":\"i\",\"rootfs\":{\"path\":\"/srv/debian\"}}", "spec.rootfs", "image"},
+    {"{\"commands\":[\"x\"],\"rootfs\":{\"archive\":\"r.tar\",\"blob\":\"" BLOB "\"}}",
+     NULL, NULL},
+    {"{\"commands\":[\"x\"],\"rootfs\":{\"blob\":\"" BLOB "\"}}", NULL, NULL},
+    {"{\"commands\":[\"x\"],\"rootfs\":{\"size\":1}}", "spec.rootfs", "needs path"},
+    {"{\"commands\":[\"x\"],\"rootfs\":{\"archive\":\"r.tar\"}}", "spec.rootfs.blob",
+     "drover apply"},
+    {"{\"commands\":[\"x\"],\"rootfs\":{\"path\":\"/r\",\"blob\":\"" BLOB "\"}}",
+     "spec.rootfs", "exclude"},
+    {"{\"image\":\"i\",\"rootfs\":{\"blob\":\"" BLOB "\"}}", "spec.rootfs", "image"},
     {"{\"commands\":[\"x\"],\"rootfs\":{\"path\":\"/srv/../x\"}}", "spec.rootfs.path",
      "absolute"},
     {"{\"commands\":[\"x\"],\"ttySize\":{\"columns\":9}}", "spec.ttySize", "tty: true"},

@@ -14,7 +14,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/str.h"
-#include "runner/place/place.h"
+#include "runner/place/untar.h"
 
 static void
 expands(void **state)

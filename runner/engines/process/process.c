@@ -525,6 +525,7 @@ make_spec(const struct process_job *p, int *ret_fd, struct error *e)
         .user = j->user,
         .renewed = j->interruptible ? renewed : NULL,
         .rootfs = j->rootfs,
+        .rootfs_kept = j->rootfs_kept,
         .binds = list_of(&lists[BINDS]),
         .stop_ms = j->stop_ms,
         .argv = list_of(&lists[ARGV]),
