@@ -11,6 +11,8 @@ import uuid
 TAG = f"drs{os.getpid() % 100000}"
 NET = f"10.{100 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
 GATE = f"{NET}.1"
+# A second network on the same bridge.
+NET2 = f"100.{64 + os.getpid() % 60}.{os.getpid() // 60 % 250}"
 
 # Enough of systemd for one unit: what the agent's unit says is what runs.
 SYSTEMCTL = r"""#!/bin/sh
@@ -74,7 +76,8 @@ class Network:
     def available(self):
         if ip("link", "add", TAG, "type", "bridge", check=False).returncode != 0:
             return False
-        ip("addr", "add", f"{GATE}/24", "dev", TAG)
+        for net in NET, NET2:
+            ip("addr", "add", f"{net}.1/24", "dev", TAG)
         ip("link", "set", TAG, "up")
         return True
 
@@ -90,8 +93,8 @@ class Network:
 
 
 class Machine:
-    def __init__(self, network, n, key=None, disk="", systemd=False, hide=()):
-        self.n, self.address = n, f"{NET}.{10 + n}"
+    def __init__(self, network, n, key=None, disk="", systemd=False, hide=(), net=NET):
+        self.n, self.address, self.key = n, f"{net}.{10 + n}", key
         self.name = f"{TAG}n{n}"
         self.dir = network.dir / f"machine{n}"
         self.disk, self.systemd, self.hide = disk, systemd, hide
@@ -112,6 +115,7 @@ class Machine:
         ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", "eth0")
         ip("-n", self.name, "link", "set", "eth0", "up")
         ip("-n", self.name, "link", "set", "lo", "up")
+        ip("-n", self.name, "route", "add", "default", "via", f"{net}.1")
 
     def allow(self, key):
         (self.dir / "authorized_keys").write_text(pathlib.Path(f"{key}.pub").read_text())
@@ -163,6 +167,13 @@ class Machine:
             except OSError:
                 pass
         return out
+
+    def ssh(self, command, check=True):
+        """Executes it there."""
+        return subprocess.run(
+            ["ssh", "-F", "/dev/null", "-i", self.key, "-o", "StrictHostKeyChecking=no", "-o",
+             "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
+             f"root@{self.address}", command], check=check, capture_output=True, text=True)
 
     def close(self):
         self.power_off()
@@ -231,11 +242,11 @@ exec env -i container=docker PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/
 
 
 class SystemdMachine(Machine):
-    """With a real systemd. ssh() executes there."""
+    """With a real systemd."""
 
     def __init__(self, network, n, tree, key):
         super().__init__(network, n, key=key)
-        self.tree, self.key = tree, key
+        self.tree = tree
         for d in ("root", "work", "upper/etc", "upper/root/.ssh"):
             (self.dir / d).mkdir(parents=True)
         (self.dir / "upper/etc/machine-id").write_text((self.dir / "machine-id").read_text())
@@ -259,12 +270,6 @@ class SystemdMachine(Machine):
             assert self.process.poll() is None, (self.dir / "console").read_text()
             time.sleep(0.2)
         raise AssertionError("the machine did not boot: " + (self.dir / "console").read_text())
-
-    def ssh(self, command, check=True):
-        return subprocess.run(
-            ["ssh", "-F", "/dev/null", "-i", self.key, "-o", "StrictHostKeyChecking=no", "-o",
-             "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "BatchMode=yes",
-             f"root@{self.address}", command], check=check, capture_output=True, text=True)
 
     def power_off(self):
         super().power_off()

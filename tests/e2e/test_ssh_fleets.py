@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from conftest import BIN, Server, free_ports, run_object, wait_until  # noqa: E402
-from machines import GATE, Network, make_key  # noqa: E402
+from machines import GATE, NET, NET2, Network, ip, make_key  # noqa: E402
 
 LONG = os.environ.get("DROVER_LONG") == "1"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root for namespaces")
@@ -55,7 +55,7 @@ def instance_of(fleet_name, machine):
 
 
 def condition(o, kind):
-    return next((c for c in o["status"].get("conditions", []) if c["type"] == kind), {})
+    return next((c for c in o.get("status", {}).get("conditions", []) if c["type"] == kind), {})
 
 
 def wait_reason(s, name, kind, reason, timeout=60):
@@ -199,6 +199,167 @@ def test_two_servers_and_one_machine(world):
     s.drover("delete", "fleet/second")
     wait_until(lambda: gone(s, "fleet/second"), 60, "the fleet's end")
     assert not m.file("drover").exists()
+
+
+@pytest.mark.skipif(not LONG, reason="waits for back-offs and a lease; DROVER_LONG=1")
+def test_two_servers_race_for_one_machine(world, workdir):
+    """One has it, the other one says who, and takes it when told to."""
+    s = world
+    api, streams = free_ports(2)
+    r = Server(workdir / "rival", args=["--listen", f"{GATE}:{api}", "--streams-listen",
+                                        f"{GATE}:{streams}", "--no-runner"])
+    try:
+        r.start()
+        race(s, r, s.net.machine(6, key=s.key).boot())
+    finally:
+        r.stop()
+
+
+def race(s, r, m):
+    name = instance_of("race", m)
+    for server in (s, r):
+        server.apply(secret("key6", s.key))
+    for server in (s, r):
+        server.apply(fleet("race", [m.address], "key6"))
+
+    def has(server):
+        out = server.drover("get", f"instance/{name}", "-o", "json", check=False).stdout
+        return out and json.loads(out).get("status", {}).get("phase") == "Ready"
+    first = wait_until(lambda: next((x for x in (s, r) if has(x)), None), 60,
+                       "one of the servers to have the machine")
+    second = r if first is s else s
+    said = wait_until(lambda: (m := wait_reason(second, name, "Installed", "HostTaken"))
+                      and "take-over=" in m and m, 60, "the way to take it over")
+    assert "the fleet default/race of https://" in said
+    # The other one's jobs go on.
+    first.apply(run_object("stays", ["exec sleep 4322"], fleets=["race"]))
+    first.wait("run/stays", "phase=Running")
+    mark = m.file("drover/owner").read_text().splitlines()
+    assert mark[0] == first.get("instance", name)["metadata"]["uid"]
+    assert f"take-over={mark[1].removeprefix('server=')}" in said
+    # Told to, it ends them.
+    taking = fleet("race", [m.address], "key6")
+    taking["metadata"]["annotations"] = {
+        "drover.dev/take-over": mark[1].removeprefix("server=")}
+    second.apply(taking)
+    ready(second, name, 120)
+    assert not [c for _, c in m.processes() if c.startswith("sleep 4322")]
+    assert m.file("drover/owner").read_text().splitlines()[0] == \
+        second.get("instance", name)["metadata"]["uid"]
+    second.apply(run_object("here", ["echo here"], fleets=["race"]))
+    second.wait("run/here", "phase=Done")
+    # Who lost it says so when its lease has ended, and takes nothing back.
+    assert "take-over=" in wait_reason(first, name, "Installed", "HostTaken", 120)
+    first.drover("instance", "forget", "--force", name)
+    first.drover("delete", "fleet/race")
+    assert second.get("instance", name)["status"]["phase"] == "Ready"
+    second.drover("delete", "fleet/race")
+    wait_until(lambda: gone(second, "fleet/race"), 60, "the fleet's end")
+    assert not m.file("drover").exists()
+
+
+# What was on a host before the agent brought libraries (ADR 0046): one program without, and
+# a mark that names the instance only.
+EARLIER = r"""
+set -e
+D=/var/lib/drover
+mkdir $D/bin
+cp $D/program/bin/drover-runner $D/bin/
+printf earlier >$D/bin/program.id
+printf %s "$(sed -n 1p $D/owner)" >$D/mark
+mv $D/mark $D/owner
+rm $D/agent.owner
+unit=/etc/systemd/system/drover-runner.service
+if [ -f $unit ]; then
+    sed -i s,$D/program/bin,$D/bin, $unit
+    systemctl restart drover-runner
+else
+    sed -i s,$D/program/bin,$D/bin, $D/loop
+    pid=$(cat $D/loop.pid)
+    kill $pid
+    while [ -e $D/loop.pid ]; do sleep 0.05; done
+    setsid sh $D/loop </dev/null >/dev/null 2>&1 &
+fi
+rm -r $D/program $D/programs
+"""
+
+
+@pytest.mark.skipif(not LONG, reason="sets two machines up twice; DROVER_LONG=1")
+def test_a_host_of_an_earlier_layout(world):
+    """Its agent is replaced; its jobs, and who they belong to, stay."""
+    s = world
+    machines = [s.net.machine(n, key=s.key, systemd=n == 8).boot() for n in (7, 8)]
+    anew = fleet("early", [m.address for m in machines], "key7")
+    s.apply(secret("key7", s.key), anew)
+
+    def on(m):
+        return [{"name": instance_of("early", m)}]
+
+    def running(m, program):
+        return [pid for pid, c in m.processes() if c.startswith(program)]
+
+    def agent(m, program):
+        wait_until(lambda: running(m, f"/var/lib/drover/{program}"), 60, program)
+    before, jobs = {}, {}
+    for m in machines:
+        ready(s, instance_of("early", m))
+        s.apply(run_object(f"stays{m.n}", [f"exec sleep 432{m.n}"], instances=on(m)))
+    for m in machines:
+        s.wait(f"run/stays{m.n}", "phase=Running")
+        jobs[m] = wait_until(lambda m=m: running(m, f"sleep 432{m.n}"), 60, "its program")
+        before[m] = s.get("instance", instance_of("early", m))
+        m.ssh(EARLIER)
+        agent(m, "bin/drover-runner")
+    # The agent's program has moved, so what is wanted there is not what is there.
+    anew["spec"]["env"] = {"NEW": "yes"}
+    s.apply(anew)
+    for m in machines:
+        agent(m, "program/bin/drover-runner")
+        wait_until(lambda m=m: not m.file("drover/bin").exists(), 60, "the old one's end")
+        assert not running(m, "/var/lib/drover/bin")
+        assert len(jobs[m]) == 1 and running(m, f"sleep 432{m.n}") == jobs[m]
+        uid = before[m]["metadata"]["uid"]
+        mark = m.file("drover/owner").read_text().splitlines()
+        assert mark[0] == uid and mark[1].startswith("server=")
+        assert m.file("drover/agent.owner").read_text() == uid
+        s.apply(run_object(f"after{m.n}", ["echo $NEW"], instances=on(m)))
+    for m in machines:
+        s.wait(f"run/after{m.n}", "phase=Done")
+        assert s.drover("logs", f"after{m.n}").stdout == "yes\n"
+        assert s.get("run", f"stays{m.n}")["status"]["phase"] == "Running"
+        s.drover("stop", "--abort", "--wait", f"stays{m.n}")
+    s.drover("delete", "fleet/early")
+    wait_until(lambda: gone(s, "fleet/early"), 60, "the fleet's end")
+    assert not any(m.file("drover").exists() for m in machines)
+
+
+def test_hosts_without_a_common_network(world):
+    """Named, kept from nodes of one job, and used when they have one."""
+    s = world
+    a, b = s.net.machine(15, key=s.key).boot(), s.net.machine(16, key=s.key, net=NET2).boot()
+    cluster = fleet("apart", [a.address, b.address], "key15")
+    cluster["spec"]["placement"] = "cluster"
+    s.apply(secret("key15", s.key), cluster)
+    for m in (a, b):
+        ready(s, instance_of("apart", m))
+    wait_until(lambda: condition(s.get("fleet", "apart"), "Networked").get("reason") ==
+               "NoCommonNetwork", 60, "the fleet to say so")
+    said = condition(s.get("fleet", "apart"), "Networked")["message"]
+    assert f"{instance_of('apart', a)} ({a.address}/24)" in said
+    assert f"{instance_of('apart', b)} ({b.address}/24)" in said
+    s.apply(run_object("both", ["echo $DROVER_MASTER_NODE_IP"], nodes=2, fleets=["apart"],
+                       resources={"cpu": "0..", "memory": "0MB.."}))
+    wait_until(lambda: condition(s.get("run", "both"), "Scheduled").get("reason") ==
+               "NoCommonNetwork", 60, "the run to say why it waits")
+    # One node needs no network.
+    s.apply(run_object("one", ["hostname"], fleets=["apart"]))
+    s.wait("run/one", "phase=Done")
+    ip("-n", b.name, "addr", "add", f"{NET}.{10 + b.n}/24", "dev", "eth0")
+    s.wait("fleet/apart", "condition=Networked")
+    assert s.get("fleet", "apart")["status"]["network"] == f"{NET}.0/24"
+    s.wait("run/both", "phase=Done")
+    s.drover("delete", "fleet/apart")
+    wait_until(lambda: gone(s, "fleet/apart"), 60, "the fleet's end")
 
 
 def test_each_trouble_in_words(world):
