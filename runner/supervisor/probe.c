@@ -73,7 +73,8 @@ trial(bool root, struct error *e)
 
     if (mkdtemp(dir) == NULL)
         return error_errno(e, errno, "create %s", dir);
-    snprintf(id, sizeof(id), "probe-%d", (int)getpid());
+    /* Not our pid: agents in containers may share the cgroups and have equal ones. */
+    snprintf(id, sizeof(id), "probe-%s", strrchr(dir, '-') + 1);
     struct spec s = {.dir = dir,
                      .uid = "trial",
                      .agent_id = id,

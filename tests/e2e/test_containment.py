@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A job cannot read the data directory, connect to our sockets, trace the agent, or read
 another job's files: the kernel refuses."""
+import subprocess
+
 import pytest
-from conftest import run_object
+from conftest import BIN, run_object
 
 
 def attempt(server, name, script, **spec):
@@ -67,3 +69,15 @@ def test_other_jobs_files(shared_server):
 ])
 def test_machine(shared_server, name, script):
     attempt(shared_server, "try-" + name, script + "; echo tried")
+
+
+def test_probes_of_several_agents_at_once():
+    """Agents in containers may share the cgroups, and then have equal process ids."""
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode != 0:
+        pytest.skip("no right to make namespaces")
+    for _ in range(5):
+        probes = [subprocess.Popen(["unshare", "--pid", "--fork", "--mount-proc",
+                                    "--kill-child", BIN / "drover-runner", "--supervise",
+                                    "--probe"], stdout=subprocess.PIPE, text=True)
+                  for _ in range(4)]
+        assert [(p.communicate(timeout=60)[0], p.returncode) for p in probes] == [("", 0)] * 4
