@@ -8,6 +8,7 @@
 #include "controllers/run/run_derive.h"
 #include "controllers/run/run_history.h"
 #include "controllers/run/run_profile.h"
+#include "controllers/run/run_replica.h"
 #include "controllers/shared.h"
 
 struct job_views {
@@ -88,9 +89,26 @@ confirm_absent(const struct reconcile_env *env, const struct object *run,
     return 0;
 }
 
+/* May another attempt have been made after the one whose last node is jobs[last]? Not
+ * after success, nor where neither retry nor schedule asks for one. */
+static bool
+has_next(const struct run_observed *seen, size_t last)
+{
+    const struct job_view *end = &seen->jobs[last];
+
+    if (end->phase == PHASE_DONE)
+        return false;
+    for (const struct job_view *j = end; j >= seen->jobs; j--) {
+        if (j->replica != end->replica || j->attempt != end->attempt)
+            break;
+        if (retry_covers(&seen->run, event_of(j)))
+            return true;
+    }
+    return seen->run.n_crons > 0;
+}
+
 /* A Run is not over while an attempt may exist that the cache does not have: the answer
- * to its creation may have got lost. After success there is none. Nodes are created in
- * order, so the first tells. */
+ * to its creation may have got lost. Nodes are created in order, so the first tells. */
 static int
 confirm_no_next(const struct reconcile_env *env, const struct run_observed *seen,
                 struct error *e)
@@ -103,7 +121,7 @@ confirm_no_next(const struct reconcile_env *env, const struct run_observed *seen
     for (size_t i = 0; i < seen->n_jobs && rc == 0; i++) {
         const struct job_view *j = &seen->jobs[i];
         bool last = i + 1 == seen->n_jobs || seen->jobs[i + 1].replica != j->replica;
-        if (last && j->phase != PHASE_DONE)
+        if (last && has_next(seen, i))
             rc = confirm_absent(env, r->o,
                                 &(struct job_new){j->replica, 0, j->attempt + 1}, e);
     }

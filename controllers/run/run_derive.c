@@ -14,7 +14,11 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { COMMAND_LINE_MAX = 1 << 20, STOP_DURATION_S = 300 };
+enum {
+    COMMAND_LINE_MAX = 1 << 20,
+    STOP_DURATION_S = 300,
+    STOP_DURATION_MAX_S = 24 * 86400, /* an agent counts it in 31 bits of milliseconds */
+};
 
 char *
 run_job_name(const char *run, const struct job_new *n)
@@ -357,8 +361,10 @@ copy_limits(const struct run_view *run, const json_t *spec, json_t *to, struct e
     const json_t *stop = json_object_get(spec, "stopDuration");
     int64_t seconds = STOP_DURATION_S;
 
-    if (stop != NULL && value_duration(stop, false, &seconds, e) < 0)
+    if (stop != NULL && value_duration(stop, true, &seconds, e) < 0)
         return error_prepend(e, "spec.stopDuration");
+    if (seconds == DURATION_OFF || seconds > STOP_DURATION_MAX_S)
+        seconds = STOP_DURATION_MAX_S;
     json_object_set_new(to, "stopDurationSeconds", json_integer(seconds));
     if (run->max_duration_s >= 0)
         json_object_set_new(to, "maxDurationSeconds", json_integer(run->max_duration_s));

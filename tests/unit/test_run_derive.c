@@ -146,6 +146,26 @@ environment(void **state)
 }
 
 static void
+stop_durations(void **state)
+{
+    static const struct {
+        const char *given;
+        int seconds;
+    } cases[] = {{"\"90s\"", 90}, {"\"off\"", 24 * 86400}, {"\"100d\"", 24 * 86400}};
+
+    UNUSED(state);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        autofree char *spec =
+            xasprintf("{\"commands\":[\"x\"],\"stopDuration\":%s}", cases[i].given);
+        json_t *job = derive(spec, 0, 0);
+        assert_int_equal(json_integer_value(json_object_get(json_object_get(job, "spec"),
+                                                            "stopDurationSeconds")),
+                         cases[i].seconds);
+        json_decref(job);
+    }
+}
+
+static void
 the_rest(void **state)
 {
     json_t *job = derive("{\"image\":\"i\",\"user\":\"1\",\"workingDir\":\"/w\","
@@ -210,9 +230,10 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arguments), cmocka_unit_test(refused),
-        cmocka_unit_test(policies),  cmocka_unit_test(environment),
-        cmocka_unit_test(the_rest),  cmocka_unit_test(queued_at),
+        cmocka_unit_test(arguments),      cmocka_unit_test(refused),
+        cmocka_unit_test(policies),       cmocka_unit_test(environment),
+        cmocka_unit_test(stop_durations), cmocka_unit_test(the_rest),
+        cmocka_unit_test(queued_at),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
