@@ -9,6 +9,10 @@ drover_test(test_run_peers SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_run_peers.c
 drover_test(test_run_world SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_run_world.c
             ${CMAKE_CURRENT_SOURCE_DIR}/world.c ${CMAKE_CURRENT_SOURCE_DIR}/fake_api.c
             DEPS controllers_lib control client api io base LABELS unit TIMEOUT 300)
+drover_test(test_run_edges SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_run_edges.c
+            ${CMAKE_CURRENT_SOURCE_DIR}/world.c ${CMAKE_CURRENT_SOURCE_DIR}/world_agents.c
+            ${CMAKE_CURRENT_SOURCE_DIR}/fake_api.c
+            DEPS controllers_lib control client api io base LABELS unit TIMEOUT 300)
 drover_test(test_controllers SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_controllers.c
             ${CMAKE_CURRENT_SOURCE_DIR}/world.c ${CMAKE_CURRENT_SOURCE_DIR}/world_agents.c
             ${CMAKE_CURRENT_SOURCE_DIR}/fake_api.c

@@ -13,7 +13,7 @@ renew(struct world *w, int n)
 }
 
 void
-add_machine(struct world *w, int n, int cpus)
+add_machine_of(struct world *w, const char *fleet, int n, int cpus)
 {
     char name[16];
 
@@ -22,10 +22,16 @@ add_machine(struct world *w, int n, int cpus)
            json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:{s:[{s:s, s:b}], s:{s:i, s:i, "
                      "s:i}}}}",
                      "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
-                     "name", name, "spec", "fleetName", "local", "status", "agent",
+                     "name", name, "spec", "fleetName", fleet, "status", "agent",
                      "engines", "name", "process", "available", 1, "inventory", "cpus",
                      cpus, "memoryMiB", 65536, "diskMiB", 100000));
     create_lease(w, name, 40);
+}
+
+void
+add_machine(struct world *w, int n, int cpus)
+{
+    add_machine_of(w, "local", n, cpus);
 }
 
 void
@@ -47,8 +53,10 @@ get_text(struct world *w, const char *path, const char *a, const char *b)
 {
     autofree char *whole = xasprintf(NS "%s", path);
     json_t *o = fake_api_get(w->api, whole);
-    const char *t = json_string_value(json_object_get(json_object_get(o, a), b));
-    char *copy = xstrdup(t == NULL ? "" : t);
+    const json_t *v = json_object_get(json_object_get(o, a), b);
+    char *copy = json_is_string(v) ? xstrdup(json_string_value(v))
+                 : v != NULL       ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY)
+                                   : xstrdup("");
 
     json_decref(o);
     return copy;
