@@ -104,3 +104,12 @@ def test_unreachable_server(workdir):
 def test_examples_are_valid(shared_server):
     from conftest import ROOT
     shared_server.drover("apply", "--dry-run", "-f", str(ROOT / "manifests/examples"))
+
+
+def test_examples_of_the_guide_are_valid(shared_server, tmp_path):
+    from conftest import ROOT
+    found = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/runs.md").read_text(), re.M | re.S)
+    assert len(found) >= 3
+    for i, text in enumerate(found):
+        (tmp_path / f"{i}.yaml").write_text(text)
+    shared_server.drover("apply", "--dry-run", "-f", str(tmp_path))
