@@ -187,7 +187,7 @@ prepare_root(const struct code *c, json_t *root, struct error *e)
     if (local == NULL || json_object_get(root, "blob") != NULL)
         return 0;
     int rc = code_local_path(c->m, local, &path, e);
-    if (rc == 0)
+    if (rc == 0 && path != NULL)
         rc = take_archive(path, &p, e);
     if (rc == 0)
         rc = send_packed(c, &p, local, e);

@@ -3,9 +3,13 @@
 
 A Run's window is five minutes or more. The agent goes by the Job's copy of it, in seconds, which
 is shortened here as only an administrator can."""
+import datetime
 import json
+import os
 import shutil
+import signal
 import ssl
+import time
 import urllib.request
 
 import pytest
@@ -41,7 +45,7 @@ class Machine:
             "Authorization": "Bearer " + (s.dir / "admin.token").read_text().strip()})
         urllib.request.urlopen(request, context=tls, timeout=30).read()
 
-    def start(self, name, gpu):
+    def start(self, name, gpu, shorten=True):
         self.server.apply(run_object(name, ["exec sleep 1000"], stopDuration="1s",
                                      resources={"cpu": "0..", "gpu": gpu},
                                      retry={"onEvents": ["error", "interruption"]},
@@ -49,7 +53,8 @@ class Machine:
         self.server.wait(f"run/{name}", "phase=Running")
         spec = self.server.get("job", f"{name}-0-0-0")["spec"]
         assert spec["utilizationPolicy"] == {"minGpuUtilization": 10, "timeWindowSeconds": 300}
-        self.shorten(f"{name}-0-0-0")
+        if shorten:
+            self.shorten(f"{name}-0-0-0")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,35 @@ def test_only_what_does_nothing_is_ended(machine):
     machine.busy(a=80, b=3, c=90)
     wait_until(lambda: not status(machine, "blind").get("reason"), 60, "the words to go")
     s.drover("stop", "blind", "--wait")
+
+
+def test_a_new_agent_begins_the_window_anew(machine):
+    s = machine.server
+    machine.busy(a=2, b=50, c=None)
+    machine.start("again", "A100:1", shorten=False)
+    machine.busy(a=2, b=2, c=None)  # idle under the old agent, in a window of 5 min
+    old = s.part_pid("runner")
+    killed = int(time.time())
+    os.kill(old, signal.SIGKILL)
+    wait_until(lambda: s.part_pid("runner") not in (None, old), 60, "a new agent")
+    assert status(machine, "again")["phase"] in ("Running", "Unknown")
+    machine.shorten("again-0-0-0")
+    s.wait("run/again", "condition=Finished")
+    end = status(machine, "again")
+    assert (end["phase"], end["reason"]) == ("Terminated", "UtilizationTooLow"), end
+    told = s.get("job", "again-0-0-0")["status"]["agent"]["idleGPU"]
+    since = datetime.datetime.fromisoformat(told["since"].replace("Z", "+00:00")).timestamp()
+    assert since >= killed, (told, killed)  # what the old one saw does not count
+
+
+def test_a_run_that_got_no_gpu_is_told_so(machine):
+    s = machine.server
+    s.apply(run_object("maybe", ["exec sleep 1000"], stopDuration="1s",
+                       resources={"cpu": "0..", "gpu": "H100:0..1"}, utilizationPolicy=POLICY))
+    s.wait("run/maybe", "phase=Running")
+    wait_until(lambda: "the job has got no GPU" in s.drover("events").stdout, 60, "the Event")
+    assert status(machine, "maybe")["phase"] == "Running"
+    s.drover("stop", "maybe", "--wait")
 
 
 def test_without_a_gpu_it_is_refused(machine):
