@@ -14,6 +14,11 @@
 #define REPLY_MAX (8 * 1024 * 1024)
 #define TIMEOUT_MS 15000
 #define LANES 2
+/* With so many waiting for each running request, one more connection is worth it. */
+#define BACKLOG 4
+/* A connection that was idle for longer is closed at the next request: more than the time
+ * between two renewals of the lease, so that one stays. */
+#define IDLE_SECONDS 15
 
 int64_t
 backoff_next_ms(struct backoff *b, int64_t min_ms, int64_t max_ms)
@@ -48,7 +53,8 @@ struct server {
     struct http_multi *multi;
     char *url, *ca_pem, *bearer;
     struct call_list waiting[LANES], running;
-    unsigned in_flight[LANES];
+    unsigned in_flight[LANES], n_waiting[LANES];
+    int idle_seconds;
     uint64_t started_turn; /* of the newest request */
     void (*unauthorized)(void *arg);
     void *unauthorized_arg;
@@ -60,6 +66,7 @@ server_new(struct loop *l, struct http_multi *m)
     struct server *s = xnew(struct server);
     s->loop = l;
     s->multi = m;
+    s->idle_seconds = IDLE_SECONDS;
     for (unsigned lane = 0; lane < LANES; lane++)
         TAILQ_INIT(&s->waiting[lane]);
     TAILQ_INIT(&s->running);
@@ -128,6 +135,7 @@ server_target(const struct server *s, struct http_target *ret)
     *ret = (struct http_target){.url = s->url,
                                 .ca_pem = s->ca_pem,
                                 .bearer = s->bearer,
+                                .idle_seconds = s->idle_seconds,
                                 .user_agent = "drover-runner/" DROVER_VERSION};
 }
 
@@ -135,6 +143,12 @@ struct http_multi *
 server_multi(struct server *s)
 {
     return s->multi;
+}
+
+void
+server_set_idle(struct server *s, int seconds)
+{
+    s->idle_seconds = seconds;
 }
 
 bool
@@ -167,13 +181,20 @@ status_error(const json_t *doc, int status, struct error *e)
 static void start_next(struct server *s);
 
 static void
+unqueue(struct server_call *c)
+{
+    TAILQ_REMOVE(&c->server->waiting[c->lane], c, link);
+    c->server->n_waiting[c->lane]--;
+}
+
+static void
 leave(struct server_call *c)
 {
     struct server *s = c->server;
     if (c->transfer != NULL)
         TAILQ_REMOVE(&s->running, c, link);
     else
-        TAILQ_REMOVE(&s->waiting[c->lane], c, link);
+        unqueue(c);
     if (c->counted)
         s->in_flight[c->lane]--;
     if (c->slot != NULL)
@@ -237,14 +258,22 @@ send_call(struct server_call *c)
     TAILQ_INSERT_TAIL(&s->running, c, link);
 }
 
+/* One at a time is what a few jobs need; a crowd shares commits of the server. */
+static bool
+has_room(const struct server *s, unsigned lane)
+{
+    static const unsigned most[LANES] = {SERVER_IN_FLIGHT, STREAMS_IN_FLIGHT};
+    unsigned n = lane == 0 ? 1 + s->n_waiting[lane] / BACKLOG : most[lane];
+    return s->in_flight[lane] < (n < most[lane] ? n : most[lane]);
+}
+
 static void
 start_next(struct server *s)
 {
     for (unsigned lane = 0; lane < LANES; lane++) {
         struct server_call *c;
-        while (s->in_flight[lane] < SERVER_IN_FLIGHT &&
-               (c = TAILQ_FIRST(&s->waiting[lane])) != NULL) {
-            TAILQ_REMOVE(&s->waiting[lane], c, link);
+        while (has_room(s, lane) && (c = TAILQ_FIRST(&s->waiting[lane])) != NULL) {
+            unqueue(c);
             c->counted = true;
             s->in_flight[lane]++;
             send_call(c);
@@ -299,6 +328,7 @@ server_call(struct server *s, struct server_call **slot, const struct server_req
         return;
     }
     TAILQ_INSERT_TAIL(&s->waiting[c->lane], c, link);
+    s->n_waiting[c->lane]++;
     start_next(s);
 }
 

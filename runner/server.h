@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The API server as the agent talks to it: authenticated JSON requests whose answers come
- * on the loop. At most SERVER_IN_FLIGHT requests run at a time (so an agent holds few
- * connections); the others wait in order. The watch has its own connection and does not
- * count. Loop thread only.
+ * on the loop. One request runs at a time, and up to SERVER_IN_FLIGHT while many wait; so
+ * an agent holds two connections, that and the watch's, and a few more for the length of
+ * a crowd. What goes to drover-streams does not count among these. Loop thread only.
  */
 #ifndef RUNNER_SERVER_H
 #define RUNNER_SERVER_H
@@ -13,7 +13,8 @@
 #include "base/error.h"
 #include "io/http_client.h"
 
-#define SERVER_IN_FLIGHT 8
+#define SERVER_IN_FLIGHT 4
+#define STREAMS_IN_FLIGHT 8
 
 /* Retry delays: doubling between min and max, with up to a quarter of jitter on top. */
 struct backoff {
@@ -31,6 +32,8 @@ void server_set(struct server *s, const char *url, const char *ca_pem,
 /* The target as it is now, borrowed until the next server_set. */
 void server_target(const struct server *s, struct http_target *ret);
 struct http_multi *server_multi(struct server *s);
+/* How long a connection may be idle before the next request closes it. */
+void server_set_idle(struct server *s, int seconds);
 /* No request was started in the last turns of the loop, so none is still connecting. */
 bool server_settled(const struct server *s);
 /* Called when the server says that our token is not (any more) good. */

@@ -23,6 +23,7 @@ struct http_target {
     const char *bearer_file;          /* re-read for each request; or NULL */
     bool insecure;                    /* do not verify; only when the user asked */
     const char *user_agent;
+    int idle_seconds; /* connections idle for longer are not used again; 0: 118 s */
 };
 
 struct http_call {

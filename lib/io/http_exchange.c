@@ -54,6 +54,7 @@ http_peer_conf_copy(struct http_peer_conf *out, const struct http_target *t)
         .user_agent =
             xstrdup(t->user_agent == NULL ? "drover/" DROVER_VERSION : t->user_agent),
         .insecure = t->insecure,
+        .idle_seconds = t->idle_seconds,
         .ca_fd = -1,
     };
     size_t n = strlen(out->url);
@@ -285,6 +286,8 @@ set_peer(CURL *c, const struct http_peer_conf *peer)
     curl_easy_setopt(c, CURLOPT_USERAGENT, peer->user_agent);
     if (peer->unix_socket != NULL)
         curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, peer->unix_socket);
+    if (peer->idle_seconds > 0)
+        curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, (long)peer->idle_seconds);
     if (is_local(peer))
         curl_easy_setopt(c, CURLOPT_PROXY, "");
     curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);

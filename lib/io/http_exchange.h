@@ -16,6 +16,7 @@ struct http_peer_conf {
     char *url, *unix_socket, *ca_path, *cert_file, *key_file, *bearer, *bearer_file;
     char *user_agent;
     bool insecure;
+    int idle_seconds;
     int ca_fd; /* of the memory file, or -1 */
 };
 /* Leaves ca_pem to http_peer_conf_ca(). */

@@ -1,5 +1,5 @@
-# The agent's pure parts and the docker engine's.
-foreach(part plan journal view idle)
+# The agent's pure parts and the docker engine's, and its requests.
+foreach(part plan journal view idle server)
   drover_test(test_runner_${part}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_${part}.c
     DEPS runner_core LABELS unit)
