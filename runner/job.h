@@ -37,9 +37,10 @@ struct job_report {    /* what status.agent shall be */
 
     uint64_t seq, sent, acked;   /* versions of the above */
     uint64_t end_seq, freed_seq; /* 0: not yet */
+    uint64_t brief_seq;          /* of a state that is told only if it lasts */
     int64_t next_pull_ms;        /* progress is told once a second */
     struct server_call *call;
-    struct loop_timer *retry;
+    struct loop_timer *retry, *brief;
     struct backoff backoff;
 };
 

@@ -22,6 +22,10 @@ LOG_MODULE(report);
 #define RETRY_MIN_MS 250
 #define RETRY_MAX_MS 30000
 #define PULL_INTERVAL_MS 1000
+/* A state that passes within this is told with the one that follows: of a short job that
+ * spares writes of the agent and of all who follow the Job. */
+#define CREATING_BRIEF_MS 500
+#define RUNNING_BRIEF_MS 10
 #define USAGE_UNKNOWN "UtilizationUnknown"
 
 static void report_send(struct job *j);
@@ -223,7 +227,8 @@ report_send(struct job *j)
     /* Not before the server's view is known: what an earlier life reported as the end
      * must not be reported over. */
     if (r->call != NULL || r->acked == r->seq || j->absent || j->view.revision == 0 ||
-        j->claiming || loop_timer_armed(r->retry))
+        j->claiming || loop_timer_armed(r->retry) ||
+        (r->seq == r->brief_seq && loop_timer_armed(r->brief)))
         return;
     r->sent = r->seq;
     patch_status(j, &r->call, json_pack("{s:s}", "uid", j->uid), report_json(r),
@@ -241,6 +246,13 @@ changed(struct job *j)
 {
     j->report.seq++;
     report_send(j);
+}
+
+static void
+changed_for(struct job *j, int64_t ms)
+{
+    j->report.brief_seq = ++j->report.seq;
+    loop_timer_in(j->report.brief, ms);
 }
 
 void
@@ -325,6 +337,7 @@ report_init(struct job *j)
     j->report.exit_code = -1;
     j->report.log_length = -1;
     j->report.retry = loop_timer_new(j->a->loop, "job report", on_retry, j);
+    j->report.brief = loop_timer_new(j->a->loop, "job report, brief", on_retry, j);
     j->claim_retry = loop_timer_new(j->a->loop, "job claim", on_claim_retry, j);
 }
 
@@ -334,6 +347,7 @@ report_done(struct job *j)
     server_call_cancel(&j->report.call);
     server_call_cancel(&j->claim_call);
     loop_timer_free(j->report.retry);
+    loop_timer_free(j->report.brief);
     loop_timer_free(j->claim_retry);
 }
 
@@ -363,12 +377,17 @@ report_state(struct job *j, const char *state)
     struct job_report *r = &j->report;
     if (over(j) || (r->state != NULL && streq(r->state, state)))
         return;
-    if (streq(state, "Creating"))
+    bool creating = streq(state, "Creating");
+    bool pulled = r->has_pull;
+    if (creating)
         say_pulled(j);
     r->state = state;
     r->since_ns = clock_wall_ns();
     r->has_pull = false;
-    changed(j);
+    if (creating && !pulled)
+        changed_for(j, CREATING_BRIEF_MS);
+    else
+        changed(j);
 }
 
 void
@@ -407,7 +426,7 @@ report_started(struct job *j, int64_t started_ns)
     r->state = "Running";
     r->since_ns = started_ns;
     r->has_pull = false;
-    changed(j);
+    changed_for(j, RUNNING_BRIEF_MS);
 }
 
 void

@@ -27,5 +27,6 @@ foreach(part agent event)
   drover_test(test_runner_${part}
     SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_runner_${part}.c
       ${CMAKE_CURRENT_SOURCE_DIR}/runner_fake_api.c
+      ${CMAKE_CURRENT_SOURCE_DIR}/runner_fake_engine.c
     DEPS runner_core LABELS integration TIMEOUT 120)
 endforeach()

@@ -154,6 +154,19 @@ list_or_watch(struct fake_api *api, struct http_request *r)
  */
 
 static void
+note_state(struct fake_api *api, json_t *job)
+{
+    const char *name = meta_text(job, "name");
+    const char *now = fake_api_agent(api, name, "state");
+    const char *before = json_string_value(json_object_get(api->told, name));
+    const char *last = before != NULL ? strrchr(before, ' ') : NULL;
+    if (before == NULL)
+        json_object_set_new(api->told, name, json_string(now));
+    else if (strcmp(last != NULL ? last + 1 : before, now) != 0)
+        json_object_set_new(api->told, name, json_sprintf("%s %s", before, now));
+}
+
+static void
 patch_status(struct fake_api *api, struct http_request *r, json_t *job)
 {
     struct span body = http_body(r);
@@ -177,6 +190,7 @@ patch_status(struct fake_api *api, struct http_request *r, json_t *job)
     merge(job, own);
     json_decref(own);
     json_decref(patch);
+    note_state(api, job);
     changed(api, job);
     if (api->lose > 0) {
         api->lose--;
@@ -361,6 +375,7 @@ fake_api_start(struct fake_api *api, struct loop *l)
     *api = (struct fake_api){.loop = l, .revision = 100};
     str_init(&api->events, 64 << 20);
     api->jobs = json_object();
+    api->told = json_object();
     api->logs = json_object();
     api->secrets = json_object();
     api->posted = json_array();
@@ -379,6 +394,7 @@ fake_api_stop(struct fake_api *api)
 {
     http_server_free(api->server);
     json_decref(api->jobs);
+    json_decref(api->told);
     json_decref(api->logs);
     json_decref(api->secrets);
     json_decref(api->posted);

@@ -16,6 +16,7 @@ struct fake_api {
     char url[64];
     uint64_t revision;
     json_t *jobs;    /* name -> Job */
+    json_t *told;    /* name -> states that were told of it, "Claimed Running" */
     json_t *logs;    /* uid -> base64 of the frames */
     json_t *secrets; /* name -> Secret */
     json_t *lease, *instance_status;

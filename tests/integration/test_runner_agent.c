@@ -18,258 +18,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "integration/runner_fake_api.h"
+#include "integration/runner_fake_engine.h"
 #include "io/segment.h"
 #include "runner/agent.h"
 
 #define WAIT_MS 30000
 #define U_N(n) "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c10" #n
-
-/* --- the fake machine and its engine --- */
-
-enum thing_state { THING_NONE, THING_RUNNING, THING_EXITED, THING_REMOVED };
-struct thing { /* a container */
-    char uid[64];
-    enum thing_state state;
-    unsigned starts, stops, kills;
-    int exit_code, signal;
-    char secret[64], wants[300];
-    struct engine_job *job; /* of this life */
-    bool quick;             /* ends by itself at once */
-    bool log_late;          /* tells its end before its log is whole */
-};
-static struct {
-    struct thing things[64];
-    size_t n;
-    bool available, quick;
-} machine;
-
-struct engine {
-    struct loop *loop;
-    struct loop_timer *timer;
-    void (*probed)(void *arg, const struct engine_status *s);
-    void *probed_arg;
-};
-static struct engine *the_engine;
-
-static struct thing *
-thing_of(const char *uid)
-{
-    for (size_t i = 0; i < machine.n; i++) {
-        if (streq(machine.things[i].uid, uid))
-            return &machine.things[i];
-    }
-    struct thing *t = &machine.things[machine.n++];
-    *t = (struct thing){.quick = machine.quick};
-    snprintf(t->uid, sizeof(t->uid), "%s", uid);
-    return t;
-}
-
-static int
-fake_open(struct loop *l, const struct engine_config *c, struct engine **ret,
-          struct error *e)
-{
-    UNUSED(c);
-    UNUSED(e);
-    *ret = the_engine = xnew(struct engine);
-    the_engine->loop = l;
-    return 0;
-}
-
-static void
-fake_close(struct engine *en)
-{
-    for (size_t i = 0; i < machine.n; i++)
-        machine.things[i].job = NULL;
-    the_engine = NULL;
-    free(en);
-}
-
-static void
-fake_probe(struct engine *en, void (*done)(void *arg, const struct engine_status *s),
-           void *arg)
-{
-    struct engine_status s = {.available = machine.available};
-    en->probed = done;
-    en->probed_arg = arg;
-    snprintf(s.reason, sizeof(s.reason), "%s", machine.available ? "" : "SocketMissing");
-    done(arg, &s);
-}
-
-static void
-write_log(const struct thing *t, const char *text)
-{
-    struct segment_log *s;
-    struct error e = ERROR_INIT;
-    uint64_t length;
-    auto_str frame = STR_INIT(4096);
-    autofree char *dir = fs_join(t->job->dir, "log");
-    assert_int_equal(segment_open(dir, &s, &e), 0);
-    segment_frame_put(&frame, clock_wall_ns(), SEGMENT_STDOUT, text, strlen(text));
-    assert_int_equal(
-        segment_append(s, segment_length(s), frame.ptr, frame.len, &length, &e), 0);
-    segment_close(s);
-}
-
-static void
-tell_exit(struct thing *t)
-{
-    struct engine_result r = {.reason = t->signal ? ENGINE_SIGNALED : ENGINE_EXITED,
-                              .started = true,
-                              .exit_code = t->exit_code,
-                              .signal = t->signal,
-                              .started_ns = clock_wall_ns(),
-                              .finished_ns = clock_wall_ns(),
-                              .log_follows = t->log_late};
-    if (t->job != NULL)
-        t->job->events->on_exit(t->job, &r);
-}
-
-static void
-thing_exit(struct thing *t, int code, int sig)
-{
-    if (t->state != THING_RUNNING)
-        return;
-    t->state = THING_EXITED;
-    t->exit_code = code;
-    t->signal = sig;
-    tell_exit(t);
-}
-
-/* Answers come from the loop, never from inside the call, as real engines do it. */
-static void
-after_launch(void *arg)
-{
-    struct thing *t = arg;
-    if (t->job == NULL)
-        return;
-    t->job->facts = (struct engine_facts){
-        .pid = 4711, .user = "app", .working_dir = "/w", .n_ports = 1};
-    t->job->facts.ports[0] = (struct engine_port){8080, 49153};
-    t->job->events->on_started(t->job, clock_wall_ns());
-    if (t->quick)
-        thing_exit(t, 0, 0);
-}
-
-/* What only a container has, as one text. */
-static void
-write_wants(struct thing *t, const struct engine_job *j)
-{
-    const struct engine_registry_auth *a = j->registry_auth;
-    auto_str out = STR_INIT(sizeof(t->wants) - 1);
-    str_addf(&out, "%s%s%s auth=%s:%s", j->privileged ? "privileged " : "",
-             j->bridge ? "bridge" : "host", j->whole_instance ? " whole" : "",
-             a != NULL ? a->username : "", a != NULL ? a->password : "");
-    for (size_t i = 0; i < j->n_mounts; i++)
-        str_addf(&out, " %s%s:%s%s%s", j->mounts[i].volume ? "volume " : "",
-                 j->mounts[i].source, j->mounts[i].path,
-                 j->mounts[i].read_only ? " ro" : "",
-                 j->mounts[i].optional ? " optional" : "");
-    for (size_t i = 0; i < j->n_ports; i++)
-        str_addf(&out, " port %u", j->ports[i].container);
-    for (size_t i = 0; i < j->n_ulimits; i++)
-        str_addf(&out, " %s=%lld:%lld", j->ulimits[i].name, (long long)j->ulimits[i].soft,
-                 (long long)j->ulimits[i].hard);
-    snprintf(t->wants, sizeof(t->wants), "%s", out.ptr);
-}
-
-static void
-fake_launch(struct engine *en, struct engine_job *j)
-{
-    struct thing *t = thing_of(j->uid);
-    write_wants(t, j);
-    assert_int_equal(t->state, THING_NONE);
-    t->job = j;
-    t->starts++;
-    t->state = THING_RUNNING;
-    for (const char *const *p = j->env; *p != NULL; p++) {
-        if (str_starts(*p, "TOKEN="))
-            snprintf(t->secret, sizeof(t->secret), "%s", *p + 6);
-    }
-    write_log(t, "hello\n");
-    loop_post(en->loop, after_launch, t);
-}
-
-static void
-after_adopt(void *arg)
-{
-    struct thing *t = arg;
-    if (t->job == NULL)
-        return;
-    if (t->state == THING_NONE || t->state == THING_REMOVED) {
-        bool never = t->state == THING_NONE;
-        struct engine_result r = {ENGINE_LOST, !never, never, .exit_code = -1};
-        t->job->events->on_exit(t->job, &r);
-    } else if (t->state == THING_EXITED) {
-        tell_exit(t);
-    } else {
-        after_launch(t);
-    }
-}
-
-static void
-fake_adopt(struct engine *en, struct engine_job *j)
-{
-    struct thing *t = thing_of(j->uid);
-    t->job = j;
-    loop_post(en->loop, after_adopt, t);
-}
-
-static void
-after_stop(void *arg)
-{
-    thing_exit(arg, 143, SIGTERM);
-}
-
-static void
-fake_stop(struct engine *en, struct engine_job *j, int64_t grace_ms)
-{
-    struct thing *t = thing_of(j->uid);
-    if (grace_ms > 0)
-        t->stops++;
-    else
-        t->kills++;
-    loop_post(en->loop, after_stop, t);
-}
-
-static void
-after_remove(void *arg)
-{
-    struct thing *t = arg;
-    if (t->state != THING_NONE)
-        t->state = THING_REMOVED;
-    if (t->job != NULL) {
-        struct engine_job *j = t->job;
-        t->job = NULL;
-        j->events->on_removed(j, NULL);
-    }
-}
-
-static void
-fake_remove(struct engine *en, struct engine_job *j)
-{
-    struct thing *t = thing_of(j->uid);
-    assert_int_not_equal(t->state, THING_RUNNING);
-    t->job = j;
-    loop_post(en->loop, after_remove, t);
-}
-
-static void
-fake_sweep(struct engine *en, const char *const *known)
-{
-    UNUSED(en);
-    UNUSED(known);
-}
-
-#define FAKE(n)                                                                          \
-    {                                                                                    \
-        .name = n, .open = fake_open, .close = fake_close, .probe = fake_probe,          \
-        .launch = fake_launch, .adopt = fake_adopt, .stop = fake_stop,                   \
-        .remove = fake_remove, .sweep = fake_sweep,                                      \
-    }
-static const struct engine_ops fake_docker = FAKE("docker");
-static const struct engine_ops fake_process = FAKE("process");
-static const struct engine_ops *const fakes[AGENT_ENGINES] = {&fake_docker,
-                                                              &fake_process};
 
 /* --- fixture --- */
 
@@ -331,7 +85,7 @@ setup(void **state)
                                   .token = "drj_test",
                                   .dir = f->dir,
                                   .program = "/bin/false",
-                                  .engines = fakes};
+                                  .engines = fake_engines};
     agent_up(f);
     *state = f;
     return 0;
@@ -407,6 +161,30 @@ whole_life(void **state)
     assert_int_equal(f->api.n_enrol, 1);
 }
 
+/* A state that passes at once is told with what follows, one that lasts is told. */
+static void
+brief_states(void **state)
+{
+    struct fixture *f = *state;
+
+    machine.quick = true;
+    fake_api_bind(&f->api, "a", U1, NULL);
+    wait_for(f, streq(agent_field(f, "a", "released"), "true"));
+    assert_string_equal(json_string_value(json_object_get(f->api.told, "a")),
+                        "Claimed Exited");
+    assert_string_not_equal(agent_field(f, "a", "startedAt"), "");
+    machine.quick = false;
+    machine.creating = true;
+    fake_api_bind(&f->api, "b", U_N(1), NULL);
+    wait_for(f, state_is(f, "b", "Creating"));
+    thing_start(thing_of(U_N(1)));
+    wait_for(f, state_is(f, "b", "Running"));
+    thing_exit(thing_of(U_N(1)), 0, 0);
+    wait_for(f, streq(agent_field(f, "b", "released"), "true"));
+    assert_string_equal(json_string_value(json_object_get(f->api.told, "b")),
+                        "Claimed Creating Running Exited");
+}
+
 /* The end is told at once, the length of the log when it is whole: by this agent, or by
  * the next. Until then nothing is removed. */
 static void
@@ -425,7 +203,7 @@ log_after_the_end(void **state)
         assert_string_equal(agent_field(f, name, "logLength"), "");
         assert_string_equal(agent_field(f, name, "exitCode"), "4");
         assert_int_equal(journal_len(f->agent->journal), 1);
-        write_log(t, "late\n");
+        thing_write(t, "late\n");
         t->log_late = false;
         if (restarts)
             agent_restart(f);
@@ -470,13 +248,13 @@ engine_comes_back(void **state)
     struct fixture *f = *state;
     struct engine_status s = {.available = false};
 
-    the_engine->probed(the_engine->probed_arg, &s);
+    fake_engine_tell(&s);
     fake_api_bind(&f->api, "patient", U1, "{\"spec\":{\"engine\":\"process\"}}");
     fake_api_bind(&f->api, "eng", U_N(8), "{\"spec\":{\"engine\":\"oci\"}}");
     wait_for(f, state_is(f, "eng", "Rejected")); /* both were looked at by now */
     assert_string_equal(agent_field(f, "patient", "state"), "");
     s.available = true;
-    the_engine->probed(the_engine->probed_arg, &s);
+    fake_engine_tell(&s);
     wait_for(f, state_is(f, "patient", "Running"));
     thing_exit(thing_of(U1), 0, 0);
     wait_for(f, state_is(f, "patient", "Exited") && journal_len(f->agent->journal) == 0);
@@ -780,6 +558,7 @@ main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(whole_life),
+        T(brief_states),
         T(log_after_the_end),
         T(claims_in_doubt),
         T(refusals),
