@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import ssl
 import subprocess
 import tarfile
@@ -172,9 +173,9 @@ def test_root_file_system(shared_server, workdir, upstream):
                 | {"metadata": {"name": "local", "namespace": "default"}})
 
 
-def busybox_archive(path, marker, mode="w:gz"):
+def busybox_archive(path, marker, big=0):
     """A root file system around the machine's busybox, with what only an archive can hold."""
-    with tarfile.open(path, mode) as t:
+    with tarfile.open(path, "w:gz", compresslevel=1) as t:
         def add(name, kind=tarfile.REGTYPE, data=b"", **fields):
             i = tarfile.TarInfo(name)
             i.type, i.size = kind, len(data)
@@ -190,6 +191,11 @@ def busybox_archive(path, marker, mode="w:gz"):
         add("./etc/passwd", data=b"alice:x:1000:300::/home/alice:/bin/sh\n", mode=0o644)
         add("./marker", data=marker, mode=0o644)
         add("./same", tarfile.LNKTYPE, linkname="./marker")
+        if big > 0:
+            i = tarfile.TarInfo("./big")
+            i.size = big
+            with open("/dev/zero", "rb") as zeros:
+                t.addfile(i, zeros)
 
 
 def agent_roots(s):
@@ -240,6 +246,33 @@ def test_example_of_an_archive(shared_server, workdir):
     shared_server.drover("apply", "-f", str(workdir / "run.yaml"))
     out = finish(shared_server, "own-root")
     assert out.startswith("I am worker of own-root, at home in /home/worker\nbin\n"), out
+
+
+@pytest.mark.skipif(os.environ.get("DROVER_LONG") != "1", reason="unpacks gigabytes; DROVER_LONG=1")
+def test_trouble_while_an_archive_is_unpacked(server, workdir):
+    """The agent is killed, then a job stopped, amid the work: nothing half unpacked stays, and
+    the job that lives has its root."""
+    s = server
+    roots = s.dir / "agent/roots"
+
+    def start(name, marker):
+        busybox_archive(workdir / f"{name}.tar.gz", marker, big=3 << 30)
+        r = apply_file(s, workdir, run_object(name, ["cat /marker", "stat -c %s /big"],
+                                              rootfs={"archive": f"{name}.tar.gz"}))
+        assert r.returncode == 0, r.stderr
+        wait_until(lambda: list(roots.glob("*.tmp/big")), 60, "the unpacking")
+
+    start("killed", b"one\n")
+    agent = s.part_pid("runner")
+    os.kill(agent, signal.SIGKILL)
+    wait_until(lambda: s.part_pid("runner") not in (None, agent), 60, "a new agent")
+    assert finish(s, "killed") == f"one\n{3 << 30}\n"
+    wait_until(lambda: not list(roots.glob("*.tmp")))
+    start("stopped", b"two\n")
+    s.drover("stop", "stopped")
+    s.wait("run/stopped", "phase=Terminated")
+    wait_until(lambda: not list(roots.glob("*.tmp")), 60, "what was half unpacked to go")
+    assert len(agent_roots(s)) == 1
 
 
 def test_archives_that_cannot_be(shared_server, workdir):
