@@ -331,6 +331,7 @@ agent_stop(struct agent *a)
     enrol_free(a->enrol);
     machine_stop(a->machine);
     usage_stop(a->usage);
+    roots_keep_stop(a->roots);
     loop_pool_free(a->pool);
     trash_free(a->trash);
     a->trash = NULL;

@@ -11,7 +11,7 @@ LOG_MODULE(roots);
 
 struct roots_keep {
     struct agent *a;
-    bool collecting;
+    bool collecting, stopping;
     /* of the collection; the thread's until it is done */
     bool removed;
     struct error error;
@@ -36,7 +36,7 @@ on_collected(void *arg)
     k->collecting = false;
     if (k->error.code != ERR_OK)
         log_warn("root file system not collected", "error=\"%s\"", k->error.msg);
-    if (k->removed)
+    if (k->removed && !k->stopping)
         diskroom_look(k->a->room); /* which may ask for another */
 }
 
@@ -77,6 +77,13 @@ roots_keep_start(struct agent *a)
     k->a = a;
     roots_keep_sweep(k);
     return k;
+}
+
+void
+roots_keep_stop(struct roots_keep *k)
+{
+    if (k != NULL)
+        k->stopping = true;
 }
 
 void

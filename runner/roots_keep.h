@@ -13,7 +13,8 @@
 struct agent;
 struct roots_keep;
 struct roots_keep *roots_keep_start(struct agent *a); /* needs a->trash */
-void roots_keep_free(struct roots_keep *k);           /* after a->trash; NULL ok */
+void roots_keep_stop(struct roots_keep *k); /* before a->trash is freed; NULL ok */
+void roots_keep_free(struct roots_keep *k); /* after it; NULL ok */
 /* So much is free now, and so much is to be kept free. NULL ok. */
 void roots_keep_look(struct roots_keep *k, int64_t free_mib, int64_t floor_mib);
 /* Somebody was killed at work. NULL ok. */
