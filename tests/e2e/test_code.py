@@ -263,6 +263,8 @@ def test_trouble_while_an_archive_is_unpacked(server, workdir):
         wait_until(lambda: list(roots.glob("*.tmp/big")), 60, "the unpacking")
 
     start("killed", b"one\n")
+    wait_until(lambda: s.get("job", "killed-0-0-0")["status"].get("agent", {})
+               .get("state") == "Preparing", 60, "the agent to say so")
     agent = s.part_pid("runner")
     os.kill(agent, signal.SIGKILL)
     wait_until(lambda: s.part_pid("runner") not in (None, agent), 60, "a new agent")
