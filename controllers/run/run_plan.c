@@ -311,6 +311,11 @@ plan_one(struct run_plan *p, const struct run_observed *o, const struct replica 
     }
     replica_decide(o, r, &s, p);
     take_state(p, &s);
+    /* Its agent says that it is over: what it came to is said by the job controller at
+     * once, and written then. */
+    if (s.standing == REPLICA_LIVE && s.job->bound && agent_is_over(s.job->agent) &&
+        p->stop.len == 0 && s.phase != PHASE_TERMINATING)
+        p->write = false;
     if (s.standing != REPLICA_OVER || !scheduled || !wanted)
         return;
     /* What came of it stays to be seen while the next start is awaited. */
