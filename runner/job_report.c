@@ -24,7 +24,7 @@ LOG_MODULE(report);
 #define PULL_INTERVAL_MS 1000
 /* A state that passes within this is told with the one that follows: of a short job that
  * spares writes of the agent and of all who follow the Job. */
-#define CREATING_BRIEF_MS 500
+#define CREATING_BRIEF_MS 1000
 #define RUNNING_BRIEF_MS 10
 #define USAGE_UNKNOWN "UtilizationUnknown"
 

@@ -6,7 +6,10 @@ started, so all ways are measured by the same event.
   apply -> process started     drover apply (HTTP request to arrival at the listener)
                                raw Engine API create + start; docker run
   process exit -> Run Done     connection closed by the process -> watch event Done
+  die event -> Run Done        the daemon's event of the same container -> watch event Done
+  AT_ONCE at once              as many clients, each waiting for its process before the next
 """
+import concurrent.futures
 import http.client
 import json
 import os
@@ -19,12 +22,14 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from conftest import Server, private_dir, wait_until  # noqa: E402
 
 ROUNDS = int(os.environ.get("ROUNDS", "30"))
 IDLE_SECONDS = int(os.environ.get("IDLE_SECONDS", "20"))
+AT_ONCE = 8
 IMAGE = os.environ.get("BENCH_IMAGE", "drover-test/busybox:1")
 
 
@@ -83,15 +88,33 @@ def engine_once(conn, n, port):
     return t0, lambda: call("DELETE", f"/containers/{cid}?force=1")
 
 
+class Deaths:
+    """When the daemon said that a container died, by its name."""
+
+    def __init__(self):
+        self.at = {}
+        self.conn = UnixHTTP(docker_socket())
+        self.conn.request("GET", "/events?filters=" + urllib.parse.quote(
+            json.dumps({"event": ["die"]})))
+        self.lines = self.conn.getresponse()
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def read(self):
+        for line in self.lines:
+            t = time.monotonic()
+            self.at[json.loads(line)["Actor"]["Attributes"]["name"]] = t
+
+
 class Api:
-    """A plain client of the API server; the watch runs on its own connection."""
+    """A plain client of the API server with a connection for each thread; the watch runs on
+    its own."""
 
     def __init__(self, server):
         self.server = server
         self.token = (server.dir / "admin.token").read_text().strip()
         self.context = ssl.create_default_context(cafile=str(server.dir / "keys/ca.crt"))
-        self.conn = self.connect()
-        self.done = {}
+        self.local = threading.local()
+        self.done, self.job = {}, {}
         self.event = threading.Condition()
         threading.Thread(target=self.watch, daemon=True).start()
 
@@ -99,9 +122,11 @@ class Api:
         return http.client.HTTPSConnection("127.0.0.1", self.server.port, context=self.context)
 
     def call(self, method, path, body=None, ctype="application/json"):
-        self.conn.request(method, path, body, {"Authorization": f"Bearer {self.token}",
-                                               "Content-Type": ctype})
-        r = self.conn.getresponse()
+        if not hasattr(self.local, "conn"):
+            self.local.conn = self.connect()
+        self.local.conn.request(method, path, body, {"Authorization": f"Bearer {self.token}",
+                                                     "Content-Type": ctype})
+        r = self.local.conn.getresponse()
         data = r.read()
         assert r.status < 300, (path, r.status, data[:500])
         return json.loads(data)
@@ -117,6 +142,7 @@ class Api:
             o = e["object"]
             if o.get("status", {}).get("phase") in ("Done", "Failed", "Terminated"):
                 with self.event:
+                    self.job.setdefault(o["metadata"]["name"], o["status"].get("jobUID"))
                     self.done.setdefault(o["metadata"]["name"], (t, o["status"]["phase"]))
                     self.event.notify_all()
 
@@ -161,6 +187,48 @@ def docker_run_once(arrivals):
     c.close()
     p.wait()
     return (t1 - t0) * 1000
+
+
+def at_once(rounds, once):
+    """once(worker, round) of AT_ONCE workers -> all their milliseconds."""
+    def worker(w):
+        arrivals = Arrivals()
+        return [once(w, i, arrivals) for i in range(rounds)]
+
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        return [ms for part in pool.map(worker, range(AT_ONCE)) for ms in part]
+
+
+def engine_at_once(prefix, rounds):
+    def once(w, i, arrivals):
+        conn = UnixHTTP(docker_socket())
+        t0, remove = engine_once(conn, f"{prefix}-{w}-{i}", arrivals.port)
+        t1, c = arrivals.wait()
+        c.close()
+        remove()
+        conn.close()
+        return (t1 - t0) * 1000
+
+    return at_once(rounds, once)
+
+
+def drover_at_once(api, prefix, rounds):
+    return at_once(rounds, lambda w, i, arrivals: drover_once(
+        api, arrivals, f"{prefix}-{w}-{i}", IMAGE)[0])
+
+
+def concurrent_rounds(api):
+    """Interleaved, so that both meet the same neighbours."""
+    ours, theirs = [], []
+    for k in range(ROUNDS // 10):
+        theirs += engine_at_once(f"e{k}", 3)
+        ours += drover_at_once(api, f"e{k}", 3)
+    print(f"\n| from request to process started, {AT_ONCE} at once | p50 ms | p99 ms | max ms | |")
+    print("|---|---|---|---|---|")
+    row("raw Engine API create + start", theirs)
+    row("drover apply, docker engine", ours, summary(theirs)[0])
+    print(f"\nratio of the medians, {AT_ONCE} at once: "
+          f"{summary(ours)[0] / summary(theirs)[0]:.2f} (goal: at most 1.1)")
 
 
 def summary(values):
@@ -209,12 +277,13 @@ def main():
     arrivals = Arrivals()
     server = Server(d / "state").start()
     api = Api(server)
+    deaths = Deaths()
     wait_until(lambda: any(i.get("status", {}).get("phase") == "Ready"
                            for i in server.get("instances")), 30)
     time.sleep(1)
     conn = UnixHTTP(docker_socket())
     results = {k: [] for k in ("engine", "docker run", "docker", "docker exit", "process",
-                               "process exit")}
+                               "process exit", "after die")}
     for i in range(ROUNDS):
         t0, remove = engine_once(conn, i, arrivals.port)
         t1, c = arrivals.wait()
@@ -225,6 +294,8 @@ def main():
         a, b = drover_once(api, arrivals, f"d{i}", IMAGE)
         results["docker"].append(a)
         results["docker exit"].append(b)
+        died = wait_until(lambda: deaths.at.get(api.job[f"d{i}"]), 10)
+        results["after die"].append((api.done[f"d{i}"][0] - died) * 1000)
         a, b = drover_once(api, arrivals, f"p{i}", None)
         results["process"].append(a)
         results["process exit"].append(b)
@@ -240,6 +311,8 @@ def main():
     print("|---|---|---|---|---|")
     row("docker engine", results["docker exit"])
     row("process engine", results["process exit"])
+    row("docker engine, from the daemon's die event", results["after die"])
+    concurrent_rounds(api)
     idle(server)
     server.stop()
     shutil.rmtree(d, ignore_errors=True)

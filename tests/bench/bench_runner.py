@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent and its process engine: short jobs per second against a loop of `docker run`
 (when DOCKER_HOST is set: hack/with-dockerd), the docker engine's against the Docker Engine's
-own, the agent's memory idle and with many jobs, the size of its program.
+own, the agent's memory and processor time idle and with many jobs, the size of its program.
 
   JOBS short jobs are applied at once; the time runs until the last of them is Done.
+  With EIGHT as many clients at once: each applies a run and waits for its Done, against
+  `xargs -P8 docker run --rm`.
 """
 import concurrent.futures
 import json
@@ -17,13 +19,16 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bench_run import IMAGE, Api, UnixHTTP, docker_socket  # noqa: E402
+from bench_run import (IDLE_SECONDS, IMAGE, Api, UnixHTTP, docker_socket,  # noqa: E402
+                       process_cost)
 from conftest import BIN, Server, private_dir  # noqa: E402
 
 JOBS = int(os.environ.get("JOBS", "300"))
 RUNNING = int(os.environ.get("RUNNING", "100"))
 CONTAINERS = int(os.environ.get("CONTAINERS", "60"))
 AT_ONCE = 4  # as many as the agent starts at once
+EIGHT = 8
+STANDING = int(os.environ.get("STANDING", "50"))  # containers that run meanwhile
 
 
 def run_object(name, entrypoint, **spec):
@@ -102,6 +107,60 @@ def docker_loop(n=20):
     return n / (time.monotonic() - t0)
 
 
+def docker_run_eight(n):
+    argv = ["xargs", "-P", str(EIGHT), "-I{}", "docker", "run", "--rm", "--network", "host",
+            IMAGE, "true"]
+    t0 = time.monotonic()
+    subprocess.run(argv, input="".join(f"{i}\n" for i in range(n)), text=True, check=True)
+    return n / (time.monotonic() - t0)
+
+
+def drover_eight(api, prefix, n):
+    def one(i):
+        api.apply(run_object(f"{prefix}{i}", "true", image=IMAGE))
+        return api.wait_done(f"{prefix}{i}", 240)[1]
+
+    t0 = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(EIGHT) as pool:
+        assert set(pool.map(one, range(n))) == {"Done"}
+    return n / (time.monotonic() - t0)
+
+
+def eight_at_once(server):
+    """Interleaved, so that both meet the same neighbours."""
+    api = Api(server)
+    ours, theirs = [], []
+    for k in range(3):
+        ours.append(drover_eight(api, f"e{k}-", CONTAINERS))
+        theirs.append(docker_run_eight(CONTAINERS))
+    a, b = statistics.median(ours), statistics.median(theirs)
+    print(f"| short jobs in containers by {EIGHT} clients, each from apply to Done | {a:.1f}/s |")
+    print(f"| `docker run --rm` by {EIGHT} at once (xargs) | {b:.1f}/s: drover has {a / b:.2f}x |",
+          flush=True)
+
+
+def idle_cost(pid, what):
+    time.sleep(2)  # what the last change left to do
+    before = process_cost(pid)
+    time.sleep(IDLE_SECONDS)
+    private, rss, ticks = process_cost(pid)[:3]
+    cpu = (ticks - before[2]) / os.sysconf("SC_CLK_TCK") / IDLE_SECONDS * 100
+    print(f"| agent, {what}: private memory / RSS / processor over {IDLE_SECONDS} s | "
+          f"{private} KB / {rss} KB / {cpu:.2f} % |", flush=True)
+
+
+def standing(server, pid):
+    """Containers that do nothing: what each costs the agent."""
+    idle_cost(pid, "nothing running")
+    server.apply(*[run_object(f"w{i}", "sleep 3600", image=IMAGE, stopDuration="0s")
+                   for i in range(STANDING)])
+    all_of(server, "w", STANDING, "Running")
+    idle_cost(pid, f"{STANDING} containers running")
+    for i in range(STANDING):
+        server.drover("stop", f"w{i}")
+    all_of(server, "w", STANDING, "Terminated")
+
+
 def binary_size(directory):
     copy = directory / "stripped"
     subprocess.run(["strip", "-o", copy, BIN / "drover-runner"], check=True)
@@ -125,6 +184,8 @@ def main():
             print(f"| the same again, after the loop | {rate[1]:.0f}/s |")
             print(f"| `docker run --rm` in a loop | {b:.1f}/s ({a / b:.1f}x) |")
             containers(server)
+            eight_at_once(server)
+            standing(server, pid)
         print(f"| agent, private memory, after them | {private_kb(pid)} KB |", flush=True)
         server.apply(*[run_object(f"r{i}", "sleep 600", stopDuration="0s")
                        for i in range(RUNNING)])
