@@ -5,6 +5,8 @@
  * there, machines of several fleets, a fleet that goes, blocks, times that are met
  * exactly. docs/testing.md has the table.
  */
+#include <stdlib.h>
+
 #include "tests/unit/world_agents.h"
 
 enum { SETTLE_MS = 5000 }; /* less than a lease */
@@ -140,20 +142,27 @@ tick(struct world *w, const char *run, int nodes, uint64_t *order)
     return false;
 }
 
+/* The same, and what is due by the clock until then. */
+static bool
+go_on(struct world *w, const char *run, int nodes, uint64_t *order, int64_t until)
+{
+    if (tick(w, run, nodes, order))
+        return true;
+    int64_t due = manager_next_due(w->m);
+    if (due < 0 || due > until)
+        return false;
+    if (due > fake_ms)
+        fake_ms = due;
+    return true;
+}
+
 static void
 rest(struct world *w, const char *run, int nodes, uint64_t *order)
 {
     int64_t until = fake_ms + SETTLE_MS;
 
-    for (;;) {
-        while (tick(w, run, nodes, order))
-            ;
-        int64_t due = manager_next_due(w->m);
-        if (due < 0 || due > until)
-            break;
-        if (due > fake_ms)
-            fake_ms = due;
-    }
+    while (go_on(w, run, nodes, order, until))
+        ;
 }
 
 /* Its jobs took its reason, and their room is free. */
@@ -181,34 +190,68 @@ is_stopped(struct world *w, int nodes, int moment, uint64_t *order)
     phase_is(w, "runs/next", "Running", "");
 }
 
+/* The next request of this kind has no good answer. Only the controllers make them. */
+static void
+disturb(struct world *w, uint64_t *order)
+{
+    static const struct {
+        const char *method, *prefix;
+        int status; /* 0: carried out, and the answer is lost */
+    } ways[] = {
+        {"POST", NS "jobs", 0},
+        {"POST", NS "jobs", 503},
+        {"PATCH", NS "runs/r/status", 0},
+        {"PATCH", NS "runs/r/status", 409},
+        {"PATCH", NS "runs/r/status", 503},
+    };
+    uint32_t i = pick(order, ARRAY_LEN(ways) + 1);
+
+    if (i >= ARRAY_LEN(ways))
+        return;
+    if (ways[i].status == 0)
+        fake_api_lose(w->api, ways[i].method, ways[i].prefix, 1);
+    else
+        fake_api_fail(w->api, ways[i].method, ways[i].prefix, ways[i].status, 1);
+}
+
+/* True: all rested before the moment had come. */
+static bool
+stop_at(int nodes, int moment, uint64_t seed)
+{
+    uint64_t order = seed;
+    bool resting = false;
+    struct world w;
+
+    world_init(&w, 1);
+    for (int i = 0; i < nodes; i++)
+        add_machine(&w, i, 1);
+    settle(&w);
+    disturb(&w, &order);
+    add_run(&w, "r", json_pack("{s:i}", "nodes", nodes));
+    for (int i = 0; i < moment && !resting; i++)
+        resting = !go_on(&w, "r", nodes, &order, fake_ms + 500);
+    want(&w, "r", "Stopped");
+    rest(&w, "r", nodes, &order);
+    is_stopped(&w, nodes, moment, &order);
+    world_done(&w);
+    return resting;
+}
+
 /* Whatever copy the controllers act on when the user says so, and though they do not know
- * what became of a creation: a stop is never lost, holds no node back, and leaves nothing
+ * what became of a write: a stop is never lost, holds no node back, and leaves nothing
  * taken. */
 static void
 a_stop_at_any_moment(void **state)
 {
-    struct world w;
+    uint64_t orders = getenv("DROVER_LONG") != NULL ? 20 : 1;
 
     UNUSED(state);
     for (int nodes = 1; nodes <= 2; nodes++) {
         bool resting = false;
         int moment = 0;
-        for (; !resting; moment += nodes) {
-            uint64_t order = (uint64_t)moment * 7919 + 1;
-            world_init(&w, 1);
-            for (int i = 0; i < nodes; i++)
-                add_machine(&w, i, 1);
-            settle(&w);
-            if (moment % 3 == 0)
-                fake_api_lose(w.api, "POST", NS "jobs", 1);
-            add_run(&w, "r", json_pack("{s:i}", "nodes", nodes));
-            for (int i = 0; i < moment && !resting; i++)
-                resting = !tick(&w, "r", nodes, &order);
-            want(&w, "r", "Stopped");
-            rest(&w, "r", nodes, &order);
-            is_stopped(&w, nodes, moment, &order);
-            world_done(&w);
-        }
+        for (; !resting; moment += nodes)
+            for (uint64_t k = 0; k < orders; k++)
+                resting = stop_at(nodes, moment, (uint64_t)moment * 7919 + k * 31 + 1);
         assert_true(moment > 10);
     }
 }
@@ -228,7 +271,7 @@ a_change_at_any_moment(void **state)
         settle(&w);
         add_run(&w, "r", json_pack("{s:i}", "jobHistoryLimit", 3));
         for (int i = 0; i < moment && !resting; i++)
-            resting = !tick(&w, "r", 1, &order);
+            resting = !go_on(&w, "r", 1, &order, fake_ms + 500);
         patch(&w, &resource_runs, "r",
               json_pack("{s:{s:i, s:i}}", "spec", "priority", 9, "jobHistoryLimit", 4));
         rest(&w, "r", 1, &order);
