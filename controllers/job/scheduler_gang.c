@@ -155,13 +155,16 @@ written(void *arg, struct span body, const struct error *e)
     UNUSED(body);
     g->writing = false;
     g->dirty = true;
-    if (g->dropped || e->code == ERR_NOT_FOUND) {
+    /* The Run is gone, and the cache does not know yet: left now, its jobs would be
+     * placed again at once. They go with it. */
+    bool ahead = e->code == ERR_NOT_FOUND && g->state == GANG_DECIDED;
+    if (g->dropped || (e->code == ERR_NOT_FOUND && !ahead)) {
         gang_leave(g);
     } else if (e->code == ERR_OK) {
         g->state = g->state == GANG_DECIDED ? GANG_PLACED : GANG_BROKEN;
         if (g->why != NULL)
             breaks(g, g->why);
-    } else if (e->code == ERR_CONFLICT) {
+    } else if (e->code == ERR_CONFLICT || ahead) {
         g->conflict = true;
     } else {
         log_warn_rl("placement not written", "gang=%s error=\"%s\"", g->key, e->msg);

@@ -195,6 +195,38 @@ gang_survives_conflicts(void **state)
         }
 }
 
+/* The run was deleted, and the cache does not show it yet: its gang is not placed over
+ * and over, and what it was to have is free when its jobs have followed. */
+static void
+gang_of_a_deleted_run(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct world w;
+
+    UNUSED(state);
+    world_init_only(&w, 1, "job");
+    autofree char *run = add_run(&w, "r");
+    fake_api_fail(w.api, "PATCH", NS "runs/r", 404, 1000);
+    add_gang(&w, run, 2);
+    add_machine(&w, "m0", 1);
+    add_machine(&w, "m1", 1);
+    settle(&w);
+    assert_int_equal(fake_api_count(w.api, "PATCH", NS "runs/r/status"), 1);
+    add_job(&w, "next", json_object());
+    settle(&w);
+    assert_int_equal(
+        client_delete(w.client, &resource_runs, "default", "r", NULL, NULL, &e), 0);
+    for (int i = 0; i < 2; i++) {
+        autofree char *name = xasprintf("r-0-%d-0", i);
+        assert_int_equal(
+            client_delete(w.client, &resource_jobs, "default", name, NULL, NULL, &e), 0);
+    }
+    advance(&w, 5000);
+    is(&w, "jobs/next", "spec.engine", "process");
+    rests(&w);
+    world_done(&w);
+}
+
 /* The placement is stored, the leader dies before the binds: the next one completes it
  * with the same instances. */
 static void
@@ -539,6 +571,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gang_is_placed_by_one_write),
         cmocka_unit_test(gang_survives_conflicts),
+        cmocka_unit_test(gang_of_a_deleted_run),
         cmocka_unit_test(next_leader_completes),
         cmocka_unit_test(deadline_undoes_it_whole),
         cmocka_unit_test(unbound_gang_is_placed_again),
