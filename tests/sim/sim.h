@@ -35,6 +35,7 @@ enum sim_mutation {
     SIM_PRIORITY,        /* the check of the queue reads priorities upside down */
     SIM_EARLY_START,     /* an agent that starts what is not released yet */
     SIM_QUOTA,           /* the quota that is checked is smaller than what is declared */
+    SIM_HALF_GONE,       /* a machine that is called gone, and its processes go on */
     SIM_MUTATIONS
 };
 
@@ -123,9 +124,10 @@ struct sim {
     struct sim_queue *queue; /* sim_bind.c */
 
     unsigned n_crashes, n_restarts, n_agent_crashes, n_reboots, n_binds, n_done,
-        n_lost_answers, n_expired, n_replaced, n_agent_lost;
+        n_lost_answers, n_expired, n_replaced, n_agent_lost, n_reclaimed;
 };
 
+enum { SIM_ALL_FAULTS = 4095 };
 enum sim_fault {
     FAULT_SERVER = 1,
     FAULT_CONTROLLERS = 2,
@@ -138,6 +140,7 @@ enum sim_fault {
     FAULT_JOURNAL = 256,
     FAULT_REBOOT = 512,
     FAULT_CORDON = 1024,
+    FAULT_RECLAIM = 2048,
 };
 
 uint32_t sim_below(struct sim *s, uint32_t n);
@@ -159,6 +162,7 @@ void sim_advance(struct sim *s, int64_t ms);
 void sim_run(struct sim *s);
 void sim_partition_story(struct sim *s);
 void sim_outage_story(struct sim *s);
+void sim_reclaim_story(struct sim *s);
 /* From here on nothing fails; runs until nothing changes, then checks liveness. */
 void sim_quiesce(struct sim *s);
 

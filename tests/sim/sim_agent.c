@@ -8,7 +8,13 @@
 #include "base/mem.h"
 #include "sim/sim_agent_internal.h"
 
-enum { RENEW_MS = 10000, LEASE_S = 40, RESTART_MAX_MS = 5000, RENEW_RETRY_MS = 1000 };
+enum {
+    RENEW_MS = 10000,
+    LEASE_S = 40,
+    RESTART_MAX_MS = 5000,
+    RENEW_RETRY_MS = 1000,
+    BOOT_MAX_MS = 300000
+};
 
 /* --- life ---------------------------------------------------------------------------
  */
@@ -112,8 +118,9 @@ end_life(struct sim_agent *a)
     a->jobs = NULL;
 }
 
-static int
-create_instance(struct sim_agent *a)
+/* False: not now. */
+static bool
+enrol(struct sim_agent *a)
 {
     struct error e = ERROR_INIT;
     auto_object *o = NULL;
@@ -123,15 +130,19 @@ create_instance(struct sim_agent *a)
     int rc = client_create(a->client, &resource_instances, SIM_NS, body, &o, &e);
 
     json_decref(body);
+    if (rc == -ERR_EXISTS) /* the answer was lost */
+        rc = client_get(a->client, &resource_instances, SIM_NS, a->name, &o, &e);
     if (rc < 0)
-        sim_violate(a->s, "set_up", "instance: %s", e.msg);
-    else
-        snprintf(a->uid, sizeof(a->uid), "%s", o->uid);
-    return rc;
+        return false;
+    snprintf(a->uid, sizeof(a->uid), "%s", o->uid);
+    a->acked_sent_ms = sim_now_ms();
+    start_life(a);
+    return true;
 }
 
-struct sim_agent *
-sim_agent_new(struct sim *s, unsigned index)
+/* It enrols as soon as it can. */
+static struct sim_agent *
+new_machine(struct sim *s, unsigned index)
 {
     struct sim_agent *a = xnew(struct sim_agent);
 
@@ -146,9 +157,16 @@ sim_agent_new(struct sim *s, unsigned index)
     a->docker = sim_permille(s, 600);
     id_uuid4(a->journal_id);
     a->journal = map_new(free);
-    a->acked_sent_ms = sim_now_ms();
-    if (create_instance(a) == 0)
-        start_life(a);
+    return a;
+}
+
+struct sim_agent *
+sim_agent_new(struct sim *s, unsigned index)
+{
+    struct sim_agent *a = new_machine(s, index);
+
+    if (!enrol(a))
+        sim_violate(s, "set_up", "%s cannot enrol", a->name);
     return a;
 }
 
@@ -185,6 +203,8 @@ sim_agent_reboot(struct sim_agent *a)
     struct map_cursor c = map_begin(a->s->procs);
     void *value;
 
+    if (a->gone || a->uid[0] == '\0')
+        return;
     sim_log(a->s, "%s: the machine reboots", a->name);
     a->s->n_reboots++;
     while (map_next(&c, NULL, &value)) {
@@ -196,6 +216,73 @@ sim_agent_reboot(struct sim_agent *a)
     }
     sim_agent_crash(a, false);
     a->restart_ms = sim_now_ms() + sim_below(a->s, 300000);
+}
+
+/* --- spot machines ------------------------------------------------------------------
+ */
+
+static void
+set_instance(struct sim_agent *a, json_t *spec)
+{
+    struct client_patch_opts o = {.type = CLIENT_PATCH_MERGE};
+    struct error e = ERROR_INIT;
+    json_t *body = json_pack("{s:o}", "spec", spec);
+    int rc = client_patch(a->s->user_client, &resource_instances, SIM_NS, a->name, &o,
+                          body, NULL, &e);
+
+    json_decref(body);
+    UNUSED(rc); /* then there was no notice */
+}
+
+void
+sim_agent_reclaim(struct sim_agent *a, int64_t notice_ms)
+{
+    struct sim *s = a->s;
+
+    if (a->gone || a->reclaim_ms != 0 || a->uid[0] == '\0' ||
+        s->n_agents == SIM_AGENTS_MAX)
+        return;
+    a->reclaim_ms = sim_now_ms() + notice_ms;
+    sim_log(s, "%s: will be taken away in %lld ms", a->name,
+            (long long)(a->reclaim_ms - sim_now_ms()));
+    set_instance(a, json_pack("{s:b, s:b}", "unschedulable", 1, "drain", 1));
+    struct sim_agent *next = new_machine(s, s->n_agents);
+    next->restart_ms = a->reclaim_ms + sim_below(s, BOOT_MAX_MS);
+    s->agents[s->n_agents++] = next;
+}
+
+void
+sim_agent_reclaim_now(struct sim_agent *a)
+{
+    struct map_cursor c = map_begin(a->s->procs);
+    void *value;
+
+    if (a->gone || a->reclaim_ms == 0)
+        return;
+    sim_log(a->s, "%s: the machine is gone", a->name);
+    a->s->n_reclaimed++;
+    a->gone = true;
+    end_life(a);
+    map_clear(a->journal);
+    while (a->s->opts.mutation != SIM_HALF_GONE && map_next(&c, NULL, &value)) {
+        struct sim_proc *p = value;
+        if (p->machine != a->index || p->removed)
+            continue;
+        sim_machine_kill(a->s, p, 0);
+        p->removed = true;
+    }
+}
+
+/* Whoever rents the machines says that this one does not come back. */
+static bool
+forget(struct sim_agent *a)
+{
+    struct error e = ERROR_INIT;
+    int rc = client_delete(a->s->user_client, &resource_instances, SIM_NS, a->name,
+                           a->uid, NULL, &e);
+
+    a->forgotten = rc == 0 || rc == -ERR_NOT_FOUND;
+    return a->forgotten;
 }
 
 /* --- lease and inventory ------------------------------------------------------------
@@ -299,6 +386,10 @@ jobs_step(struct sim_agent *a)
 bool
 sim_agent_step(struct sim_agent *a)
 {
+    if (a->gone)
+        return !a->forgotten && forget(a);
+    if (a->uid[0] == '\0')
+        return a->restart_ms <= sim_now_ms() && enrol(a);
     if (!a->alive)
         return false;
     if (a->renew_ms <= sim_now_ms()) {
@@ -317,6 +408,10 @@ sim_agent_step(struct sim_agent *a)
 void
 sim_agent_tick(struct sim_agent *a)
 {
+    if (a->reclaim_ms != 0 && a->reclaim_ms <= sim_now_ms())
+        sim_agent_reclaim_now(a);
+    if (a->gone || a->uid[0] == '\0')
+        return;
     if (!a->alive && a->restart_ms <= sim_now_ms())
         start_life(a);
     if (!a->alive || !sim_agent_dead_man(a))
@@ -330,7 +425,11 @@ sim_agent_tick(struct sim_agent *a)
 int64_t
 sim_agent_due(const struct sim_agent *a)
 {
-    return a->alive ? a->renew_ms : a->restart_ms;
+    int64_t due = a->alive ? a->renew_ms : a->restart_ms;
+
+    if (a->gone)
+        return -1;
+    return a->reclaim_ms != 0 && a->reclaim_ms < due ? a->reclaim_ms : due;
 }
 
 struct sim_link *
@@ -370,7 +469,7 @@ bool
 sim_agent_could_take(const struct sim_agent *a, const struct resource_req *req,
                      bool image)
 {
-    return req->cpu.min <= a->cpus && req->memory_mib.min <= a->memory_mib &&
+    return !a->gone && req->cpu.min <= a->cpus && req->memory_mib.min <= a->memory_mib &&
            (!req->gpu.given || req->gpu.count.min <= (int64_t)a->n_gpus) &&
            (!image || a->docker);
 }
@@ -378,6 +477,7 @@ sim_agent_could_take(const struct sim_agent *a, const struct resource_req *req,
 void
 sim_agent_hurry(struct sim_agent *a)
 {
-    a->restart_ms = sim_now_ms();
+    if (!a->alive)
+        a->restart_ms = sim_now_ms();
     sim_agent_tick(a);
 }

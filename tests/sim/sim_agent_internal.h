@@ -47,7 +47,7 @@ struct sim_job {
 struct sim_agent {
     struct sim *s;
     unsigned index;
-    char name[32], uid[SIM_UID]; /* of the Instance */
+    char name[32], uid[SIM_UID]; /* of the Instance; uid "": not enrolled */
     struct sim_link link;
     struct client *client;
 
@@ -60,6 +60,10 @@ struct sim_agent {
     char journal_id[ID_UUID_LEN];
     struct map *journal;   /* uid -> struct sim_entry */
     int64_t acked_sent_ms; /* send time of the last acknowledged renewal */
+
+    int64_t reclaim_ms; /* when the machine is taken away; 0: it is not */
+    bool gone;          /* it was */
+    bool forgotten;     /* its Instance was deleted */
 
     /* this life */
     bool alive;

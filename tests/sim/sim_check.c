@@ -393,13 +393,15 @@ static void
 check_job_end(void *arg, struct object *o)
 {
     struct sim *s = arg;
-    char run_uid[SIM_UID] = "";
+    char run_uid[SIM_UID] = "", instance[SIM_UID] = "";
     struct span raw;
 
     object_get_string(o, "spec.runUID", run_uid, sizeof(run_uid));
+    object_get_string(o, "spec.instanceUID", instance, sizeof(instance));
     if (map_get(s->gone, run_uid) != NULL)
         sim_violate(s, "no_job_is_orphaned", "%s", o->name);
-    if (over(o) && claimed(o) && !is_true(o, "status.agent.released"))
+    if (over(o) && claimed(o) && !is_true(o, "status.agent.released") &&
+        map_get(s->gone, instance) == NULL)
         sim_violate(s, "everything_is_released", "%s", o->name);
     if (!over(o) && object_path(o, "spec.instanceUID", &raw) && raw.len > 2)
         sim_violate(s, "every_bound_job_ends", "%s", o->name);

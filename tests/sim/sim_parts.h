@@ -16,7 +16,8 @@
 #define RES_INSTANCES "instances.drover.dev"
 #define RES_LEASES "leases.coordination.k8s.io"
 
-enum { SIM_AGENTS_MAX = 6, SIM_TRACE = 50, SIM_TRACE_LEN = 200, SIM_UID = 40 };
+/* Machines of a world, those that were taken away included. */
+enum { SIM_AGENTS_MAX = 12, SIM_TRACE = 50, SIM_TRACE_LEN = 200, SIM_UID = 40 };
 
 /* --- disk (sim_disk.c): file operations that fail and forget --------------------------
  */
@@ -107,6 +108,10 @@ bool sim_agent_step(struct sim_agent *a);
 void sim_agent_tick(struct sim_agent *a);
 void sim_agent_crash(struct sim_agent *a, bool lose_journal);
 void sim_agent_reboot(struct sim_agent *a);
+/* As a cloud takes a spot machine back: its Instance is drained now, the machine gone in
+ * a while, the Instance deleted, and another machine joins later. */
+void sim_agent_reclaim(struct sim_agent *a, int64_t notice_ms);
+void sim_agent_reclaim_now(struct sim_agent *a); /* if it was told; no other joins */
 int64_t sim_agent_due(const struct sim_agent *a);
 struct sim_link *sim_agent_link(struct sim_agent *a);
 const char *sim_agent_instance(const struct sim_agent *a); /* uid */

@@ -10,6 +10,7 @@ enum {
     IDLE_MS = 100000,
     PARTITION_MAX_MS = 400000,
     OUTAGE_MS = 10 * 120000,
+    NOTICE_MAX_MS = 120000,
 };
 
 /* --- what happens -------------------------------------------------------------------
@@ -160,7 +161,7 @@ static void
 step_fault(struct sim *s)
 {
     bool no_claims = s->opts.mutation == SIM_IGNORE_CLAIM;
-    unsigned fault = 1u << sim_below(s, 11);
+    unsigned fault = 1u << sim_below(s, s->faults & FAULT_RECLAIM ? 12 : 11);
     struct sim_agent *a = s->agents[sim_below(s, s->n_agents)];
 
     /* What brings these mutations to light is rare otherwise. */
@@ -199,6 +200,10 @@ step_fault(struct sim *s)
             sim_agent_reboot(a);
         if (s->opts.mutation == SIM_OVERCOMMIT)
             sim_agent_shrink(a);
+        break;
+    case FAULT_RECLAIM:
+        if (sim_permille(s, 200))
+            sim_agent_reclaim(a, 1 + sim_below(s, NOTICE_MAX_MS));
         break;
     case FAULT_TOUCH:
     case FAULT_NET:
@@ -280,6 +285,7 @@ heal(struct sim *s)
     s->control.cut = false;
     for (unsigned i = 0; i < s->n_agents; i++) {
         sim_agent_link(s->agents[i])->cut = false;
+        sim_agent_reclaim_now(s->agents[i]);
         sim_agent_hurry(s->agents[i]);
     }
     s->up_again_ms = s->controllers_again_ms = sim_now_ms();
@@ -456,6 +462,27 @@ sim_partition_story(struct sim *s)
     idle(s, PARTITION_MAX_MS);
     if (!s->failed && (s->n_agent_lost != 1 || s->n_replaced != 1))
         sim_violate(s, "story_ends", "the job was not replaced");
+}
+
+/* A cloud takes the machine back while a job runs there, too soon for its drain: it is
+ * started again elsewhere, when the machine is gone and not before. */
+void
+sim_reclaim_story(struct sim *s)
+{
+    heal(s);
+    sim_user_submit_interruptible(s);
+    idle(s, 5000);
+    struct sim_proc *p = running(s);
+    if (s->failed || p == NULL) {
+        sim_violate(s, "story_begins", "nothing runs");
+        return;
+    }
+    p->exit_at_ms = p->term_ms = INT64_MAX / 2;
+    sim_agent_reclaim(s->agents[p->machine], 1);
+    idle(s, PARTITION_MAX_MS);
+    if (!s->failed && (s->n_reclaimed != 1 || s->n_replaced != 1))
+        sim_violate(s, "story_ends", "the job was started %llu times again",
+                    (unsigned long long)s->n_replaced);
 }
 
 /* Nobody reaches the server for ten times L while a job runs that may be replaced. The

@@ -255,7 +255,9 @@ seed_ids(uint64_t seed)
 static void
 choose_character(struct sim *s)
 {
-    s->faults = s->opts.mutation == SIM_NO_MUTATION ? sim_below(s, 2048) : 2047;
+    /* No mutation needs machines that go; there is a story for them. */
+    s->faults = s->opts.mutation == SIM_NO_MUTATION ? sim_below(s, SIM_ALL_FAULTS + 1)
+                                                    : SIM_ALL_FAULTS & ~FAULT_RECLAIM;
     s->patient = sim_permille(s, 400);
     if (s->patient)
         s->faults |= FAULT_PARTITION;
@@ -304,7 +306,7 @@ sim_new(const struct sim_opts *o, struct kinds *kinds, struct sim **ret)
         return -1;
     if (o->seed % 2 == 1)
         sim_user_quota(s);
-    s->n_agents = 1 + sim_below(s, SIM_AGENTS_MAX);
+    s->n_agents = 1 + sim_below(s, SIM_AGENTS_MAX / 2);
     for (unsigned i = 0; i < s->n_agents; i++) {
         s->agents[i] = sim_agent_new(s, i);
         if (s->faults & FAULT_NET)

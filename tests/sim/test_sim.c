@@ -25,7 +25,7 @@ struct outcome {
     bool failed;
     char invariant[64];
     uint64_t digest;
-    unsigned submitted, binds, done, replaced, agent_lost, gangs, preempted;
+    unsigned submitted, binds, done, replaced, agent_lost, gangs, preempted, reclaimed;
 };
 
 static void
@@ -84,7 +84,8 @@ run_with(const struct sim_opts *o, void (*run)(struct sim *s), bool loud,
                             .replaced = s->n_replaced,
                             .agent_lost = s->n_agent_lost,
                             .gangs = s->n_gangs,
-                            .preempted = s->n_preempted};
+                            .preempted = s->n_preempted,
+                            .reclaimed = s->n_reclaimed};
     snprintf(ret->invariant, sizeof(ret->invariant), "%s", s->invariant);
     sim_free(s);
 }
@@ -122,16 +123,18 @@ test_seeds(void **state)
         sum.agent_lost += r.agent_lost;
         sum.gangs += r.gangs;
         sum.preempted += r.preempted;
+        sum.reclaimed += r.reclaimed;
     }
     printf("%u seeds of %u steps: %u runs, %u binds, %u jobs over, %u retries, "
-           "%u lost with their agent, %u gangs, %u preempted\n",
+           "%u lost with their agent, %u gangs, %u preempted, %u machines taken away\n",
            n, STEPS, sum.submitted, sum.binds, sum.done, sum.replaced, sum.agent_lost,
-           sum.gangs, sum.preempted);
+           sum.gangs, sum.preempted, sum.reclaimed);
     assert_int_equal(failed, 0);
     assert_true(sum.done > n * 5); /* that something happened at all */
     assert_true(sum.replaced > n);
     assert_true(sum.agent_lost > 0);
     assert_true(sum.gangs > 0);
+    assert_true(sum.reclaimed > 0);
 }
 
 static void
@@ -288,6 +291,28 @@ test_finds_broken_quota(void **state)
     expect(SIM_QUOTA, by);
 }
 
+static void
+test_reclaim(void **state)
+{
+    struct sim_opts o = {.seed = STORY_SEED};
+    struct outcome r;
+
+    UNUSED(state);
+    run_with(&o, sim_reclaim_story, false, &r);
+    assert_string_equal(r.invariant, "");
+}
+
+static void
+test_finds_half_gone_machine(void **state)
+{
+    struct sim_opts o = {.seed = STORY_SEED, .mutation = SIM_HALF_GONE};
+    struct outcome r;
+
+    UNUSED(state);
+    run_with(&o, sim_reclaim_story, false, &r);
+    assert_string_equal(r.invariant, "partition_rule");
+}
+
 /* --- command line -------------------------------------------------------------------
  */
 
@@ -330,6 +355,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_same_seed_same_run),
         cmocka_unit_test(test_partition),
         cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_reclaim),
         cmocka_unit_test(test_finds_second_start),
         cmocka_unit_test(test_finds_ignored_claim),
         cmocka_unit_test(test_finds_missing_dead_man),
@@ -340,6 +366,7 @@ main(int argc, char **argv)
         cmocka_unit_test(test_finds_wrong_order),
         cmocka_unit_test(test_finds_early_start),
         cmocka_unit_test(test_finds_broken_quota),
+        cmocka_unit_test(test_finds_half_gone_machine),
     };
     struct error e = ERROR_INIT;
     int rc;
