@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "cli/session.h"
 
+enum { SEATS_SHOWN = 8 };
+
 struct candidate {
     const json_t *instance;
     struct resource_have capacity, free;
@@ -62,7 +64,16 @@ take_gpu(struct resource_have *have, const json_t *inventory, const char *uuid)
     }
 }
 
-/* Inventory minus what non-terminal jobs bound to it hold. */
+/* As the scheduler counts: until it is over, and what was claimed until it is free. */
+static bool
+holds(const json_t *j)
+{
+    return !cli_final_phase(js(j, "status.phase")) ||
+           (js(j, "status.agent.claim.journalID")[0] != '\0' &&
+            !json_is_true(js_get(j, "status.agent.released")));
+}
+
+/* Inventory minus what the jobs bound to it hold. */
 static void
 subtract_jobs(struct candidate *c, const json_t *jobs)
 {
@@ -73,8 +84,7 @@ subtract_jobs(struct candidate *c, const json_t *jobs)
     json_array_foreach (json_object_get(jobs, "items"), i, j) {
         size_t g;
         const json_t *gpu;
-        if (!streq(js(j, "spec.instanceUID"), uid) ||
-            cli_final_phase(js(j, "status.phase")))
+        if (!streq(js(j, "spec.instanceUID"), uid) || !holds(j))
             continue;
         c->free.cpu_milli -= js_int(j, "spec.reservation.cpuMilli", 0);
         c->free.memory_mib -= js_int(j, "spec.reservation.memoryMiB", 0);
@@ -99,20 +109,27 @@ find_engine(const json_t *instance, const char *name)
     return NULL;
 }
 
-/* Of the fleets that the job names, when it names any. */
+/* The list has the word, or is empty. */
+static bool
+allows(const json_t *list, const char *word)
+{
+    size_t i;
+    const json_t *x;
+
+    json_array_foreach (list, i, x) {
+        const char *text = json_string_value(x);
+        if (text != NULL && streq(text, word))
+            return true;
+    }
+    return json_array_size(list) == 0;
+}
+
+/* Of the fleets and instances that the job names, when it names any. */
 static bool
 is_wanted(const json_t *instance, const json_t *job)
 {
-    const json_t *fleets = js_get(job, "spec.fleets");
-    size_t i;
-    const json_t *f;
-
-    json_array_foreach (fleets, i, f) {
-        const char *name = json_string_value(f);
-        if (name != NULL && streq(name, js(instance, "spec.fleetName")))
-            return true;
-    }
-    return json_array_size(fleets) == 0;
+    return allows(js_get(job, "spec.fleets"), js(instance, "spec.fleetName")) &&
+           allows(js_get(job, "spec.instances"), js(instance, "metadata.name"));
 }
 
 static void
@@ -128,10 +145,16 @@ judge(struct candidate *c, const json_t *job, const struct resource_req *req,
     c->free = c->capacity;
     subtract_jobs(c, jobs);
     c->lack = resources_fit(req, &c->capacity, &c->free, &r);
+    if (c->lack == RESOURCE_FITS)
+        c->lack = resources_whole_blocks(js_int(c->instance, "status.blocks", 0),
+                                         &c->capacity, &c->free, &r);
     c->distance = c->lack == RESOURCE_FITS ? 0 : 100 - (int)c->lack;
     if (!streq(js(c->instance, "status.phase"), "Ready")) {
         c->why_not = "is not Ready";
         c->distance += 2000;
+    } else if (js(c->instance, "metadata.deletionTimestamp")[0] != '\0') {
+        c->why_not = "is being deleted";
+        c->distance += 1500;
     } else if (json_is_true(js_get(c->instance, "spec.unschedulable"))) {
         c->why_not = "is cordoned";
         c->distance += 500;
@@ -141,6 +164,10 @@ judge(struct candidate *c, const json_t *job, const struct resource_req *req,
         c->distance += 500;
     } else if (!is_wanted(c->instance, job)) {
         c->why_not = "is not one that the run may use";
+        c->distance += 1500;
+    } else if (js_int(job, "spec.nodes", 1) > 1 &&
+               json_is_true(js_get(c->instance, "status.apart"))) {
+        c->why_not = "is not in one network with the other machines of its fleet";
         c->distance += 1500;
     } else if (!json_is_true(json_object_get(have, "available"))) {
         c->why_detail = js(have, "message");
@@ -231,4 +258,141 @@ placement_judge(const json_t *job, const json_t *jobs, const json_t *instances, 
     if (n > 5)
         fprintf(out, "  ... and %zu more instances, all farther\n", n - 5);
     free(all);
+}
+
+/* --- nodes that start together -------------------------------------------------------
+ */
+
+struct seat {
+    const json_t *instance;
+    uint64_t fits;      /* bit k: a node of group k */
+    bool taken, looked; /* looked: its fleet was tried */
+};
+
+/* Those that few groups can use first. */
+static int
+pickier(const void *a, const void *b)
+{
+    const struct seat *x = a;
+    const struct seat *y = b;
+    int c = __builtin_popcountll(x->fits) - __builtin_popcountll(y->fits);
+
+    return c != 0 ? c
+                  : strcmp(js(x->instance, "metadata.name"),
+                           js(y->instance, "metadata.name"));
+}
+
+static void
+find_seats(const struct placement_group *groups, size_t n, const json_t *jobs,
+           const json_t *items, struct seat *seats)
+{
+    struct error e = ERROR_INIT;
+    size_t i;
+    json_t *instance;
+
+    for (size_t k = 0; k < n; k++) {
+        struct resource_req req;
+        auto_violations v = {0};
+        if (resources_parse(js_get(groups[k].job, "spec.resources"), "", &req, &v, &e) <
+            0)
+            continue;
+        json_array_foreach (items, i, instance) {
+            struct candidate c = {.instance = instance};
+            judge(&c, groups[k].job, &req, jobs);
+            seats[i].instance = instance;
+            seats[i].fits |= (uint64_t)(c.distance == 0) << k;
+        }
+    }
+}
+
+static bool
+is_free(const struct seat *s, size_t group, const char *fleet)
+{
+    return !s->taken && (s->fits >> group & 1) != 0 &&
+           streq(js(s->instance, "spec.fleetName"), fleet);
+}
+
+/* The group that has the fewest seats left. */
+static size_t
+next_group(size_t n, uint64_t done, const struct seat *seats, size_t n_seats,
+           const char *fleet)
+{
+    size_t next = 0, fewest = SIZE_MAX;
+
+    for (size_t k = 0; k < n; k++) {
+        size_t left = 0;
+        for (size_t i = 0; i < n_seats; i++)
+            left += is_free(&seats[i], k, fleet);
+        if ((done >> k & 1) == 0 && left < fewest) {
+            fewest = left;
+            next = k;
+        }
+    }
+    return next;
+}
+
+/* How many nodes have room in the fleet; the names of the first instances. */
+static int64_t
+seat_in(const char *fleet, const struct placement_group *groups, size_t n,
+        struct seat *seats, size_t n_seats, struct str *names)
+{
+    uint64_t done = 0;
+    int64_t seated = 0;
+
+    for (size_t round = 0; round < n; round++) {
+        size_t k = next_group(n, done, seats, n_seats, fleet);
+        int64_t want = groups[k].nodes;
+        done |= (uint64_t)1 << k;
+        for (size_t i = 0; i < n_seats && want > 0; i++) {
+            if (!is_free(&seats[i], k, fleet))
+                continue;
+            seats[i].taken = true;
+            want--;
+            if (++seated <= SEATS_SHOWN)
+                str_addf(names, "%s%s", seated == 1 ? "" : ", ",
+                         js(seats[i].instance, "metadata.name"));
+            else if (seated == SEATS_SHOWN + 1)
+                str_adds(names, ", ...");
+        }
+    }
+    for (size_t i = 0; i < n_seats; i++)
+        seats[i].looked |= streq(js(seats[i].instance, "spec.fleetName"), fleet);
+    return seated;
+}
+
+bool
+placement_gang(const struct placement_group *groups, size_t n, const json_t *jobs,
+               const json_t *instances, FILE *out)
+{
+    const json_t *items = json_object_get(instances, "items");
+    size_t n_seats = json_array_size(items);
+    auto_str parts = STR_INIT(1 << 16);
+    int64_t nodes = 0;
+    bool whole = false;
+
+    bug_if(n > PLACEMENT_GROUPS_MAX);
+    struct seat *seats = xcalloc(n_seats + 1, sizeof(*seats));
+    for (size_t k = 0; k < n; k++)
+        nodes += groups[k].nodes;
+    find_seats(groups, n, jobs, items, seats);
+    qsort(seats, n_seats, sizeof(*seats), pickier);
+    for (size_t i = 0; i < n_seats && !whole; i++) {
+        const char *fleet = js(seats[i].instance, "spec.fleetName");
+        auto_str names = STR_INIT(4096);
+        if (seats[i].looked || seats[i].fits == 0)
+            continue;
+        int64_t got = seat_in(fleet, groups, n, seats, n_seats, &names);
+        whole = got == nodes;
+        if (whole)
+            fprintf(out, "All %lld nodes have room in fleet %s now: %s\n",
+                    (long long)nodes, fleet, names.ptr);
+        else
+            str_addf(&parts, "%s%s for %lld", parts.len == 0 ? ": fleet " : ", ", fleet,
+                     (long long)got);
+    }
+    if (!whole)
+        fprintf(out, "No fleet has room for all %lld nodes at once now%s\n",
+                (long long)nodes, parts.len == 0 ? "" : parts.ptr);
+    free(seats);
+    return whole;
 }

@@ -27,4 +27,14 @@ struct placement_verdict {
 void placement_judge(const json_t *job, const json_t *jobs, const json_t *instances,
                      FILE *out, struct placement_verdict *ret);
 
+/* Nodes that start together: each on an instance of its own, all in one fleet. */
+struct placement_group {
+    json_t *job; /* what each of its nodes is */
+    int64_t nodes;
+};
+enum { PLACEMENT_GROUPS_MAX = 64 };
+/* Says where they would go now, or how many each fleet has room for. True: all fit. */
+bool placement_gang(const struct placement_group *groups, size_t n, const json_t *jobs,
+                    const json_t *instances, FILE *out);
+
 #endif

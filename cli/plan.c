@@ -10,6 +10,7 @@
 
 #include "api/profile.h"
 #include "api/resources.h"
+#include "api/run_instances.h"
 #include "api/run_update.h"
 #include "base/clock.h"
 #include "base/id.h"
@@ -144,9 +145,9 @@ list_of(struct apply *a, const struct resource *r, const char *ns)
 
 /* A Job that waits, as the run controller would make it. */
 static json_t *
-job_of(const json_t *spec, const json_t *resources)
+job_of(const json_t *spec, const json_t *resources, int64_t nodes)
 {
-    static const char *const copied[] = {"image", "priority", "fleets", "instances"};
+    static const char *const copied[] = {"image", "priority", "fleets"};
     char now[CLOCK_RFC3339_US_LEN];
     json_t *job = json_object();
 
@@ -157,12 +158,15 @@ job_of(const json_t *spec, const json_t *resources)
     }
     if (resources != NULL)
         json_object_set(job, "resources", (json_t *)(uintptr_t)resources);
+    json_object_set_new(job, "instances",
+                        run_instance_names(json_object_get(spec, "instances")));
+    json_object_set_new(job, "nodes", json_integer((json_int_t)nodes));
     clock_format_us(clock_wall_ns(), now);
     json_object_set_new(job, "queuedAt", json_string(now));
     return json_pack("{s:{s:s}, s:o}", "metadata", "name", "", "spec", job);
 }
 
-/* What it comes to; enough: each node finds an instance of its own. */
+/* What it comes to; enough: it fits now. */
 static void
 print_verdict(const json_t *spec, const struct placement_verdict *v, bool enough)
 {
@@ -197,29 +201,39 @@ print_places(struct apply *a, const struct apply_item *i, const json_t *spec)
 {
     json_t *jobs = list_of(a, &resource_jobs, i->ns);
     json_t *instances = list_of(a, &resource_instances, i->ns);
-    const json_t *groups = json_object_get(spec, "groups");
-    size_t n = groups == NULL ? 1 : json_array_size(groups);
+    const json_t *list = json_object_get(spec, "groups");
+    size_t n = list == NULL ? 1 : json_array_size(list);
+    struct placement_group groups[PLACEMENT_GROUPS_MAX];
     struct placement_verdict worst = {.room = SIZE_MAX};
-    bool enough = true;
+    size_t n_groups = 0;
+    int64_t nodes = 0;
 
-    for (size_t k = 0; k < n && jobs != NULL && instances != NULL; k++) {
-        const json_t *g = groups == NULL ? spec : json_array_get(groups, k);
-        json_t *job = job_of(spec, json_object_get(g, "resources"));
+    for (size_t k = 0; k < n && k < ARRAY_LEN(groups); k++)
+        nodes += js_int(list == NULL ? spec : json_array_get(list, k), "nodes", 1);
+    for (; n_groups < n && n_groups < ARRAY_LEN(groups) && jobs != NULL &&
+           instances != NULL;
+         n_groups++) {
+        const json_t *g = list == NULL ? spec : json_array_get(list, n_groups);
+        struct placement_group *x = &groups[n_groups];
         struct placement_verdict v;
-        int64_t nodes = js_int(g, "nodes", 1);
-        if (groups != NULL)
-            printf("Group %zu, %lld node%s:\n", k, (long long)nodes,
-                   nodes == 1 ? "" : "s");
+        x->job = job_of(spec, json_object_get(g, "resources"), nodes);
+        x->nodes = js_int(g, "nodes", 1);
+        if (list != NULL)
+            printf("Group %zu, %lld node%s:\n", n_groups, (long long)x->nodes,
+                   x->nodes == 1 ? "" : "s");
         else if (nodes > 1)
             printf("%lld nodes, all at once; for each:\n", (long long)nodes);
-        placement_judge(job, jobs, instances, stdout, &v);
-        enough &= v.room >= (size_t)nodes;
+        placement_judge(x->job, jobs, instances, stdout, &v);
         if (v.room < worst.room)
             worst = v;
-        json_decref(job);
     }
-    if (worst.room != SIZE_MAX)
+    bool enough = worst.room > 0;
+    if (n_groups > 0 && nodes > 1)
+        enough = placement_gang(groups, n_groups, jobs, instances, stdout);
+    if (n_groups > 0)
         print_verdict(spec, &worst, enough);
+    while (n_groups > 0)
+        json_decref(groups[--n_groups].job);
     json_decref(jobs);
     json_decref(instances);
 }

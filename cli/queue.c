@@ -25,18 +25,25 @@ list(struct session *s, const struct resource *r, bool all, json_t **ret, struct
     return session_get_json(s, path.ptr, NULL, ret, e);
 }
 
-/* The code of condition Scheduled=False; "" before the scheduler looked at the job. */
-static const char *
-waits_for(const json_t *job)
+/* Condition Scheduled=False of a job or run; NULL: nothing has said so yet. */
+static const json_t *
+unscheduled(const json_t *o)
 {
     size_t i;
     const json_t *c;
 
-    json_array_foreach (js_get(job, "status.conditions"), i, c) {
+    json_array_foreach (js_get(o, "status.conditions"), i, c) {
         if (streq(js(c, "type"), "Scheduled") && streq(js(c, "status"), "False"))
-            return js(c, "reason");
+            return c;
     }
-    return "";
+    return NULL;
+}
+
+/* Its code; "" before the scheduler looked at the job. */
+static const char *
+waits_for(const json_t *job)
+{
+    return js(unscheduled(job), "reason");
 }
 
 static int
@@ -218,6 +225,19 @@ explain_job(const json_t *job, const json_t *jobs, const json_t *instances,
     placement_explain(job, jobs, instances, stdout);
 }
 
+/* A run that waits for something else than a place, or is over. */
+static void
+explain_without_job(const char *kind, const json_t *o)
+{
+    const json_t *c = cli_final_phase(js(o, "status.phase")) ? NULL : unscheduled(o);
+    const char *reason = js(c == NULL ? o : c, c == NULL ? "status.reason" : "reason");
+    const char *message = js(c == NULL ? o : c, c == NULL ? "status.message" : "message");
+
+    printf("%s %s has no job: %s\n", kind, js(o, "metadata.name"), js(o, "status.phase"));
+    if (reason[0] != '\0')
+        printf("  %s%s%s\n", reason, message[0] == '\0' ? "" : ": ", message);
+}
+
 static int
 explain(struct session *s, const struct named_resource *r, const char *name,
         struct error *e)
@@ -243,8 +263,7 @@ explain(struct session *s, const struct named_resource *r, const char *name,
         n++;
     }
     if (rc == 0 && n == 0)
-        printf("%s %s has no job: %s %s\n", r->singular, name, js(run, "status.phase"),
-               js(run, "status.reason"));
+        explain_without_job(r->singular, run);
     json_decref(run);
     json_decref(jobs);
     json_decref(instances);

@@ -10,6 +10,7 @@
 
 #include "api/admit.h"
 #include "api/interpolate.h"
+#include "api/run_instances.h"
 #include "api/values.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -307,28 +308,11 @@ copy_ports(json_t *to, const json_t *ports)
     json_decref(list);
 }
 
-/* Names of Instances. A machine's name comes from its host name. */
 static void
 copy_instances(json_t *to, const json_t *from)
 {
-    json_t *list = json_array();
-    size_t i;
-    const json_t *m;
+    json_t *list = run_instance_names(from);
 
-    json_array_foreach (from, i, m) {
-        const char *name = json_string_value(json_object_get(m, "name"));
-        const char *host = json_string_value(json_object_get(m, "hostname"));
-        const char *fleet = json_string_value(json_object_get(m, "fleet"));
-        const json_t *own = json_object_get(m, "instance");
-        if (json_is_integer(own)) {
-            autofree char *text = xasprintf("%s-%lld", fleet == NULL ? "" : fleet,
-                                            (long long)json_integer_value(own));
-            json_array_append_new(list, json_string(text));
-        } else {
-            name = name != NULL ? name : host != NULL ? host : json_string_value(own);
-            json_array_append_new(list, json_string(name == NULL ? "" : name));
-        }
-    }
     if (json_array_size(list) > 0)
         json_object_set(to, "instances", list);
     json_decref(list);

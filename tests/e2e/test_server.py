@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """drover server itself: who holds the directory, taken ports, full disks, Ctrl-C."""
 import os
-import pathlib
 import signal
 import socket
 import subprocess
@@ -112,9 +111,7 @@ def test_stopped_controllers_are_seen(workdir):
     try:
         def warning():
             return s.drover("queue").stderr
-        children = pathlib.Path(f"/proc/{s.process.pid}/task/{s.process.pid}/children")
-        (pid,) = [int(p) for p in children.read_text().split()
-                  if pathlib.Path(f"/proc/{p}/comm").read_text().startswith("drover-controll")]
+        pid = s.part_pid("controllers")
         wait_until(lambda: not warning(), 30, "the controllers to be at work")
         os.kill(pid, signal.SIGSTOP)
         wait_until(lambda: "not at work; nothing is placed" in warning(), 60, "a warning")
