@@ -31,8 +31,8 @@ if(DROVER_FUZZ)
 endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(drover_options INTERFACE
-    -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fPIE)
-  target_link_options(drover_options INTERFACE -pie -Wl,-z,relro,-z,now)
+    -g -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fPIE -ffunction-sections -fdata-sections)
+  target_link_options(drover_options INTERFACE -pie -Wl,-z,relro,-z,now,--gc-sections)
 endif()
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 
