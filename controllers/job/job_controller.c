@@ -77,6 +77,22 @@ instance_draining(const struct object *inst)
            object_path(inst, "spec.unschedulable", &cordon) && jscan_bool(cordon);
 }
 
+/* The cache of leases may be behind: only the server's answer proves that there was no
+ * renewal since. */
+static int
+really_silent(const struct reconcile_env *env, const struct object *inst, bool *ret,
+              struct error *e)
+{
+    auto_object *seen = lister_find(env->lister, &resource_leases, inst->ns, inst->name);
+    auto_object *is = NULL;
+    int rc = client_get(env->client, &resource_leases, inst->ns, inst->name, &is, e);
+
+    if (rc < 0 && rc != -ERR_NOT_FOUND)
+        return rc;
+    *ret = rc == -ERR_NOT_FOUND || (seen != NULL && seen->revision == is->revision);
+    return 0;
+}
+
 static int
 observe_instance(const struct reconcile_env *env, struct job_observed *o, struct error *e)
 {
@@ -105,7 +121,12 @@ observe_instance(const struct reconcile_env *env, struct job_observed *o, struct
     struct fleet_ref ref = {inst->ns, fleet};
     o->mass_silence = !seen.known || lease_tracker_mass_silence(set->leases, env->lister,
                                                                 &ref, &seen, env->now_ms);
-    return 0;
+    bool silent = true;
+    int rc = 0;
+    if (o->job.interruptible && !o->mass_silence && o->now_ms >= job_replace_at_ms(o))
+        rc = really_silent(env, inst, &silent, e);
+    o->mass_silence |= !silent; /* it is our watch that is broken */
+    return rc;
 }
 
 /* --- act --------------------------------------------------------------------------- */
@@ -159,10 +180,9 @@ write_status(const struct reconcile_env *env, const struct object_key *key,
     if (p->log_length >= 0)
         status_set_int(&s, "logLength", p->log_length);
     set_conditions(&s, o, p);
-    /* An end is written once: when the answer to an earlier one was lost, the cache may
-     * not show it yet, and what has changed since would make another end of it. */
-    bool guard = p->guard || phase_is_final(p->phase);
-    json_t *patch = status_edit_patch(&s, guard ? o->job.o->revision : 0);
+    /* An end is written once, and stays: when the answer to an earlier write was lost,
+     * the cache may not show yet that there is one. */
+    json_t *patch = status_edit_patch(&s, o->job.o->revision);
     if (patch == NULL)
         return 0;
     int rc = reconcile_patch(env, &resource_jobs, key, "status", patch, e);

@@ -36,7 +36,7 @@ struct job_plan {
     int64_t started_ns, finished_ns;
     struct exit_facts exit;
     int64_t log_length;
-    bool guard; /* only if the Job has not changed since it was observed */
+    bool guard; /* somebody else may be about to change the Job: one write at a time */
     bool drop_finalizer;
     int64_t requeue_ms; /* 0: wait for an event */
 };

@@ -234,6 +234,82 @@ a_forgotten_machine(void **state)
     world_done(&w);
 }
 
+/* Everything but the watches of the two resources is up to date. */
+static void
+lag_until(struct world *w, int64_t ms, const struct resource *a, const struct resource *b)
+{
+    static const struct resource *const all[] = {&resource_instances, &resource_leases,
+                                                 &resource_runs, &resource_jobs};
+
+    for (bool more = true; more; fake_ms += more ? 100 : 0) {
+        more = fake_ms < ms;
+        while (manager_step(w->m))
+            ;
+        for (size_t i = 0; i < ARRAY_LEN(all); i++)
+            while (all[i] != a && all[i] != b && fake_api_deliver_only(w->api, all[i]))
+                ;
+        while (manager_step(w->m))
+            ;
+    }
+}
+
+/* The machine renews; only the controllers do not see it. */
+static void
+a_watch_that_is_late(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 16);
+    add_machine(&w, 0, 1);
+    settle(&w);
+    int64_t t0 = fake_ms;
+    add_run(&w, "spot", interruptible());
+    settle(&w);
+    agent_says(&w, "spot-0-0-0", json_pack("{s:s}", "state", "Running"));
+    settle(&w);
+    lag_until(&w, t0 + 100000, &resource_leases, NULL);
+    phase_is(&w, "jobs/spot-0-0-0", "Unknown", NULL);
+    renew(&w, 0);
+    lag_until(&w, t0 + 400000, &resource_leases, NULL);
+    phase_is(&w, "jobs/spot-0-0-0", "Unknown", NULL);
+    settle(&w);
+    phase_is(&w, "jobs/spot-0-0-0", "Running", NULL);
+    advance_to(&w, fake_ms + 161300); /* now it is silent */
+    phase_is(&w, "jobs/spot-0-0-0", "Failed", "AgentLost");
+    world_done(&w);
+}
+
+/* The answer to the verdict is lost and its event late, when the machine is back. */
+static void
+a_verdict_that_nobody_saw(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 17);
+    add_machine(&w, 0, 1);
+    settle(&w);
+    int64_t t0 = fake_ms;
+    add_run(&w, "spot", interruptible());
+    settle(&w);
+    agent_says(&w, "spot-0-0-0", json_pack("{s:s}", "state", "Running"));
+    advance_to(&w, t0 + 161199);
+    phase_is(&w, "jobs/spot-0-0-0", "Unknown", NULL);
+    fake_api_lose(w.api, "PATCH", NS "jobs/spot-0-0-0/status", 1);
+    fake_ms++;
+    while (manager_step(w.m))
+        ;
+    phase_is(&w, "jobs/spot-0-0-0", "Failed", "AgentLost");
+    renew(&w, 0);
+    lag_until(&w, fake_ms + 10000, &resource_jobs, &resource_runs);
+    phase_is(&w, "instances/m0", "Ready", NULL);
+    phase_is(&w, "jobs/spot-0-0-0", "Failed", "AgentLost");
+    settle(&w);
+    phase_is(&w, "jobs/spot-0-0-0", "Failed", "AgentLost");
+    world_done(&w);
+}
+
 int
 main(void)
 {
@@ -245,6 +321,8 @@ main(void)
         cmocka_unit_test(a_long_outage),
         cmocka_unit_test(a_drained_machine),
         cmocka_unit_test(a_forgotten_machine),
+        cmocka_unit_test(a_watch_that_is_late),
+        cmocka_unit_test(a_verdict_that_nobody_saw),
     };
 
     log_set_level(LOG_LV_ERR);
