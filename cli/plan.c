@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/priority.h"
 #include "api/profile.h"
 #include "api/resources.h"
 #include "api/run_instances.h"
@@ -107,6 +108,22 @@ differs(const struct apply_item *i)
     return !same;
 }
 
+/* The apply makes the PriorityClass that the Run names, before it. */
+static bool
+makes_class(const struct apply *a, const struct apply_item *i)
+{
+    const char *name = js(i->m->object, "spec.priorityClassName");
+
+    vec_foreach (other, &a->items) {
+        if (other == i)
+            break;
+        if (other->m->resource->resource == &resource_priorityclasses && is_run(i) &&
+            streq(other->m->name, name))
+            return true;
+    }
+    return false;
+}
+
 int
 plan_make(struct apply *a, struct apply_item *i)
 {
@@ -121,6 +138,8 @@ plan_make(struct apply *a, struct apply_item *i)
     }
     /* Something that an earlier document of the same apply will make is fine. */
     if (rc < 0 && e.code == ERR_NOT_FOUND && a->items.len > 1 && i->m->ns != NULL)
+        return 0;
+    if (rc < 0 && e.code == ERR_INVALID && makes_class(a, i))
         return 0;
     if (rc < 0)
         return apply_report(a, i, &e);
@@ -330,7 +349,27 @@ print_quotas(struct apply *a, const struct apply_item *i)
     json_decref(list);
 }
 
-/* The spec with its profile, and where it would run. */
+/* The spec with what its PriorityClass says; a new reference. */
+static json_t *
+with_class(struct apply *a, json_t *spec)
+{
+    json_t *list = list_of(a, &resource_priorityclasses, NULL), *chosen = NULL;
+    struct error e = ERROR_INIT;
+
+    if (list != NULL &&
+        priority_choose(spec, json_object_get(list, "items"), &chosen, &e) < 0)
+        printf("  %-14s %s\n", "Priority class", e.msg);
+    json_decref(list);
+    if (chosen == NULL)
+        return json_incref(spec);
+    printf("  %-14s %s (%lld)\n", "Priority class", js(chosen, "name"),
+           (long long)js_int(chosen, "value", 0));
+    json_t *merged = priority_merge(spec, chosen);
+    json_decref(chosen);
+    return merged;
+}
+
+/* The spec with its profile and class, and where it would run. */
 static void
 print_run(struct apply *a, const struct apply_item *i)
 {
@@ -344,8 +383,10 @@ print_run(struct apply *a, const struct apply_item *i)
         printf("  %-14s %s\n", "Profile", e.msg);
     json_t *merged = profile_merge(spec, json_object_get(profile, "spec"));
     print_facts(i, merged, profile);
+    json_t *whole = with_class(a, merged);
     print_quotas(a, i);
-    print_places(a, i, merged);
+    print_places(a, i, whole);
+    json_decref(whole);
     json_decref(merged);
     json_decref(list);
 }

@@ -95,7 +95,8 @@ draw(struct ps *p, const json_t *runs, const json_t *jobs)
         why(r, job_of(jobs, r), text, sizeof(text));
         cli_age(js(r, "metadata.creationTimestamp"), age, sizeof(age));
         snprintf(priority, sizeof(priority), "%lld",
-                 (long long)js_int(r, "spec.priority", 0));
+                 (long long)js_int(r, "status.priorityClass.value",
+                                   js_int(r, "spec.priority", 0)));
         table_cell(&t, js(r, "metadata.name"));
         table_cell(&t, phase[0] != '\0' ? phase : "Submitted");
         table_cell(&t, text);

@@ -12,6 +12,7 @@ static const struct named_resource table[] = {
     {&resource_profiles, "profile", {NULL}},
     {&resource_quotas, "quota", {NULL}},
     {&resource_queuestates, "queuestate", {NULL}},
+    {&resource_priorityclasses, "priorityclass", {"pc"}},
     {&resource_namespaces, "namespace", {"ns", "project", "projects"}},
     {&resource_secrets, "secret", {NULL}},
     {&resource_configmaps, "configmap", {"cm"}},

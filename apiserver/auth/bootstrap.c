@@ -72,6 +72,8 @@ static const struct boot_rule {
     {"system:basic-user", "authorization.k8s.io",
      "selfsubjectaccessreviews selfsubjectrulesreviews", "create"},
     {"system:basic-user", "authentication.k8s.io", "selfsubjectreviews", "create"},
+    /* Cluster-scoped, and named by everybody's runs. */
+    {"system:basic-user", "scheduling.k8s.io", "priorityclasses", READ},
     {"system:public-info-viewer", NULL, "/healthz /livez /readyz /version /version/",
      "get"},
     {"system:service-account-issuer-discovery", NULL,
@@ -81,6 +83,7 @@ static const struct boot_rule {
     {"system:drover:controllers", "drover.dev", "*", "*"},
     {"system:drover:controllers", "coordination.k8s.io", "leases", "*"},
     {"system:drover:controllers", "core", "events", "*"},
+    {"system:drover:controllers", "scheduling.k8s.io", "priorityclasses", READ},
     {"system:drover:controllers", "core", "namespaces configmaps", READ},
     /* key pairs of runs with several nodes; private keys of SSH fleets, by name */
     {"system:drover:controllers", "core", "secrets", "get create"},
@@ -93,6 +96,7 @@ static const struct boot_rule {
     {"system:files", "drover.dev", "*", ALL},
     {"system:files", "core", "namespaces configmaps secrets resourcequotas", ALL},
     {"system:files", "core", "events", "create patch update get"},
+    {"system:files", "scheduling.k8s.io", "priorityclasses", ALL},
     {"system:files", "apiextensions.k8s.io", "customresourcedefinitions", ALL},
 };
 

@@ -8,6 +8,7 @@
 
 #include "apiserver/registry/history.h"
 #include "apiserver/registry/loops.h"
+#include "apiserver/registry/priority.h"
 #include "apiserver/registry/server_internal.h"
 #include "base/clock.h"
 #include "base/id.h"
@@ -369,6 +370,8 @@ admit(struct write *w)
     if (w->internal || w->is_delete || !w->out.changed)
         return 0;
     if (h->admit != NULL && h->admit(h->arg, &r, &w->out.problem) < 0)
+        return -(int)w->out.problem.e.code;
+    if (priority_admit(w->s, w->kind, w->live, w->out.obj, &w->out.problem) < 0)
         return -(int)w->out.problem.e.code;
     return w->out.created
                ? quota_admit(w->s, w->kind, w->out.obj, &w->quota, &w->out.problem)

@@ -7,6 +7,7 @@
 #include "controllers/run/run_depends.h"
 #include "controllers/run/run_derive.h"
 #include "controllers/run/run_history.h"
+#include "controllers/run/run_priority.h"
 #include "controllers/run/run_profile.h"
 #include "controllers/run/run_replica.h"
 #include "controllers/shared.h"
@@ -158,8 +159,11 @@ read_run(const struct reconcile_env *env, const struct object *o, bool begun,
          struct error *e)
 {
     struct error bad = ERROR_INIT;
-    int rc = run_with_profile(env, o, begun, ret, &bad);
+    auto_object *profiled = NULL;
+    int rc = run_with_profile(env, o, begun, &profiled, &bad);
 
+    if (rc == 0)
+        rc = run_with_priority(env, profiled, begun, ret, &bad);
     if (rc < 0 && rc != -ERR_NOT_FOUND && rc != -ERR_INVALID) {
         *e = bad;
         return rc;
@@ -296,6 +300,7 @@ init(struct manager *m, void **state, struct error *e)
 {
     UNUSED(e);
     manager_informer(m, &resource_profiles);
+    manager_informer(m, &resource_priorityclasses);
     manager_informer(m, &resource_instances); /* addresses of nodes */
     *state = manager_shared(m);
     return 0;

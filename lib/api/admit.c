@@ -6,6 +6,7 @@
 
 #include "api/admit_internal.h"
 #include "api/fleet.h"
+#include "api/priority.h"
 #include "api/quota.h"
 #include "api/resources.h"
 #include "api/values.h"
@@ -121,6 +122,12 @@ admit_quota(const struct admission *a)
     json_decref(value);
 }
 
+static void
+admit_priority_class(const struct admission *a)
+{
+    priority_class_admit(a->object, a->v);
+}
+
 static const struct {
     const char *resource;
     void (*admit)(const struct admission *a);
@@ -129,6 +136,7 @@ static const struct {
     {"profiles.drover.dev", admit_profile},
     {"fleets.drover.dev", admit_fleet},
     {"quotas.drover.dev", admit_quota},
+    {"priorityclasses.scheduling.k8s.io", admit_priority_class},
 };
 
 int

@@ -2,6 +2,7 @@
 /* Rules about a change: of a Run that is under way only a few fields still count. */
 #include "api/admit.h"
 #include "api/jtok.h"
+#include "api/priority.h"
 #include "api/run_update.h"
 #include "base/mem.h"
 
@@ -65,6 +66,10 @@ admit_update(const struct kind *k, struct span before, struct span after,
 
     if (streq(k->resource, "runs.drover.dev"))
         update_run(before, after, v);
+    if (streq(k->resource, "runs.drover.dev"))
+        priority_run_update(before, after, v);
+    if (streq(k->resource, "priorityclasses.scheduling.k8s.io"))
+        priority_class_update(before, after, v);
     if (violations_errors(v) > errors)
         return error_set(e, ERR_INVALID, "the change is not possible");
     return 0;

@@ -222,6 +222,16 @@ static const struct pb_field lease_fields[] = {
 };
 static const struct pb_message m_lease = {lease_fields, ARRAY_LEN(lease_fields)};
 
+static const struct pb_field priority_class_fields[] = {
+    {1, "metadata", PB_MESSAGE, 0, &pb_object_meta},
+    {2, "value", PB_INT, 0, NULL},
+    {3, "globalDefault", PB_BOOL, 0, NULL},
+    {4, "description", PB_STRING, 0, NULL},
+    {5, "preemptionPolicy", PB_STRING, 0, NULL},
+};
+static const struct pb_message m_priority_class = {priority_class_fields,
+                                                   ARRAY_LEN(priority_class_fields)};
+
 static const struct pb_field policy_rule_fields[] = {
     {1, "verbs", PB_STRING, PB_LIST, NULL},
     {2, "apiGroups", PB_STRING, PB_LIST, NULL},
@@ -594,6 +604,7 @@ static const struct root roots[] = {
     {"v1", "ResourceQuota", &m_resource_quota},
     {"events.k8s.io/v1", "Event", &m_new_event},
     {"coordination.k8s.io/v1", "Lease", &m_lease},
+    {"scheduling.k8s.io/v1", "PriorityClass", &m_priority_class},
     {"rbac.authorization.k8s.io/v1", "Role", &m_role},
     {"rbac.authorization.k8s.io/v1", "ClusterRole", &m_cluster_role},
     {"rbac.authorization.k8s.io/v1", "RoleBinding", &m_role_binding},

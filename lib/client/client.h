@@ -26,7 +26,7 @@ struct resource {
 extern const struct resource resource_runs, resource_jobs, resource_fleets,
     resource_instances, resource_secrets, resource_events, resource_leases,
     resource_namespaces, resource_configmaps, resource_crds, resource_quotas,
-    resource_queuestates, resource_profiles;
+    resource_queuestates, resource_profiles, resource_priorityclasses;
 
 struct client_request {
     const char *method;       /* "GET", ... */

@@ -23,6 +23,8 @@ const struct resource resource_events = {"", "v1", "events", "Event", true};
 const struct resource resource_leases = {"coordination.k8s.io", "v1", "leases", "Lease",
                                          true};
 const struct resource resource_namespaces = {"", "v1", "namespaces", "Namespace", false};
+const struct resource resource_priorityclasses = {
+    "scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", false};
 const struct resource resource_crds = {"apiextensions.k8s.io", "v1",
                                        "customresourcedefinitions",
                                        "CustomResourceDefinition", false};

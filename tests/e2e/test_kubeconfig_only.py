@@ -21,6 +21,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "conformanc
 from http_api import Api  # noqa: E402
 
 KINDS = (r"/api/v1(/namespaces/[^/]+)?/(namespaces|secrets|configmaps|events)"
+         r"|/apis/scheduling\.k8s\.io/v1/priorityclasses"
          r"|/apis/(drover\.dev/v1|coordination\.k8s\.io/v1)(/namespaces/[^/]+)?/[a-z]+")
 CONTRACT = re.compile(rf"({KINDS})(/[^/]+(/status)?)?|/api|/apis|/version|/openapi/v3.*")
 OPTIONS = {"watch", "resourceVersion", "resourceVersionMatch", "allowWatchBookmarks",

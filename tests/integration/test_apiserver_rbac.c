@@ -416,7 +416,7 @@ bootstrap_completes_but_does_not_take_away(void **state)
            "]}");
     start_again(f);
     api_ok(f, 200, "GET", path, NULL, NULL);
-    assert_int_equal(json_array_size(api_at(f, "rules")), 3);
+    assert_int_equal(json_array_size(api_at(f, "rules")), 4);
     api_ok(f, 200, "PATCH", path, MERGE,
            "{\"rules\":[],\"metadata\":{\"annotations\":{"
            "\"rbac.authorization.kubernetes.io/autoupdate\":\"false\"}}}");

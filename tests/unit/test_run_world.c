@@ -589,6 +589,101 @@ a_profile_is_read_once(void **state)
     world_done(&w);
 }
 
+/* --- priority classes
+ * ----------------------------------------------------------
+ */
+
+static void
+add_class(struct world *w, const char *name, int value, bool everybody, bool preempts)
+{
+    create_in(w, &resource_priorityclasses, "",
+              json_pack("{s:s, s:s, s:{s:s}, s:i, s:b, s:s}", "apiVersion",
+                        "scheduling.k8s.io/v1", "kind", "PriorityClass", "metadata",
+                        "name", name, "value", value, "globalDefault", everybody,
+                        "preemptionPolicy", preempts ? "PreemptLowerPriority" : "Never"));
+}
+
+static void
+priority_classes(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 1);
+    add_machine(&w, 0, 16);
+    add_class(&w, "low", -5, false, false);
+    add_class(&w, "urgent", 100000, false, true);
+    add_class(&w, "system-node-critical", 2000001000, false, true);
+    settle(&w);
+    add_run(&w, "bare", "{}");
+    add_run(&w, "urgent", "{\"priorityClassName\":\"urgent\"}");
+    add_run(&w, "low", "{\"priorityClassName\":\"low\",\"priority\":-5}");
+    add_run(&w, "other", "{\"priorityClassName\":\"urgent\",\"priority\":0}");
+    add_run(&w, "meek",
+            "{\"priorityClassName\":\"urgent\","
+            "\"preemptionPolicy\":\"Never\"}");
+    add_run(&w, "system", "{\"priorityClassName\":\"system-node-critical\"}");
+    add_run(&w, "missing", "{\"priorityClassName\":\"none\"}");
+    settle(&w);
+    is(&w, "jobs/bare-0-0-0", "spec", "priority", "");
+    is(&w, "jobs/urgent-0-0-0", "spec", "priority", "100000");
+    is(&w, "jobs/urgent-0-0-0", "spec", "preemptionPolicy", "PreemptLowerPriority");
+    is(&w, "jobs/low-0-0-0", "spec", "priority", "-5");
+    is(&w, "jobs/low-0-0-0", "spec", "preemptionPolicy", "Never");
+    is(&w, "runs/urgent", "spec", "priority", ""); /* the Run stays as it is */
+    phase_is(&w, "runs/other", "Failed", "InvalidSpec");
+    is(&w, "runs/other", "status", "message",
+       "spec.priority: 0 is not the 100000 of PriorityClass \"urgent\"; leave it out");
+    phase_is(&w, "runs/meek", "Failed", "InvalidSpec");
+    phase_is(&w, "runs/system", "Failed", "InvalidSpec");
+    phase_is(&w, "runs/missing", "Failed", "InvalidSpec");
+    is(&w, "runs/missing", "status", "message",
+       "spec.priorityClassName: there is no PriorityClass \"none\"; there are low, "
+       "urgent");
+    world_done(&w);
+}
+
+/* Of several defaults the lowest; none for one that says its priority; and what was taken
+ * stays through retries, whatever becomes of the class. A class that the cache does not
+ * have yet is asked for. */
+static void
+a_class_is_read_once(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init(&w, 1);
+    add_machine(&w, 0, 16);
+    settle(&w);
+    add_run(&w, "before", "{\"array\":\"0-1%1\"}");
+    settle(&w);
+    add_class(&w, "high", 70, true, false);
+    add_class(&w, "base", 30, true, true);
+    settle(&w);
+    add_run(&w, "r", "{\"retry\":{\"onEvents\":[\"error\"],\"duration\":\"1h\"}}");
+    add_run(&w, "zero", "{\"priority\":0}");
+    add_run(&w, "calm", "{\"preemptionPolicy\":\"Never\"}");
+    add_class(&w, "fresh", 9, false, false);
+    add_run(&w, "fresh", "{\"priorityClassName\":\"fresh\"}");
+    while (fake_api_deliver_only(w.api, &resource_runs) || manager_step(w.m))
+        ;
+    settle(&w);
+    is(&w, "jobs/r-0-0-0", "spec", "priority", "30");
+    is(&w, "jobs/r-0-0-0", "spec", "preemptionPolicy", "PreemptLowerPriority");
+    is(&w, "jobs/zero-0-0-0", "spec", "priority", "0");
+    is(&w, "jobs/calm-0-0-0", "spec", "preemptionPolicy", "Never");
+    is(&w, "jobs/fresh-0-0-0", "spec", "priority", "9");
+    drop(&w, &resource_priorityclasses, "base");
+    settle(&w);
+    patch(&w, &resource_runs, "r", json_pack("{s:{s:i}}", "spec", "priority", 1));
+    exits(&w, "r-0-0-0", 1);
+    advance_to(&w, fake_ms + 30000);
+    is(&w, "jobs/r-0-0-1", "spec", "priority", "30");
+    exits(&w, "before-0-0-0", 0);
+    is(&w, "jobs/before-1-0-0", "spec", "priority", "");
+    world_done(&w);
+}
+
 static void
 what_is_kept(void **state)
 {
@@ -639,6 +734,8 @@ main(void)
         cmocka_unit_test(a_schedule),
         cmocka_unit_test(profiles),
         cmocka_unit_test(a_profile_is_read_once),
+        cmocka_unit_test(priority_classes),
+        cmocka_unit_test(a_class_is_read_once),
         cmocka_unit_test(what_is_kept),
     };
 
