@@ -1,15 +1,17 @@
 # The whole control plane in one process; --seed, --steps and -v look at one run. With
 # DROVER_LONG run the binary by itself: it takes longer than ctest waits.
-set(sim_sources test_sim.c)
 foreach(part world step disk net watch machine agent agent_job user monitor check bind)
   list(APPEND sim_sources sim_${part}.c)
 endforeach()
 list(TRANSFORM sim_sources PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
 # The simulated agents decide by the runner's own plan, a pure function.
-drover_test(test_sim
-  SOURCES ${sim_sources} ${CMAKE_SOURCE_DIR}/runner/job_plan.c
-  DEPS apiserver_core controllers_lib control client api io base
-  LABELS sim TIMEOUT 300)
+foreach(name test_sim test_scale)
+  drover_test(${name}
+    SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/${name}.c ${sim_sources}
+            ${CMAKE_SOURCE_DIR}/runner/job_plan.c
+    DEPS apiserver_core controllers_lib control client api io base
+    LABELS sim TIMEOUT 300)
+endforeach()
 
 # The store alone on a disk that forgets; same options.
 drover_test(test_store_sim

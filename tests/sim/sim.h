@@ -58,6 +58,7 @@ void sim_check_bound(struct sim *s, const struct object *job);
 void sim_check_job_gone(struct sim *s, const struct object *job);
 void sim_check_run_gone(struct sim *s, const struct object *run);
 void sim_check_caches(struct sim *s);
+bool sim_job_occupies(const struct object *job); /* something of its instance */
 void sim_check_end(struct sim *s);
 /* sim_bind.c: a decision of the scheduler as its request passes. */
 void sim_check_bind(struct sim *s, const char *name, const json_t *patch);

@@ -174,6 +174,8 @@ sim_check_new_job(struct sim *s, const struct object *job)
     struct siblings b = {.s = s, .job = job};
 
     object_get_string(job, "spec.runUID", b.run_uid, sizeof(b.run_uid));
+    if (b.run_uid[0] == '\0') /* of no run */
+        return;
     each(s, RES_JOBS, check_sibling, &b);
     if (live_processes(s, b.run_uid, -1) > 0)
         sim_violate(s, "partition_rule", "%s is created while a process of its run lives",
@@ -266,16 +268,12 @@ agent_over(const struct object *o)
     return false;
 }
 
-/* What is bound occupies until it is over; what was claimed until it is free again. */
 static void
 add_use(void *arg, struct object *o)
 {
     struct use *u = arg;
 
-    if (!text_is(o, "spec.instanceUID", u->instance->uid))
-        return;
-    if ((over(o) || agent_over(o)) &&
-        (!claimed(o) || is_true(o, "status.agent.released")))
+    if (!text_is(o, "spec.instanceUID", u->instance->uid) || !sim_job_occupies(o))
         return;
     u->cpu_milli += object_get_int(o, "spec.reservation.cpuMilli", 0);
     u->memory_mib += object_get_int(o, "spec.reservation.memoryMiB", 0);
@@ -304,15 +302,20 @@ is_bound(const struct object *o)
     return object_path(o, "spec.instanceUID", &raw) && raw.len > 2;
 }
 
+/* What is bound occupies until it is over; what was claimed until it is free again. */
+bool
+sim_job_occupies(const struct object *o)
+{
+    return is_bound(o) && ((!over(o) && !agent_over(o)) ||
+                           (claimed(o) && !is_true(o, "status.agent.released")));
+}
+
 static void
 count_occupying(void *arg, struct object *o)
 {
     unsigned *n = arg;
 
-    if (!is_bound(o) || ((over(o) || agent_over(o)) &&
-                         (!claimed(o) || is_true(o, "status.agent.released"))))
-        return;
-    ++*n;
+    *n += sim_job_occupies(o);
 }
 
 static void

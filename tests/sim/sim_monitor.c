@@ -312,7 +312,8 @@ sim_monitor_ack(struct sim *s, const char *method, const struct object *o)
     if (resource == NULL)
         return;
     sim_monitor_drain(s);
-    auto_object *have = sim_shadow(s, resource, o->name);
+    autofree char *key = shadow_key(resource, o->ns, o->name);
+    const struct object *have = map_get(s->shadow, key);
     bool there = have != NULL && streq(have->uid, o->uid);
     if (!there && map_get(s->gone, o->uid) != NULL)
         return;
