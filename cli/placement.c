@@ -40,9 +40,8 @@ placement_order(const json_t *a, const json_t *b)
     return c != 0 ? c : strcmp(js(a, "metadata.name"), js(b, "metadata.name"));
 }
 
-/* The same reading as the scheduler's. */
-static void
-read_capacity(const json_t *instance, struct resource_have *h)
+void
+placement_capacity(const json_t *instance, struct resource_have *h)
 {
     autofree char *json = json_dumps(instance, JSON_COMPACT);
     auto_object *o = NULL;
@@ -64,9 +63,8 @@ take_gpu(struct resource_have *have, const json_t *inventory, const char *uuid)
     }
 }
 
-/* As the scheduler counts: until it is over, and what was claimed until it is free. */
-static bool
-holds(const json_t *j)
+bool
+placement_holds(const json_t *j)
 {
     return !cli_final_phase(js(j, "status.phase")) ||
            (js(j, "status.agent.claim.journalID")[0] != '\0' &&
@@ -84,7 +82,7 @@ subtract_jobs(struct candidate *c, const json_t *jobs)
     json_array_foreach (json_object_get(jobs, "items"), i, j) {
         size_t g;
         const json_t *gpu;
-        if (!streq(js(j, "spec.instanceUID"), uid) || !holds(j))
+        if (!streq(js(j, "spec.instanceUID"), uid) || !placement_holds(j))
             continue;
         c->free.cpu_milli -= js_int(j, "spec.reservation.cpuMilli", 0);
         c->free.memory_mib -= js_int(j, "spec.reservation.memoryMiB", 0);
@@ -132,23 +130,14 @@ is_wanted(const json_t *instance, const json_t *job)
            allows(js_get(job, "spec.instances"), js(instance, "metadata.name"));
 }
 
+/* Whether the instance takes the job at all, were it empty. */
 static void
-judge(struct candidate *c, const json_t *job, const struct resource_req *req,
-      const json_t *jobs)
+judge_use(struct candidate *c, const json_t *job)
 {
     const char *engine = js(job, "spec.image")[0] != '\0' ? "docker" : "process";
     const json_t *have = find_engine(c->instance, engine);
-    struct reservation r;
 
     c->why_detail = "";
-    read_capacity(c->instance, &c->capacity);
-    c->free = c->capacity;
-    subtract_jobs(c, jobs);
-    c->lack = resources_fit(req, &c->capacity, &c->free, &r);
-    if (c->lack == RESOURCE_FITS)
-        c->lack = resources_whole_blocks(js_int(c->instance, "status.blocks", 0),
-                                         &c->capacity, &c->free, &r);
-    c->distance = c->lack == RESOURCE_FITS ? 0 : 100 - (int)c->lack;
     if (!streq(js(c->instance, "status.phase"), "Ready")) {
         c->why_not = "is not Ready";
         c->distance += 2000;
@@ -176,6 +165,32 @@ judge(struct candidate *c, const json_t *job, const struct resource_req *req,
                          : "has no usable process engine";
         c->distance += 1000;
     }
+}
+
+bool
+placement_usable(const json_t *instance, const json_t *job)
+{
+    struct candidate c = {.instance = instance};
+
+    judge_use(&c, job);
+    return c.why_not == NULL;
+}
+
+static void
+judge(struct candidate *c, const json_t *job, const struct resource_req *req,
+      const json_t *jobs)
+{
+    struct reservation r;
+
+    placement_capacity(c->instance, &c->capacity);
+    c->free = c->capacity;
+    subtract_jobs(c, jobs);
+    c->lack = resources_fit(req, &c->capacity, &c->free, &r);
+    if (c->lack == RESOURCE_FITS)
+        c->lack = resources_whole_blocks(js_int(c->instance, "status.blocks", 0),
+                                         &c->capacity, &c->free, &r);
+    c->distance = c->lack == RESOURCE_FITS ? 0 : 100 - (int)c->lack;
+    judge_use(c, job);
 }
 
 static int

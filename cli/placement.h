@@ -15,6 +15,14 @@ bool placement_waits(const json_t *job);
 /* Below 0: a leaves the queue before b. The scheduler's order. */
 int placement_order(const json_t *a, const json_t *b);
 
+/* The same reading as the scheduler's. */
+struct resource_have;
+void placement_capacity(const json_t *instance, struct resource_have *ret);
+/* As the scheduler counts: until it is over, and what was claimed until it is free. */
+bool placement_holds(const json_t *job);
+/* The instance takes the job, were it empty and large enough. */
+bool placement_usable(const json_t *instance, const json_t *job);
+
 /* job: the waiting Job; jobs, instances: the lists of its namespace. */
 void placement_explain(const json_t *job, const json_t *jobs, const json_t *instances,
                        FILE *out);

@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include "api/resources.h"
+#include "base/clock.h"
 #include "base/mem.h"
+#include "cli/estimate.h"
 #include "cli/placement.h"
 #include "cli/session.h"
 #include "cli/table.h"
@@ -46,15 +48,11 @@ waits_for(const json_t *job)
     return js(unscheduled(job), "reason");
 }
 
-static int
-by_turn(const void *a, const void *b)
-{
-    return placement_order(*(json_t *const *)a, *(json_t *const *)b);
-}
-
 static void
-add_row(struct table *t, size_t position, const json_t *job, bool namespaces)
+add_row(struct table *t, size_t position, const struct estimate *when, bool namespaces)
 {
+    const json_t *job = when->job;
+    char at[CLOCK_RFC3339_LEN] = "unknown";
     char number[32];
     char priority[32];
     char age[32];
@@ -77,50 +75,52 @@ add_row(struct table *t, size_t position, const json_t *job, bool namespaces)
     table_cell(t, priority);
     table_cell(t, age);
     table_cell(t, waits_for(job));
+    if (when->start_ns > 0)
+        clock_format(when->start_ns, at);
+    table_cell(t, at);
     table_cell(t, need.len > 0 ? need.ptr : e.msg);
 }
 
 static void
-print_queue(const json_t *jobs, bool namespaces)
+print_queue(const struct estimates *queue, bool namespaces)
 {
-    static const char *const header[] = {"POSITION", "NAMESPACE", "RUN", "JOB",
-                                         "PRIORITY", "AGE",       "WHY", "NEEDS"};
-    const json_t *items = json_object_get(jobs, "items");
-    json_t **waiting = xcalloc(json_array_size(items) + 1, sizeof(*waiting));
+    static const char *const header[] = {"POSITION", "NAMESPACE", "RUN",
+                                         "JOB",      "PRIORITY",  "AGE",
+                                         "WHY",      "STARTS",    "NEEDS"};
+    const struct estimate *when;
     struct table t;
-    size_t n = 0, i;
-    json_t *j;
+    size_t i;
 
-    json_array_foreach (items, i, j)
-        if (placement_waits(j))
-            waiting[n++] = j;
-    if (n == 0) {
+    if (estimates_at(queue, 0) == NULL) {
         puts("no job waits for a place");
-        free(waiting);
         return;
     }
-    qsort(waiting, n, sizeof(*waiting), by_turn);
     table_init(&t, ARRAY_LEN(header) - !namespaces);
     for (i = 0; i < ARRAY_LEN(header); i++)
         if (namespaces || i != 1)
             table_cell(&t, header[i]);
-    for (i = 0; i < n; i++)
-        add_row(&t, i + 1, waiting[i], namespaces);
+    for (i = 0; (when = estimates_at(queue, i)) != NULL; i++)
+        add_row(&t, i + 1, when, namespaces);
     table_print(&t, stdout, true);
     table_done(&t);
-    free(waiting);
 }
 
 static int
 queue(struct session *s, struct error *e)
 {
-    json_t *jobs = NULL;
+    json_t *jobs = NULL, *instances = NULL;
+    int rc = list(s, &resource_jobs, s->all_namespaces, &jobs, e);
 
-    if (list(s, &resource_jobs, s->all_namespaces, &jobs, e) < 0)
-        return -(int)e->code;
-    print_queue(jobs, s->all_namespaces);
+    if (rc == 0)
+        rc = list(s, &resource_instances, s->all_namespaces, &instances, e);
+    if (rc == 0) {
+        struct estimates *all = estimates_make(jobs, instances, clock_wall_ns());
+        print_queue(all, s->all_namespaces);
+        estimates_free(all);
+    }
     json_decref(jobs);
-    return 0;
+    json_decref(instances);
+    return rc;
 }
 
 /* --- the scheduler's own view ------------------------------------------------------ */
@@ -178,13 +178,31 @@ explain_fleet(const json_t *c)
                js(c, "nearest"), js(c, "lacks"));
 }
 
+/* What the scheduler has booked for it, or what playing the queue through comes to. */
 static void
-explain_shape(const json_t *state, const json_t *job)
+explain_start(const json_t *shape, const struct estimate *when)
 {
-    const json_t *sh = shape_of(state, job), *c;
-    const char *first = js(sh, "first"), *starts = js(sh, "startsAt");
+    const char *booked = js(shape, "startsAt");
+    char at[CLOCK_RFC3339_LEN] = "";
+
+    if (when->start_ns > 0)
+        clock_format(when->start_ns, at);
+    if (booked[0] != '\0' && streq(js(shape, "uid"), js(when->job, "metadata.uid")))
+        snprintf(at, sizeof(at), "%s", booked);
+    if (at[0] == '\0')
+        printf("  its start is not known: %s\n", when->why);
+    else
+        printf("  expected to start by %s (maxDuration of what runs and is ahead)\n", at);
+}
+
+static void
+explain_shape(const json_t *state, const struct estimate *when)
+{
+    const json_t *sh = shape_of(state, when->job), *c;
+    const char *first = js(sh, "first");
     size_t i;
 
+    explain_start(sh, when);
     if (sh == NULL)
         return;
     if (js_int(sh, "jobs", 0) > 1)
@@ -192,9 +210,6 @@ explain_shape(const json_t *state, const json_t *job)
                (long long)js_int(sh, "jobs", 0),
                js_int(sh, "nodes", 0) > 0 ? "that start together" : "that need the same",
                first);
-    if (starts[0] != '\0')
-        printf("  %s is expected to start by %s (from maxDuration of what runs)\n",
-               streq(js(sh, "uid"), js(job, "metadata.uid")) ? "it" : first, starts);
     json_array_foreach (js_get(sh, "candidates"), i, c)
         explain_fleet(c);
 }
@@ -203,7 +218,7 @@ explain_shape(const json_t *state, const json_t *job)
 
 static void
 explain_job(const json_t *job, const json_t *jobs, const json_t *instances,
-            const json_t *state)
+            const json_t *state, const struct estimates *all)
 {
     const char *why = waits_for(job);
 
@@ -221,7 +236,7 @@ explain_job(const json_t *job, const json_t *jobs, const json_t *instances,
     }
     if (why[0] != '\0')
         printf("  %s: %s\n", why, js(job, "status.message"));
-    explain_shape(state, job);
+    explain_shape(state, estimates_of(all, job));
     placement_explain(job, jobs, instances, stdout);
 }
 
@@ -254,16 +269,19 @@ explain(struct session *s, const struct named_resource *r, const char *name,
         rc = list(s, &resource_jobs, false, &jobs, e);
     if (rc == 0)
         rc = list(s, &resource_instances, false, &instances, e);
+    struct estimates *all =
+        rc < 0 ? NULL : estimates_make(jobs, instances, clock_wall_ns());
     const char *uid = js(run, "metadata.uid");
     bool of_run = r->resource == &resource_runs;
     json_array_foreach (json_object_get(jobs, "items"), i, j) {
         if (rc < 0 || !streq(js(j, of_run ? "spec.runUID" : "metadata.uid"), uid))
             continue;
-        explain_job(j, jobs, instances, state);
+        explain_job(j, jobs, instances, state, all);
         n++;
     }
     if (rc == 0 && n == 0)
         explain_without_job(r->singular, run);
+    estimates_free(all);
     json_decref(run);
     json_decref(jobs);
     json_decref(instances);

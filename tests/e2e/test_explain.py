@@ -86,6 +86,7 @@ def site(tmp_path_factory):
 LACKS_GPU = """\
 Job big-gpu-0-0-0: waits
   InsufficientGPU: no instance has enough free GPUs of the kind asked for
+  its start is not known: no usable machine is large enough, or there are too few of them
   fleet default/gpu: none of 2 instances has room; nearest is g0: needs 4 GPUs, has 1 free of 1 matching
   fleet default/local: none of 1 instances has room; nearest is big: needs GPU A100, has no GPU
 Placement: 0 jobs ahead in the queue; needs cpu=1.. mem=512MB.. gpu=A100:4
@@ -108,10 +109,35 @@ def test_what_runs_wait_for(site):
     site.explains("next", "InsufficientCPU: no instance has enough free CPU",
                   "nearest is big: needs 12 CPUs, has 0 free of 16", "4 jobs ahead in the queue")
     rows = [line.split() for line in site.says("queue").splitlines()]
-    assert [(r[0], r[1], r[5]) for r in rows[1:]] == [
-        ("1", "big-gpu", "InsufficientGPU"), ("2", "ring", "InsufficientInstances"),
-        ("3", "ring", "InsufficientInstances"), ("4", "ring", "InsufficientInstances"),
-        ("5", "next", "InsufficientCPU")]
+    assert [(r[0], r[1], r[5], r[6]) for r in rows[1:]] == [
+        ("1", "big-gpu", "InsufficientGPU", "unknown"),
+        ("2", "ring", "InsufficientInstances", "unknown"),
+        ("3", "ring", "InsufficientInstances", "unknown"),
+        ("4", "ring", "InsufficientInstances", "unknown"),
+        ("5", "next", "InsufficientCPU", "unknown")]
+    site.explains("next", "its start is not known: job holds-0-0-0, which runs, has no maxDuration")
+
+
+def test_when_they_start(site):
+    """The first of a shape as the scheduler has booked it, the next ones behind it."""
+    site.machine("timed", "timed", "10.2.0.1/24", cpus=4)
+    name, start = [{"name": "timed"}], now()[:19]
+    site.run("t0", resources={"cpu": 4}, instances=name, maxDuration="1h", stopDuration="30m")
+    site.explains("t0", "on instance timed")
+    site.status("jobs", "t0-0-0-0", {"agent": {
+        "claim": {"journalID": "j", "instanceUID": "i"}, "state": "Running", "startedAt": start + "Z"}})
+    for i in (1, 2, 3):
+        site.run(f"t{i}", resources={"cpu": 4}, instances=name,
+                 **({} if i == 2 else {"maxDuration": "2h", "stopDuration": 60}))
+        site.explains(f"t{i}", "Job")
+    for run, minutes in (("t1", 90), ("t2", 90 + 121)):
+        at = (datetime.datetime.fromisoformat(start) + datetime.timedelta(minutes=minutes)).isoformat()
+        said = f"expected to start by {at}Z (maxDuration of what runs and is ahead)"
+        wait_until(lambda: said in site.server.drover("explain", f"run/{run}").stdout, 60, said)
+    site.explains("t3", "its start is not known: job t2-0-0-0, which is ahead of it, "
+                        "has no maxDuration")
+    for i in range(4):
+        site.server.drover("delete", f"run/t{i}", "--no-wait")
 
 
 def test_what_is_not_the_scheduler(site):
