@@ -41,15 +41,15 @@ placement_order(const json_t *a, const json_t *b)
 }
 
 void
-placement_capacity(const json_t *instance, struct resource_have *h)
+placement_capacity(const json_t *instance, struct resource_have *ret)
 {
     autofree char *json = json_dumps(instance, JSON_COMPACT);
     auto_object *o = NULL;
     struct error e = ERROR_INIT;
 
-    *h = (struct resource_have){0};
+    *ret = (struct resource_have){0};
     if (json != NULL && object_from_json(NULL, json, strlen(json), &o, &e) == 0)
-        resources_of_instance(o, h);
+        resources_of_instance(o, ret);
 }
 
 static void

@@ -67,6 +67,30 @@ def test_priority_changes_in_place(shared_server, run):
     assert uid(shared_server, name) == before
 
 
+def test_a_priority_by_name(shared_server, run):
+    """The class comes with the run that names it; afterwards the run is not bound to it."""
+    name = run["metadata"]["name"]
+    urgent = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+              "metadata": {"name": "urgent"}, "value": 5000, "preemptionPolicy": "Never"}
+    run["spec"]["priorityClassName"] = "urgent"
+    r = apply(shared_server, run, "--dry-run", check=False)
+    assert r.returncode == 2 and 'there is no PriorityClass "urgent"; there is none' in r.stderr, r
+    both = json.dumps(urgent) + "\n---\n" + json.dumps(run)
+    text = shared_server.drover("apply", "--dry-run", "-f", "-", input=both).stdout
+    assert "priorityclass/urgent: will be created" in text, text
+    shared_server.drover("apply", "-f", "-", input=both)
+    shared_server.wait(f"run/{name}", "phase=Running")
+    assert shared_server.get("run", name)["status"]["priorityClass"] == {
+        "name": "urgent", "value": 5000, "preemptionPolicy": "Never"}
+    other = dict(run, metadata={"name": "another-urgent"})
+    text = apply(shared_server, other, "--dry-run").stdout
+    assert re.search(r"^  Priority class urgent \(5000\)$", text, re.M), text
+    shared_server.drover("delete", "priorityclass/urgent")
+    assert shared_server.get("job", f"{name}-0-0-0")["spec"]["priority"] == 5000
+    rows = [line.split() for line in shared_server.drover("ps").stdout.splitlines()]
+    assert [r for r in rows if r[0] == name and "5000" in r], rows
+
+
 def test_other_changes_are_refused_or_replace(shared_server, run):
     name = run["metadata"]["name"]
     apply(shared_server, run)
