@@ -5,6 +5,7 @@
 
 #include "api/priority.h"
 #include "base/mem.h"
+#include "controllers/run/run_complete.h"
 
 enum { CLASS_NAME_MAX = 254 };
 
@@ -35,34 +36,14 @@ choose(const struct reconcile_env *env, const struct object *run, const json_t *
 
 /* chosen is borrowed. */
 static int
-keep(const struct reconcile_env *env, const struct object *run, json_t *chosen,
-     struct error *e)
-{
-    struct object_key key = {run->ns, run->name};
-    json_t *patch = json_pack("{s:{s:s}, s:{s:O}}", "metadata", "uid", run->uid, "status",
-                              "priorityClass", chosen);
-    int rc = reconcile_patch(env, &resource_runs, &key, "status", patch, e);
-
-    json_decref(patch);
-    if (rc == -ERR_NOT_FOUND)
-        return error_set(e, ERR_CONFLICT, "run %s is gone", run->name);
-    return rc;
-}
-
-/* chosen is borrowed. */
-static int
 merged(const struct object *run, const json_t *chosen, struct object **ret,
        struct error *e)
 {
     json_t *object = object_json(run);
     json_t *spec = priority_merge(json_object_get(object, "spec"), chosen);
 
-    json_object_set_new(object, "spec", spec);
-    autofree char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
-    if (text == NULL)
-        return error_set(e, ERR_INVALID, "run %s cannot be written as JSON", run->name);
-    return object_from_json(NULL, text, strlen(text), ret, e);
+    return run_with_spec(run, spec, ret, e);
 }
 
 static int
@@ -77,7 +58,9 @@ choose_and_keep(const struct reconcile_env *env, const struct object *run,
     int rc = choose(env, run, json_object_get(object, "spec"), classes, &chosen, e);
     if (rc == 0 && chosen == NULL)
         *ret = object_ref(run);
-    if (chosen != NULL && (rc = keep(env, run, chosen, e)) == 0)
+    if (chosen != NULL)
+        rc = run_keep(env, run, json_pack("{s:O}", "priorityClass", chosen), e);
+    if (rc == 0 && chosen != NULL)
         rc = merged(run, chosen, ret, e);
     json_decref(chosen);
     json_decref(object);

@@ -5,6 +5,7 @@
 
 #include "api/profile.h"
 #include "base/mem.h"
+#include "controllers/run/run_complete.h"
 
 enum { PROFILE_NAME_MAX = 64 };
 
@@ -56,32 +57,8 @@ merged(const struct object *run, const json_t *values, struct object **ret,
     json_t *object = object_json(run);
     json_t *spec = profile_merge(json_object_get(object, "spec"), values);
 
-    json_object_set_new(object, "spec", spec);
-    char *text = json_dumps(object, JSON_COMPACT);
     json_decref(object);
-    if (text == NULL)
-        return error_set(e, ERR_INVALID, "run %s cannot be written as JSON", run->name);
-    int rc = object_from_json(NULL, text, strlen(text), ret, e);
-    free(text);
-    return rc;
-}
-
-/* Takes values. */
-static int
-keep(const struct reconcile_env *env, const struct object *run, const json_t *profile,
-     json_t *values, struct error *e)
-{
-    const json_t *meta = json_object_get(profile, "metadata");
-    struct object_key key = {run->ns, run->name};
-    json_t *patch =
-        json_pack("{s:{s:s}, s:{s:O, s:o}}", "metadata", "uid", run->uid, "status",
-                  "profile", json_object_get(meta, "name"), "profileValues", values);
-    int rc = reconcile_patch(env, &resource_runs, &key, "status", patch, e);
-
-    json_decref(patch);
-    if (rc == -ERR_NOT_FOUND)
-        return error_set(e, ERR_CONFLICT, "run %s is gone", run->name);
-    return rc;
+    return run_with_spec(run, spec, ret, e);
 }
 
 static int
@@ -100,7 +77,9 @@ choose_and_keep(const struct reconcile_env *env, const struct object *run,
         return 0;
     }
     json_t *values = profile_values(json_object_get(chosen, "spec"));
-    rc = keep(env, run, chosen, json_incref(values), e);
+    json_t *name = json_object_get(json_object_get(chosen, "metadata"), "name");
+    rc = run_keep(env, run,
+                  json_pack("{s:O, s:O}", "profile", name, "profileValues", values), e);
     if (rc == 0)
         rc = merged(run, values, ret, e);
     json_decref(values);
