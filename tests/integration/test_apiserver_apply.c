@@ -27,7 +27,7 @@ apply_creates_and_changes(void **state)
     assert_int_equal(api_int(f, "metadata.generation"), 2);
     /* a field left out is given up: the default comes back */
     api_ok(f, 200, "PATCH", RUNS "/one" APPLY_AS("me"), APPLY, api_run("one", ""));
-    assert_int_equal(api_int(f, "spec.priority"), 0);
+    assert_int_equal(api_int(f, "spec.priority"), -1);
 }
 
 static void
@@ -149,7 +149,7 @@ status_has_its_own_owners(void **state)
            "{\"apiVersion\":\"drover.dev/v1\",\"kind\":\"Run\",\"spec\":{\"priority\":8},"
            "\"status\":{\"phase\":\"Running\"}}");
     assert_string_equal(api_text(f, "status.phase"), "Running");
-    assert_int_equal(api_int(f, "spec.priority"), 0);
+    assert_int_equal(api_int(f, "spec.priority"), -1);
     api_ok(f, 200, "PATCH", RUNS "/one" APPLY_AS("me"), APPLY, api_run("one", ""));
     assert_string_equal(api_text(f, "status.phase"), "Running");
 }

@@ -60,7 +60,7 @@ each_replaced_generation_is_kept(void **state)
     assert_string_equal(api_text(f, "items.0.replacedBy.manager"), "tester");
     assert_string_equal(api_text(f, "items.0.replacedBy.changed"), "spec.priority");
     assert_string_equal(api_text(f, "items.0.metadata.resourceVersion"), second);
-    assert_int_equal(api_int(f, "items.0.object.spec.priority"), 0);
+    assert_int_equal(api_int(f, "items.0.object.spec.priority"), -1);
     assert_int_equal(api_int(f, "items.1.generation"), 2);
     assert_string_equal(api_text(f, "items.1.changed"), "spec.priority");
     assert_string_equal(api_text(f, "items.1.changedBy.user"), "admin");

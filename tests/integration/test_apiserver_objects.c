@@ -148,7 +148,7 @@ status_is_its_own_door(void **state)
            "{\"status\":{\"phase\":\"Running\"},\"spec\":{\"priority\":9},\"metadata\":{"
            "\"labels\":{\"x\":\"y\"}}}");
     assert_string_equal(api_text(f, "status.phase"), "Running");
-    assert_int_equal(api_int(f, "spec.priority"), 0);
+    assert_int_equal(api_int(f, "spec.priority"), -1);
     assert_null(api_at(f, "metadata.labels"));
     assert_int_equal(api_int(f, "metadata.generation"), 1);
     api_ok(f, 200, "PATCH", RUNS "/ra", MERGE,
@@ -187,8 +187,8 @@ json_patch(void **state)
 
     api_ok(f, 201, "POST", RUNS, NULL, api_run("ra", ""));
     api_ok(f, 200, "PATCH", RUNS "/ra", JSON_PATCH,
-           "[{\"op\":\"test\",\"path\":\"/spec/priority\",\"value\":0},"
-           "{\"op\":\"replace\",\"path\":\"/spec/priority\",\"value\":3}]");
+           "[{\"op\":\"test\",\"path\":\"/spec/type\",\"value\":\"task\"},"
+           "{\"op\":\"add\",\"path\":\"/spec/priority\",\"value\":3}]");
     assert_int_equal(api_int(f, "spec.priority"), 3);
     api_ok(f, 422, "PATCH", RUNS "/ra", JSON_PATCH,
            "[{\"op\":\"test\",\"path\":\"/spec/priority\",\"value\":0}]");
@@ -214,7 +214,7 @@ dry_run_changes_nothing(void **state)
     assert_string_equal(api_text(f, "metadata.resourceVersion"), version);
     api_ok(f, 200, "DELETE", RUNS "/ra", NULL, "{\"dryRun\":[\"All\"]}");
     api_ok(f, 200, "GET", RUNS "/ra", NULL, NULL);
-    assert_int_equal(api_int(f, "spec.priority"), 0);
+    assert_int_equal(api_int(f, "spec.priority"), -1);
     api_ok(f, 422, "POST", RUNS "?dryRun=Some", NULL, api_run("rb", ""));
 }
 
