@@ -337,19 +337,6 @@ read_needs(const struct batch *b, struct resource_req *ret)
     return true;
 }
 
-static bool
-is_held_by_quota(const json_t *job)
-{
-    size_t i;
-    const json_t *c;
-
-    json_array_foreach (js_get(job, "status.conditions"), i, c) {
-        if (streq(js(c, "type"), "Scheduled") && streq(js(c, "reason"), "QuotaExceeded"))
-            return true;
-    }
-    return false;
-}
-
 static void
 place(struct estimates *e, const struct batch *b)
 {
@@ -359,7 +346,7 @@ place(struct estimates *e, const struct batch *b)
                      .places = xcalloc(n, sizeof(*p.places))};
     bool done = false;
 
-    if (is_held_by_quota(b->jobs.items[0])) {
+    if (streq(js(placement_unscheduled(b->jobs.items[0]), "reason"), "QuotaExceeded")) {
         say(e, b, "a quota decides");
     } else if ((int64_t)n < js_int(b->jobs.items[0], "spec.nodes", 1)) {
         say(e, b, "it waits for its other nodes");

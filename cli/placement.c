@@ -28,6 +28,19 @@ placement_waits(const json_t *job)
            !cli_final_phase(js(job, "status.phase"));
 }
 
+const json_t *
+placement_unscheduled(const json_t *o)
+{
+    size_t i;
+    const json_t *c;
+
+    json_array_foreach (js_get(o, "status.conditions"), i, c) {
+        if (streq(js(c, "type"), "Scheduled") && streq(js(c, "status"), "False"))
+            return c;
+    }
+    return NULL;
+}
+
 int
 placement_order(const json_t *a, const json_t *b)
 {

@@ -12,6 +12,8 @@
 #include <stdio.h>
 
 bool placement_waits(const json_t *job);
+/* Condition Scheduled=False of a job or run; NULL: nothing has said so yet. */
+const json_t *placement_unscheduled(const json_t *o);
 /* Below 0: a leaves the queue before b. The scheduler's order. */
 int placement_order(const json_t *a, const json_t *b);
 

@@ -27,25 +27,11 @@ list(struct session *s, const struct resource *r, bool all, json_t **ret, struct
     return session_get_json(s, path.ptr, NULL, ret, e);
 }
 
-/* Condition Scheduled=False of a job or run; NULL: nothing has said so yet. */
-static const json_t *
-unscheduled(const json_t *o)
-{
-    size_t i;
-    const json_t *c;
-
-    json_array_foreach (js_get(o, "status.conditions"), i, c) {
-        if (streq(js(c, "type"), "Scheduled") && streq(js(c, "status"), "False"))
-            return c;
-    }
-    return NULL;
-}
-
-/* Its code; "" before the scheduler looked at the job. */
+/* Why it waits, as a code; "" before the scheduler looked at the job. */
 static const char *
 waits_for(const json_t *job)
 {
-    return js(unscheduled(job), "reason");
+    return js(placement_unscheduled(job), "reason");
 }
 
 static void
@@ -244,7 +230,8 @@ explain_job(const json_t *job, const json_t *jobs, const json_t *instances,
 static void
 explain_without_job(const char *kind, const json_t *o)
 {
-    const json_t *c = cli_final_phase(js(o, "status.phase")) ? NULL : unscheduled(o);
+    const json_t *c =
+        cli_final_phase(js(o, "status.phase")) ? NULL : placement_unscheduled(o);
     const char *reason = js(c == NULL ? o : c, c == NULL ? "status.reason" : "reason");
     const char *message = js(c == NULL ? o : c, c == NULL ? "status.message" : "message");
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "runner/engines/engine.h"
+#include "tests/turn_until.h"
 
 #define WAIT_MS 60000
 
@@ -37,15 +38,7 @@ struct job {
     struct error remove_error;
 };
 
-#define wait_for(f, cond)                                                                \
-    do {                                                                                 \
-        int64_t until_ = clock_now_ms() + WAIT_MS;                                       \
-        while (!(cond)) {                                                                \
-            if (clock_now_ms() > until_)                                                 \
-                fail_msg("timed out waiting for " #cond);                                \
-            loop_turn((f)->loop, 200);                                                   \
-        }                                                                                \
-    } while (0)
+#define wait_for(f, cond) TURN_UNTIL((f)->loop, WAIT_MS, cond)
 
 /* c may be NULL; agent_dir and agent_id are filled in. */
 void engine_up_with(struct fixture *f, const struct engine_config *c);

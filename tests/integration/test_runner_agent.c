@@ -21,6 +21,7 @@
 #include "integration/runner_fake_engine.h"
 #include "io/segment.h"
 #include "runner/agent.h"
+#include "tests/turn_until.h"
 
 #define WAIT_MS 30000
 #define U_N(n) "0e6f5d2c-6f5e-4b7e-9a55-0a6de6a0c10" #n
@@ -35,15 +36,7 @@ struct fixture {
     char dir[64];
 };
 
-#define wait_for(f, cond)                                                                \
-    do {                                                                                 \
-        int64_t until_ = clock_now_ms() + WAIT_MS;                                       \
-        while (!(cond)) {                                                                \
-            if (clock_now_ms() > until_)                                                 \
-                fail_msg("timed out waiting for " #cond);                                \
-            loop_turn((f)->loop, 100);                                                   \
-        }                                                                                \
-    } while (0)
+#define wait_for(f, cond) TURN_UNTIL((f)->loop, WAIT_MS, cond)
 
 static void
 agent_up(struct fixture *f)

@@ -13,6 +13,10 @@ foreach(name test_sim test_scale)
     LABELS sim TIMEOUT 300)
 endforeach()
 
+add_test(NAME test_sim_mutations COMMAND test_sim mutations)
+set_tests_properties(test_sim_mutations PROPERTIES LABELS sim TIMEOUT 300 ENVIRONMENT
+  "ASAN_OPTIONS=abort_on_error=1;UBSAN_OPTIONS=print_stacktrace=1")
+
 # The store alone on a disk that forgets; same options.
 drover_test(test_store_sim
   SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_store_sim.c ${CMAKE_CURRENT_SOURCE_DIR}/platter.c

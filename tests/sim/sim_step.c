@@ -440,19 +440,28 @@ running(const struct sim *s)
     return NULL;
 }
 
-/* An interruptible job's machine is cut off, its agent dies and comes back meanwhile, and
- * the job, which does not obey SIGTERM, is replaced elsewhere. */
-void
-sim_partition_story(struct sim *s)
+/* One interruptible job, which runs; NULL: it does not, and nothing is left to tell. */
+static struct sim_proc *
+begin_story(struct sim *s)
 {
     heal(s);
     sim_user_submit_interruptible(s);
     idle(s, 5000);
     struct sim_proc *p = running(s);
-    if (s->failed || p == NULL) {
+    if (p == NULL)
         sim_violate(s, "story_begins", "nothing runs");
+    return s->failed ? NULL : p;
+}
+
+/* An interruptible job's machine is cut off, its agent dies and comes back meanwhile, and
+ * the job, which does not obey SIGTERM, is replaced elsewhere. */
+void
+sim_partition_story(struct sim *s)
+{
+    struct sim_proc *p = begin_story(s);
+
+    if (p == NULL)
         return;
-    }
     struct sim_agent *a = s->agents[p->machine];
     p->exit_at_ms = p->term_ms = INT64_MAX / 2;
     sim_agent_link(a)->cut = true;
@@ -469,14 +478,10 @@ sim_partition_story(struct sim *s)
 void
 sim_reclaim_story(struct sim *s)
 {
-    heal(s);
-    sim_user_submit_interruptible(s);
-    idle(s, 5000);
-    struct sim_proc *p = running(s);
-    if (s->failed || p == NULL) {
-        sim_violate(s, "story_begins", "nothing runs");
+    struct sim_proc *p = begin_story(s);
+
+    if (p == NULL)
         return;
-    }
     p->exit_at_ms = p->term_ms = INT64_MAX / 2;
     sim_agent_reclaim(s->agents[p->machine], 1);
     idle(s, PARTITION_MAX_MS);
@@ -491,16 +496,11 @@ sim_reclaim_story(struct sim *s)
 void
 sim_outage_story(struct sim *s)
 {
+    struct sim_proc *p = begin_story(s);
     int64_t until;
 
-    heal(s);
-    sim_user_submit_interruptible(s);
-    idle(s, 5000);
-    struct sim_proc *p = running(s);
-    if (s->failed || p == NULL) {
-        sim_violate(s, "story_begins", "nothing runs");
+    if (p == NULL)
         return;
-    }
     p->exit_at_ms = INT64_MAX / 2;
     until = sim_now_ms() + OUTAGE_MS;
     s->control.cut = true;

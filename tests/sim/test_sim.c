@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs the simulation. Without arguments: some seeds, twice one seed (same seed, same
- * run), and each mutation, which must be found. DROVER_LONG in the environment: many
- * seeds. To look at one:  test_sim --seed N --steps M -v
+ * Runs the simulation. Without arguments: some seeds, and twice one seed (same seed, same
+ * run). DROVER_LONG in the environment: many seeds. `mutations`: each of them, which must
+ * be found. To look at one:  test_sim --seed N --steps M -v
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -351,11 +351,11 @@ int
 main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seeds),
-        cmocka_unit_test(test_same_seed_same_run),
-        cmocka_unit_test(test_partition),
-        cmocka_unit_test(test_outage),
+        cmocka_unit_test(test_seeds),     cmocka_unit_test(test_same_seed_same_run),
+        cmocka_unit_test(test_partition), cmocka_unit_test(test_outage),
         cmocka_unit_test(test_reclaim),
+    };
+    const struct CMUnitTest mutations[] = {
         cmocka_unit_test(test_finds_second_start),
         cmocka_unit_test(test_finds_ignored_claim),
         cmocka_unit_test(test_finds_missing_dead_man),
@@ -378,8 +378,12 @@ main(int argc, char **argv)
         fprintf(stderr, "kinds: %s\n", e.msg);
         return 1;
     }
-    rc = argc > 1 ? run_arguments(argc, argv)
-                  : cmocka_run_group_tests_name("sim", tests, NULL, NULL);
+    if (argc == 2 && streq(argv[1], "mutations"))
+        rc = cmocka_run_group_tests_name("sim mutations", mutations, NULL, NULL);
+    else if (argc > 1)
+        rc = run_arguments(argc, argv);
+    else
+        rc = cmocka_run_group_tests_name("sim", tests, NULL, NULL);
     kinds_free(kinds);
     return rc;
 }

@@ -26,6 +26,7 @@
 #include "io/http_client.h"
 #include "io/http_server.h"
 #include "io/loop.h"
+#include "tests/turn_until.h"
 
 #define OK(call)                                                                         \
     do {                                                                                 \
@@ -33,16 +34,8 @@
             fail_msg("%s", err.msg);                                                     \
     } while (0)
 
-/* Turns until the condition holds; twenty seconds are for a machine under load. */
-#define TURN_UNTIL(l, cond)                                                              \
-    do {                                                                                 \
-        int64_t until_ = clock_now_ms() + 20000;                                         \
-        while (!(cond)) {                                                                \
-            if (clock_now_ms() > until_)                                                 \
-                fail_msg("never came true: %s", #cond);                                  \
-            loop_turn((l), 50);                                                          \
-        }                                                                                \
-    } while (0)
+#define WAIT_MS 20000
+#define wait_for(l, cond) TURN_UNTIL(l, WAIT_MS, cond)
 
 extern struct error err;
 

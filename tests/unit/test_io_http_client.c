@@ -81,7 +81,7 @@ call_blocking(struct http_conn *c, const struct http_call *call, struct http_rep
     pthread_t t;
 
     assert_int_equal(pthread_create(&t, NULL, run_job, &j), 0);
-    TURN_UNTIL(f->l, is_done(&j));
+    wait_for(f->l, is_done(&j));
     pthread_join(t, NULL);
     err = j.e;
     return j.rc;
@@ -174,7 +174,7 @@ test_bounds_and_time_outs(void **state)
     assert_int_equal(call_blocking(c, &late, &r), -ERR_TIMEOUT);
     assert_in_range(clock_now_ms() - start, 100, 5000);
     assert_has(err.msg, "GET http://127.0.0.1:");
-    TURN_UNTIL(f->l, f->closed == 3);
+    wait_for(f->l, f->closed == 3);
     assert_true(f->aborted >= 1);
     f->pending.len = 0;
     /* A connection that breaks off is not a reply. */
@@ -231,12 +231,12 @@ test_blocking_stream(void **state)
                     .on_data = take_line,
                     .arg = &x};
     assert_int_equal(pthread_create(&th, NULL, run_job, &j), 0);
-    TURN_UNTIL(f->l, f->watchers.len == 1);
+    wait_for(f->l, f->watchers.len == 1);
     for (int i = 1; i <= 3; i++) {
         fixture_fire(f);
-        TURN_UNTIL(f->l, __atomic_load_n(&x.n, __ATOMIC_ACQUIRE) == i);
+        wait_for(f->l, __atomic_load_n(&x.n, __ATOMIC_ACQUIRE) == i);
     }
-    TURN_UNTIL(f->l, is_done(&j)); /* its callback said stop: success */
+    wait_for(f->l, is_done(&j)); /* its callback said stop: success */
     pthread_join(th, NULL);
     assert_int_equal(j.rc, 0);
     assert_string_equal(x.text.ptr, "event 1\nevent 2\nevent 3\n");
@@ -245,7 +245,7 @@ test_blocking_stream(void **state)
     j.call = &missing;
     j.done = false;
     assert_int_equal(pthread_create(&th, NULL, run_job, &j), 0);
-    TURN_UNTIL(f->l, is_done(&j));
+    wait_for(f->l, is_done(&j));
     pthread_join(th, NULL);
     assert_int_equal(j.rc, 0);
     assert_int_equal(r.status, 404);
@@ -273,15 +273,15 @@ test_cancel(void **state)
                     .arg = &x,
                     .cancel = &cancel};
     assert_int_equal(pthread_create(&th, NULL, run_job, &j), 0);
-    TURN_UNTIL(f->l, f->watchers.len == 1);
+    wait_for(f->l, f->watchers.len == 1);
     int64_t start = clock_now_ms();
     __atomic_store_n(&cancel, true, __ATOMIC_RELEASE);
-    TURN_UNTIL(f->l, is_done(&j));
+    wait_for(f->l, is_done(&j));
     pthread_join(th, NULL);
     assert_int_equal(j.rc, -ERR_TIMEOUT);
     assert_true(clock_now_ms() - start < 2000);
     http_conn_free(j.c);
-    TURN_UNTIL(f->l, f->aborted == 1); /* its connection is closed, not kept */
+    wait_for(f->l, f->aborted == 1); /* its connection is closed, not kept */
     str_done(&x.text);
 }
 
@@ -379,12 +379,12 @@ test_many_watchers(void **state)
         client_init(&c[i], m);
         client_start(&c[i], "/watch");
     }
-    TURN_UNTIL(f->l, f->watchers.len == WATCHERS);
+    wait_for(f->l, f->watchers.len == WATCHERS);
     for (int event = 1; event <= 10; event++) {
         str_addf(&expected, "event %d\n", event);
         fixture_fire(f);
         for (int i = 0; i < WATCHERS; i++)
-            TURN_UNTIL(f->l, c[i].text.len >= expected.len);
+            wait_for(f->l, c[i].text.len >= expected.len);
     }
     for (int i = 0; i < WATCHERS; i++) {
         assert_int_equal(c[i].status, 200);
@@ -392,7 +392,7 @@ test_many_watchers(void **state)
         assert_int_equal(c[i].done, 0);
         http_transfer_cancel(c[i].t);
     }
-    TURN_UNTIL(f->l, f->aborted == WATCHERS);
+    wait_for(f->l, f->aborted == WATCHERS);
     assert_int_equal(f->freed, WATCHERS);
     for (int i = 0; i < WATCHERS; i++) {
         assert_int_equal(c[i].done, 0); /* not after a cancel */
@@ -427,7 +427,7 @@ test_collect_and_errors(void **state)
     memset(body, '!', sizeof(body)); /* it was copied */
     assert_int_equal(c[3].done, 0);  /* never from within the start */
     for (int i = 0; i < 5; i++)
-        TURN_UNTIL(f->l, c[i].done == 1);
+        wait_for(f->l, c[i].done == 1);
     assert_int_equal(c[0].code, ERR_OK);
     assert_string_equal(c[0].text.ptr, "hello\n");
     assert_int_equal(c[1].code, ERR_TOO_LARGE);
@@ -452,7 +452,7 @@ test_pause(void **state)
     client_init(&c, m);
     c.paused = true;
     client_start(&c, "/big?n=3000000");
-    TURN_UNTIL(f->l, c.headers == 1);
+    wait_for(f->l, c.headers == 1);
     for (int i = 0; i < 20; i++)
         loop_turn(f->l, 5);
     assert_int_equal(c.text.len, 0);
@@ -462,7 +462,7 @@ test_pause(void **state)
     assert_int_equal(c.text.len, 0);
     c.paused = false;
     http_transfer_unpause(c.t);
-    TURN_UNTIL(f->l, c.done == 1);
+    wait_for(f->l, c.done == 1);
     assert_int_equal(c.text.len, 3000000);
     for (int i = 0; i < 3000000; i++) {
         if (c.text.ptr[i] != 'a' + i % 23)
@@ -492,8 +492,8 @@ test_reentrance(void **state)
     client_start(&c[2], "/hello");
     client_start(&c[3], "/hello");
     client_start(&c[4], "/watch");
-    TURN_UNTIL(f->l, c[2].done == 2 && c[3].done == 1 && c[0].headers == 1);
-    TURN_UNTIL(f->l, c[1].headers == 1);
+    wait_for(f->l, c[2].done == 2 && c[3].done == 1 && c[0].headers == 1);
+    wait_for(f->l, c[1].headers == 1);
     for (int i = 0; i < 10; i++)
         loop_turn(f->l, 5);
     assert_int_equal(c[0].done, 0);
@@ -524,7 +524,7 @@ test_unix_socket(void **state)
     OK(http_multi_new(f->l, &m, &err));
     client_init(&c, m);
     c.t = http_multi_start(m, &t, &call, 10000, &collecting, &c);
-    TURN_UNTIL(f->l, c.done == 1);
+    wait_for(f->l, c.done == 1);
     assert_int_equal(c.code, ERR_OK);
     assert_has(c.text.ptr, "unix 1\n");
     str_done(&c.text);

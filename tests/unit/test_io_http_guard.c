@@ -63,7 +63,7 @@ test_slow_heads(void **state)
     has(out.ptr, "\"code\":408}\n");
     raw_closed(f, slow);
     raw_closed(f, silent);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, http_server_connections(f->server) == 0);
     assert_int_equal(http_server_stats(f->server).head_timeouts, 2);
     assert_int_equal(f->handled, 0);
     close(silent);
@@ -132,14 +132,14 @@ test_connections_of_one_address(void **state)
     f = fixture_new(&(struct http_server_opts){.max_per_address = 4});
     for (int i = 0; i < 6; i++)
         fds[i] = raw_connect(f);
-    TURN_UNTIL(f->l, http_server_stats(f->server).accepted == 6);
+    wait_for(f->l, http_server_stats(f->server).accepted == 6);
     assert_int_equal(http_server_stats(f->server).refused_address, 2);
     raw_closed(f, fds[4]);
     raw_closed(f, fds[5]);
     raw_send(fds[0], GET("/hello"));
     assert_true(raw_reply(f, fds[0], &out));
     close(fds[0]);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 3);
+    wait_for(f->l, http_server_connections(f->server) == 3);
     int again = raw_connect(f);
     str_reset(&out);
     raw_send(again, GET("/hello"));
@@ -157,7 +157,7 @@ test_this_machine_is_exempt(void **state)
     f = fixture_new(
         &(struct http_server_opts){.max_per_address = 1, .loopback_unlimited = true});
     int a = raw_connect(f), b = raw_connect(f);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 2);
+    wait_for(f->l, http_server_connections(f->server) == 2);
     assert_int_equal(http_server_stats(f->server).refused_address, 0);
     close(a);
     close(b);
@@ -207,7 +207,7 @@ test_a_stream_is_cut(void **state)
     f = fixture_new(NULL);
     int fd = raw_connect(f);
     raw_send(fd, GET("/cut"));
-    TURN_UNTIL(f->l, f->closed == 1);
+    wait_for(f->l, f->closed == 1);
     while ((n = recv(fd, buf, sizeof(buf), 0)) > 0)
         str_add(&out, buf, (size_t)n);
     has(out.ptr, "half");
@@ -228,13 +228,13 @@ test_on_done(void **state)
     int fd = raw_connect(f);
     raw_send(fd, GET("/missing"));
     assert_true(raw_reply(f, fd, &out));
-    TURN_UNTIL(f->l, f->done == 1);
+    wait_for(f->l, f->done == 1);
     assert_int_equal(f->done_status, 404);
     assert_false(f->done_aborted);
     raw_send(fd, GET("/later"));
-    TURN_UNTIL(f->l, f->pending.len == 1);
+    wait_for(f->l, f->pending.len == 1);
     close(fd);
-    TURN_UNTIL(f->l, f->done == 2);
+    wait_for(f->l, f->done == 2);
     assert_int_equal(f->done_status, 0);
     assert_true(f->done_aborted);
     f->pending.len = 0;
@@ -292,7 +292,7 @@ trusted(const struct pki_pair *ca)
 
     OK(http_multi_new(f->l, &m, &err));
     get(m, "/hello", ca, &a);
-    TURN_UNTIL(f->l, a.over);
+    wait_for(f->l, a.over);
     bool yes = a.e.code == ERR_OK && streq(a.data.ptr, "hello\n");
     str_done(&a.data);
     http_multi_free(m);
@@ -371,19 +371,19 @@ test_certificate_in_files(void **state)
     assert_false(trusted(&ca_b));
     OK(http_multi_new(f->l, &m, &err));
     get(m, "/watch", &ca_a, &watch);
-    TURN_UNTIL(f->l, f->watchers.len == 1);
+    wait_for(f->l, f->watchers.len == 1);
 
     /* Half of a new pair is not used. */
     put(key, &b.key);
-    TURN_UNTIL(f->l, tls_files_refusals(t) == 1);
+    wait_for(f->l, tls_files_refusals(t) == 1);
     assert_true(trusted(&ca_a));
     put(cert, &b.cert);
-    TURN_UNTIL(f->l, tls_files_reloads(t) == 1);
+    wait_for(f->l, tls_files_reloads(t) == 1);
     assert_true(trusted(&ca_b));
     assert_false(trusted(&ca_a));
 
     fixture_fire(f);
-    TURN_UNTIL(f->l, watch.data.len > 0);
+    wait_for(f->l, watch.data.len > 0);
     assert_string_equal(watch.data.ptr, "event 1\n");
     assert_false(watch.over);
 

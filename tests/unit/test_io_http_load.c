@@ -62,7 +62,7 @@ test_client_leaves_while_suspended(void **state)
             int handled = f->handled;
             int fd = raw_connect(f);
             raw_send(fd, requests[i]);
-            TURN_UNTIL(f->l, f->handled == handled + 1);
+            wait_for(f->l, f->handled == handled + 1);
             loop_turn(f->l, 10);
             int64_t start = clock_now_ms();
             if (how == 1) { /* a reset instead of an orderly end */
@@ -70,10 +70,10 @@ test_client_leaves_while_suspended(void **state)
                 setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
             }
             close(fd);
-            TURN_UNTIL(f->l, f->closed == before + 1);
+            wait_for(f->l, f->closed == before + 1);
             /* Not by keep-alive or an idle time, which are 30 s and more. */
             assert_true(clock_now_ms() - start < 15000);
-            TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+            wait_for(f->l, http_server_connections(f->server) == 0);
             loop_turn(f->l, 10);
             assert_int_equal(f->closed, before + 1);
             f->pending.len = 0;
@@ -91,11 +91,11 @@ test_answer_races_with_leaving(void **state)
 
     UNUSED(state);
     raw_send(fd, GET("/later"));
-    TURN_UNTIL(f->l, f->pending.len == 1);
+    wait_for(f->l, f->pending.len == 1);
     close(fd);
     fixture_answer_all(f, 200); /* before the loop has seen the hang-up */
-    TURN_UNTIL(f->l, f->closed == 1);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, f->closed == 1);
+    wait_for(f->l, http_server_connections(f->server) == 0);
 }
 
 /* A client that does not read is a cursor: once its socket is full nothing is produced.
@@ -108,7 +108,7 @@ test_slow_reader_is_not_filled(void **state)
 
     UNUSED(state);
     raw_send(fd, GET("/firehose"));
-    TURN_UNTIL(f->l, f->fills > 0);
+    wait_for(f->l, f->fills > 0);
     for (int turns = 0; quiet < 20 && turns < 100000; turns++) {
         int before = f->fills;
         loop_turn(f->l, 5);
@@ -118,9 +118,9 @@ test_slow_reader_is_not_filled(void **state)
     int stuck = f->fills;
     auto_str buf = STR_INIT(32 << 20);
     str_reserve(&buf, 1 << 20);
-    TURN_UNTIL(f->l, recv(fd, buf.ptr, 1 << 20, 0) > 0 && f->fills > stuck);
+    wait_for(f->l, recv(fd, buf.ptr, 1 << 20, 0) > 0 && f->fills > stuck);
     close(fd);
-    TURN_UNTIL(f->l, f->closed == 1);
+    wait_for(f->l, f->closed == 1);
 }
 
 /* Idle streams cost nothing: no timer or descriptor keeps the loop busy. */
@@ -136,7 +136,7 @@ test_idle_streams_do_not_spin(void **state)
         fds[i] = raw_connect(f);
         raw_send(fds[i], GET("/watch"));
     }
-    TURN_UNTIL(f->l, f->watchers.len == 20);
+    wait_for(f->l, f->watchers.len == 20);
     for (int i = 0; i < 20; i++)
         loop_turn(f->l, 10);
     loop_stats(f->l, &a);
@@ -147,7 +147,7 @@ test_idle_streams_do_not_spin(void **state)
     assert_true(b.turns - a.turns < 10);
     for (int i = 0; i < 20; i++)
         close(fds[i]);
-    TURN_UNTIL(f->l, f->closed == 20);
+    wait_for(f->l, f->closed == 20);
 }
 
 /* Whole pages in the memory that are there. */
@@ -176,17 +176,17 @@ test_waiting_stream_gives_pages_back(void **state)
 
     UNUSED(state);
     raw_send(fd, GET("/watch"));
-    TURN_UNTIL(f->l, f->watchers.len == 1 && f->unused.len > 0);
+    wait_for(f->l, f->watchers.len == 1 && f->unused.len > 0);
     assert_true(pages_there(f->unused) >= 2);
     for (int i = 1; i <= 2; i++) {
-        TURN_UNTIL(f->l, pages_there(f->unused) == 0);
+        wait_for(f->l, pages_there(f->unused) == 0);
         char event[32];
         snprintf(event, sizeof(event), "event %d\n", i);
         fixture_fire(f);
-        TURN_UNTIL(f->l, heard(fd, &out, event));
+        wait_for(f->l, heard(fd, &out, event));
     }
     close(fd);
-    TURN_UNTIL(f->l, f->closed == 1);
+    wait_for(f->l, f->closed == 1);
 }
 
 /* --- many connections -----------------------------------------------------------------
@@ -206,7 +206,7 @@ lock_step(int n)
         if (i % 32 == 0)
             loop_turn(f->l, 0);
     }
-    TURN_UNTIL(f->l, http_server_connections(f->server) == (size_t)n);
+    wait_for(f->l, http_server_connections(f->server) == (size_t)n);
     int64_t start = clock_now_ms();
     for (int round = 0; round < 5; round++) {
         int left = n;
@@ -227,7 +227,7 @@ lock_step(int n)
         close(fds[i]);
         str_done(&out[i]);
     }
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, http_server_connections(f->server) == 0);
     free(fds);
     free(out);
 }
@@ -297,7 +297,7 @@ test_quiesce_from_a_handler(void **state)
     assert_true(raw_reply(&view, fd, &out));
     assert_has(out.ptr, " 200 ");
     close(fd);
-    TURN_UNTIL(f->l, http_server_connections(stopping) == 0);
+    wait_for(f->l, http_server_connections(stopping) == 0);
     http_server_free(stopping);
 }
 
@@ -311,14 +311,14 @@ test_keep_alive(void **state)
         auto_str out = STR_INIT(1 << 16);
         raw_send(fd, i % 3 == 0 ? GET("/later") : GET("/hello"));
         if (i % 3 == 0) {
-            TURN_UNTIL(f->l, f->pending.len == 1);
+            wait_for(f->l, f->pending.len == 1);
             fixture_answer_all(f, 202);
         }
         assert_true(raw_reply(f, fd, &out));
     }
     assert_int_equal(http_server_connections(f->server), 1);
     close(fd);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, http_server_connections(f->server) == 0);
     assert_int_equal(f->closed, 500);
     assert_int_equal(f->aborted, 0);
 }
@@ -359,15 +359,15 @@ test_lean_connections(void **state)
 
     UNUSED(state);
     int watch = ask_in_parts("", GET("/watch?watch=true"));
-    TURN_UNTIL(f->l, f->watchers.len == 1);
+    wait_for(f->l, f->watchers.len == 1);
     fixture_fire(f);
     char text[512] = "";
-    TURN_UNTIL(f->l, recv(watch, text, sizeof(text) - 1, MSG_PEEK | MSG_DONTWAIT) > 0);
+    wait_for(f->l, recv(watch, text, sizeof(text) - 1, MSG_PEEK | MSG_DONTWAIT) > 0);
     assert_has(text, "Connection: close");
     close(watch);
     /* In two pieces: nobody waits for the second, and the pool is a whole one. */
     watch = ask_in_parts("GET /watch?watch=true HTTP/1.1\r\n", "Host: x\r\n\r\n");
-    TURN_UNTIL(f->l, f->handled == 2);
+    wait_for(f->l, f->handled == 2);
     close(watch);
     /* With headers that a small pool does not hold. */
     str_addf(&big, "GET /hello?watch=1 HTTP/1.1\r\nHost: x\r\nX: %0*d\r\n\r\n", 12000, 7);
@@ -381,7 +381,7 @@ test_lean_connections(void **state)
     assert_true(raw_reply(f, fd, &out));
     assert_has(out.ptr, "200 OK");
     close(fd);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, http_server_connections(f->server) == 0);
 }
 
 /* Open and silent when the server goes. */

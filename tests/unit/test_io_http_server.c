@@ -95,7 +95,7 @@ test_pipelined_requests(void **state)
 
     UNUSED(state);
     raw_send(fd, GET("/one") GET("/later") GET("/three"));
-    TURN_UNTIL(f->l, f->pending.len == 1);
+    wait_for(f->l, f->pending.len == 1);
     assert_int_equal(f->handled, 2); /* the third waits its turn */
     fixture_answer_all(f, 200);
     int64_t until = clock_now_ms() + 20000;
@@ -112,7 +112,7 @@ test_pipelined_requests(void **state)
     assert_true(one != NULL && two != NULL && three != NULL);
     assert_true(one < two && two < three);
     close(fd);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, http_server_connections(f->server) == 0);
     assert_int_equal(f->closed, 3);
     assert_int_equal(f->aborted, 0);
 }
@@ -144,7 +144,7 @@ test_malformed_requests(void **state)
         raw_closed(f, fd);
         close(fd);
     }
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, http_server_connections(f->server) == 0);
     autofree char *r = ask(GET("/hello"));
     assert_has(r, "HTTP/1.1 200 OK");
 }
@@ -181,7 +181,7 @@ test_half_closed_clients(void **state)
     assert_has(out.ptr, "hello\n");
     raw_closed(f, fd);
     close(fd);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, http_server_connections(f->server) == 0);
     assert_int_equal(f->handled, 2);
 }
 
@@ -337,7 +337,7 @@ test_reader_response(void **state)
     raw_reply(f, fd, &out);
     assert_true(out.len < (1 << 20));
     close(fd);
-    TURN_UNTIL(f->l, f->closed == 3);
+    wait_for(f->l, f->closed == 3);
     assert_int_equal(f->freed, 3);
     assert_int_equal(f->aborted, 1);
 }
@@ -355,7 +355,7 @@ test_head(void **state)
         autofree char *request =
             xasprintf("HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n", paths[i]);
         raw_send(fd, request);
-        TURN_UNTIL(f->l, f->closed == (int)i + 1);
+        wait_for(f->l, f->closed == (int)i + 1);
         char buf[1024];
         ssize_t n = recv(fd, buf, sizeof(buf), 0);
         assert_true(n > 0);
@@ -376,7 +376,7 @@ test_http_1_0_stream_ends_by_close(void **state)
 
     UNUSED(state);
     raw_send(fd, "GET /watch HTTP/1.0\r\n\r\n");
-    TURN_UNTIL(f->l, f->watchers.len == 1);
+    wait_for(f->l, f->watchers.len == 1);
     fixture_fire(f);
     int64_t until = clock_now_ms() + 20000;
     while (strstr(out.ptr, "event 1\n") == NULL && clock_now_ms() < until) {
@@ -388,7 +388,7 @@ test_http_1_0_stream_ends_by_close(void **state)
     }
     assert_has(out.ptr, "\r\n\r\nevent 1\n"); /* no chunk framing */
     close(fd);
-    TURN_UNTIL(f->l, f->closed == 1);
+    wait_for(f->l, f->closed == 1);
 }
 
 /* A stream's headers come before its first event, and an event without waiting for more.
@@ -424,7 +424,7 @@ test_stream_headers_and_events_at_once(void **state)
     /* Delayed acknowledgements or corking would make it 40 or 200 ms for each. */
     assert_true(clock_now_ms() - start < 1500);
     close(fd);
-    TURN_UNTIL(f->l, f->closed == 1);
+    wait_for(f->l, f->closed == 1);
     assert_int_equal(f->freed, 1);
 }
 
@@ -455,8 +455,8 @@ test_stop_with_open_requests(void **state)
     UNUSED(state);
     raw_send(a, GET("/watch"));
     raw_send(b, GET("/later"));
-    TURN_UNTIL(f->l, f->watchers.len == 1 && f->pending.len == 1);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 3);
+    wait_for(f->l, f->watchers.len == 1 && f->pending.len == 1);
+    wait_for(f->l, http_server_connections(f->server) == 3);
     http_server_free(f->server);
     f->server = NULL;
     assert_int_equal(f->closed, 2);
@@ -480,7 +480,7 @@ test_quiesce(void **state)
 
     UNUSED(state);
     raw_send(fd, GET("/later"));
-    TURN_UNTIL(f->l, f->pending.len == 1);
+    wait_for(f->l, f->pending.len == 1);
     http_server_quiesce(f->server);
     struct sockaddr_in sa = {.sin_family = AF_INET,
                              .sin_port = htons(port),
@@ -567,10 +567,10 @@ test_unix_socket(void **state)
     assert_int_equal(http_server_start(f->l, &o, &second, &err), -ERR_BUSY);
     /* Leaving is noticed here too. */
     raw_send(fd, GET("/watch"));
-    TURN_UNTIL(f->l, f->watchers.len == 1);
+    wait_for(f->l, f->watchers.len == 1);
     loop_turn(f->l, 10);
     close(fd);
-    TURN_UNTIL(f->l, f->closed == 2);
+    wait_for(f->l, f->closed == 2);
     http_server_free(f->server);
     f->server = NULL;
     assert_int_equal(stat(path, &st), -1); /* our file is gone */

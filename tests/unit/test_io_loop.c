@@ -19,6 +19,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "io/loop.h"
+#include "tests/turn_until.h"
 
 #define OK(call)                                                                         \
     do {                                                                                 \
@@ -26,16 +27,8 @@
             fail_msg("%s", err.msg);                                                     \
     } while (0)
 
-/* Turns until the condition holds; ten seconds are for a machine under load. */
-#define TURN_UNTIL(l, cond)                                                              \
-    do {                                                                                 \
-        int64_t until_ = clock_now_ms() + 10000;                                         \
-        while (!(cond)) {                                                                \
-            if (clock_now_ms() > until_)                                                 \
-                fail_msg("never came true: %s", #cond);                                  \
-            loop_turn((l), 100);                                                         \
-        }                                                                                \
-    } while (0)
+#define WAIT_MS 10000
+#define wait_for(l, cond) TURN_UNTIL(l, WAIT_MS, cond)
 
 static struct error err;
 
@@ -94,7 +87,7 @@ test_timers_in_order_and_never_early(void **state)
         x[i].due_ns = clock_now_ns() + delays[i] * 1000000LL;
         loop_timer_in(x[i].t, delays[i]);
     }
-    TURN_UNTIL(l, n == (int)ARRAY_LEN(delays));
+    wait_for(l, n == (int)ARRAY_LEN(delays));
     for (size_t i = 0; i < ARRAY_LEN(delays); i++) {
         assert_int_equal(order[i], expected[i]);
         loop_timer_free(x[i].t);
@@ -122,7 +115,7 @@ test_timer_move_and_cancel(void **state)
     loop_timer_cancel(b);
     loop_timer_cancel(b);
     assert_false(loop_timer_armed(b));
-    TURN_UNTIL(l, moved == 1);
+    wait_for(l, moved == 1);
     assert_int_equal(cancelled, 0);
     loop_timer_in(a, INT64_MAX); /* must not overflow into the past */
     loop_turn(l, 5);
@@ -268,7 +261,7 @@ test_timer_and_hook_free_themselves(void **state)
     s.other = loop_timer_new(l, "other", free_self_and_other, &s);
     loop_timer_in(s.t, 0);
     loop_timer_in(s.other, 0);
-    TURN_UNTIL(l, s.calls > 0);
+    wait_for(l, s.calls > 0);
     loop_turn(l, 0);
     assert_int_equal(s.calls, 1);
     s.hook = loop_before_sleep(l, "self", free_hooks, &s);
@@ -352,13 +345,13 @@ test_child_exit_and_signal(void **state)
     }
     OK(loop_child_add(l, "exits", p, on_ended, &a, &a.child, &err));
     OK(loop_child_add(l, "killed", q, on_ended, &b, &b.child, &err));
-    TURN_UNTIL(l, a.calls == 1);
+    wait_for(l, a.calls == 1);
     assert_int_equal(a.pid, p);
     assert_true(WIFEXITED(a.status));
     assert_int_equal(WEXITSTATUS(a.status), 7);
     assert_int_equal(b.calls, 0);
     kill(q, SIGTERM);
-    TURN_UNTIL(l, b.calls == 1);
+    wait_for(l, b.calls == 1);
     assert_true(WIFSIGNALED(b.status));
     assert_int_equal(WTERMSIG(b.status), SIGTERM);
     loop_turn(l, 0);
@@ -392,7 +385,7 @@ test_foreign_process(void **state)
     assert_int_equal(read(fds[0], &grandchild, sizeof(grandchild)), sizeof(grandchild));
     OK(loop_child_add(l, "foreign", grandchild, on_ended, &x, &x.child, &err));
     kill(grandchild, SIGKILL);
-    TURN_UNTIL(l, x.calls == 1);
+    wait_for(l, x.calls == 1);
     assert_int_equal(x.status, LOOP_CHILD_UNKNOWN);
     loop_child_free(x.child);
     waitpid(p, NULL, 0);
@@ -420,10 +413,10 @@ test_signals(void **state)
     OK(loop_signal_add(l, SIGUSR1, count_signal, &first, &a, &err));
     OK(loop_signal_add(l, SIGUSR1, count_signal, &second, &b, &err));
     kill(getpid(), SIGUSR1);
-    TURN_UNTIL(l, first == 1 && second == 1);
+    wait_for(l, first == 1 && second == 1);
     loop_signal_free(a);
     kill(getpid(), SIGUSR1);
-    TURN_UNTIL(l, second == 2);
+    wait_for(l, second == 2);
     assert_int_equal(first, 1);
     loop_signal_free(b);
     pthread_sigmask(SIG_SETMASK, NULL, &now);
@@ -465,14 +458,14 @@ test_inotify(void **state)
     autofree char *path = fs_join(dir, "file");
     int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
     close(fd);
-    TURN_UNTIL(l, creates.n == 1);
+    wait_for(l, creates.n == 1);
     assert_string_equal(creates.name, "file");
     assert_int_equal(deletes.n, 0);
     unlink(path);
-    TURN_UNTIL(l, deletes.n == 1);
+    wait_for(l, deletes.n == 1);
     loop_watch_free(a);
     OK(fs_remove_tree(dir, &err));
-    TURN_UNTIL(l, deletes.gone == 1);
+    wait_for(l, deletes.gone == 1);
     loop_watch_free(b);
     assert_int_not_equal(
         loop_watch_add(l, "/nonexistent/x", IN_CREATE, on_change, &creates, &a, &err), 0);
@@ -632,7 +625,7 @@ test_pool(void **state)
         }
         assert_int_equal(loop_pool_pending(p), 64);
         if (round == 0)
-            TURN_UNTIL(l, s.done == 64);
+            wait_for(l, s.done == 64);
     }
     /* The second round is still under way: freeing waits for it and delivers it. */
     loop_pool_free(p);

@@ -163,7 +163,7 @@ fetch_with(struct http_multi *m, const struct http_target *t, const char *path,
     struct http_call call = {.method = "GET", .path = path};
 
     http_multi_start(m, t, &call, 8 << 20, &collecting, &x);
-    TURN_UNTIL(f->l, x.done == 1);
+    wait_for(f->l, x.done == 1);
     str_add(out, x.text.ptr, x.text.len);
     str_done(&x.text);
     return x.code;
@@ -302,14 +302,14 @@ test_stream(void **state)
     UNUSED(state);
     OK(http_multi_new(f->l, &m, &err));
     struct http_transfer *tr = http_multi_start(m, &t, &call, 1000, &collecting, &x);
-    TURN_UNTIL(f->l, f->watchers.len == 1);
+    wait_for(f->l, f->watchers.len == 1);
     for (int i = 1; i <= 5; i++) {
         fixture_fire(f);
-        TURN_UNTIL(f->l, f->watchers.items[0]->sent == i);
+        wait_for(f->l, f->watchers.items[0]->sent == i);
         loop_turn(f->l, 10);
     }
     http_transfer_cancel(tr);
-    TURN_UNTIL(f->l, f->aborted == 1);
+    wait_for(f->l, f->aborted == 1);
     assert_int_equal(x.done, 0);
     http_multi_free(m);
     str_done(&x.text);
@@ -324,7 +324,7 @@ test_plain_text_to_a_tls_port(void **state)
     raw_send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     raw_closed(f, fd);
     close(fd);
-    TURN_UNTIL(f->l, http_server_connections(f->server) == 0);
+    wait_for(f->l, http_server_connections(f->server) == 0);
     assert_int_equal(f->handled, 0);
 }
 
@@ -358,7 +358,7 @@ test_fetch_ca(void **state)
 
     UNUSED(state);
     assert_int_equal(pthread_create(&t, NULL, run_fetch, &x), 0);
-    TURN_UNTIL(f->l, __atomic_load_n(&x.done, __ATOMIC_ACQUIRE));
+    wait_for(f->l, __atomic_load_n(&x.done, __ATOMIC_ACQUIRE));
     pthread_join(t, NULL);
     err = x.e;
     OK(x.rc);

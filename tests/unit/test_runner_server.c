@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "io/http_server.h"
 #include "runner/server.h"
+#include "tests/turn_until.h"
 
 #define WAIT_MS 60000
 #define MANY 100
@@ -32,15 +33,7 @@ struct fixture {
     bool hold;
 };
 
-#define wait_for(f, cond)                                                                \
-    do {                                                                                 \
-        int64_t until_ = clock_now_ms() + WAIT_MS;                                       \
-        while (!(cond)) {                                                                \
-            if (clock_now_ms() > until_)                                                 \
-                fail_msg("timed out waiting for " #cond);                                \
-            loop_turn((f)->loop, 100);                                                   \
-        }                                                                                \
-    } while (0)
+#define wait_for(f, cond) TURN_UNTIL((f)->loop, WAIT_MS, cond)
 
 static void
 answer(struct http_request *r)

@@ -23,6 +23,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "io/segment.h"
+#include "tests/turn_until.h"
 
 #define WAIT_MS 60000
 #define UID_A "a0"
@@ -139,15 +140,7 @@ struct fixture {
     char dir[32], url[64];
 };
 
-#define wait_for(f, cond)                                                                \
-    do {                                                                                 \
-        int64_t until_ = clock_now_ms() + WAIT_MS;                                       \
-        while (!(cond)) {                                                                \
-            if (clock_now_ms() > until_)                                                 \
-                fail_msg("timed out waiting for " #cond);                                \
-            loop_turn((f)->s.loop, 10);                                                  \
-        }                                                                                \
-    } while (0)
+#define wait_for(f, cond) TURN_UNTIL((f)->s.loop, WAIT_MS, cond)
 
 static void
 handle(void *arg, struct http_request *r)
