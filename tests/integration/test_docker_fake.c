@@ -572,6 +572,7 @@ what_a_daemon_cannot_know(void **state)
 #define ENDED_BEFORE(code)                                                               \
     "\"Status\":\"exited\",\"ExitCode\":" #code                                          \
     ",\"StartedAt\":\"2020-01-02T03:04:05Z\",\"FinishedAt\":\"2020-01-02T03:04:06Z\""
+#define DEAD "\"Status\":\"dead\",\"StartedAt\":\"0001-01-01T00:00:00Z\""
     static const struct {
         const char *state, *actions;
         bool marked, no_restore;
@@ -582,6 +583,8 @@ what_a_daemon_cannot_know(void **state)
         {CREATED, "", false, false, ENGINE_EXITED, 0, 1},
         {CREATED, "create", true, false, ENGINE_EXITED, 0, 1},
         {CREATED, "", true, false, ENGINE_RESTARTED, -1, 0},
+        {DEAD, "", false, false, ENGINE_EXITED, 0, 1},
+        {DEAD, "", true, false, ENGINE_RESTARTED, -1, 0},
         {ENDED(255), "create,start,die", true, false, ENGINE_EXITED, 255, 0},
         {ENDED(255), "die", true, false, ENGINE_EXITED, 255, 0},
         {ENDED(255), "", true, false, ENGINE_RESTARTED, 255, 0},

@@ -470,6 +470,22 @@ adopt_created(struct docker_job *dj)
     }
 }
 
+/* A daemon died while it removed it, which it does not take up again. What was never
+ * started is removed by us, and made anew. */
+static void
+adopt_dead(struct docker_job *dj)
+{
+    if (dj->stop_wanted)
+        fail_stopped(dj);
+    else if (start_marked(dj))
+        half_started(dj);
+    else if (++dj->n_conflicts < CONFLICTS_MAX)
+        make_anew(dj);
+    else
+        docker_job_fail(dj, ENGINE_CREATE_FAILED,
+                        "a dead container of the job cannot be removed");
+}
+
 /* Reads the facts of the reply; false when it was dealt with otherwise. */
 bool
 docker_job_facts(struct docker_job *dj, const struct docker_reply *r)
@@ -511,6 +527,9 @@ on_inspected(void *arg, const struct docker_reply *r)
     }
     if (dj->facts.running)
         docker_job_running(dj);
+    else if (!dj->facts.started &&
+             (streq(dj->facts.status, "dead") || streq(dj->facts.status, "removing")))
+        adopt_dead(dj);
     else
         docker_job_ending(dj);
 }
