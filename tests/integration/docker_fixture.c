@@ -12,6 +12,8 @@
 #include "io/proc.h"
 #include "io/segment.h"
 
+enum { REMOVALS_MAX = 50 };
+
 static struct job *
 job_of(struct engine_job *j)
 {
@@ -171,11 +173,20 @@ run(struct fixture *f, struct job *job)
     wait_for(f, over(job));
 }
 
+/* Again until it is gone, as the agent does: a daemon that was killed amid it refuses for
+ * a while. */
 void
 remove_job(struct fixture *f, struct job *job)
 {
-    engine_docker.remove(f->en, &job->j);
-    wait_for(f, job->n_removed > 0);
+    for (int tries = 0; tries < REMOVALS_MAX; tries++) {
+        job->n_removed = 0;
+        engine_docker.remove(f->en, &job->j);
+        wait_for(f, job->n_removed > 0);
+        if (job->remove_error.code == ERR_OK)
+            break;
+        print_message("%s\n", job->remove_error.msg);
+        loop_turn(f->loop, 200);
+    }
     assert_int_equal(job->remove_error.code, ERR_OK);
     assert_int_equal(job->n_exits, 1);
     free(job->dir);

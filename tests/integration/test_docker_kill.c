@@ -76,6 +76,24 @@ read_out(const struct crowd *c, const struct short_job *s, struct str *out)
     assert_true(rc == 0 || rc == -ERR_NOT_FOUND);
 }
 
+/* Entries of the daemon that came twice have one time, those that it had twice have two.
+ */
+static void
+print_frames(const struct job *job)
+{
+    struct error e = ERROR_INIT;
+    autofree char *dir = fs_join(job->dir, "log");
+    auto_str raw = STR_INIT(1 << 20);
+    struct segment_frame fr;
+
+    assert_int_equal(segment_read(dir, 0, &raw, 1 << 20, &e), 0);
+    for (size_t at = 0;
+         at < raw.len && segment_frame_get(raw.ptr + at, raw.len - at, at, &fr, &e) == 1;
+         at += SEGMENT_HEADER + fr.bytes.len)
+        print_message("stream %d at %lld: " SPAN_FMT, (int)fr.stream,
+                      (long long)fr.unix_ns, SPAN_ARG(fr.bytes));
+}
+
 static void
 check_end(struct crowd *c, const struct short_job *s)
 {
@@ -101,8 +119,10 @@ check_end(struct crowd *c, const struct short_job *s)
     if (c->daemons == s->daemons && !streq(got.ptr, want))
         fail_msg("job %u: log \"%s\"", s->number, got.ptr);
     c->short_logs += !streq(got.ptr, want);
-    if (!str_starts(want, got.ptr))
+    if (!str_starts(want, got.ptr)) {
+        print_frames(s->job);
         fail_msg("job %u: log \"%s\"", s->number, got.ptr);
+    }
 }
 
 /* One that never ran may be launched again; any other end is final. */
