@@ -2,7 +2,9 @@
 /*
  * Placements per second of the scheduler library: INSTANCES instances of 8 GPUs in ten
  * fleets, JOBS one-GPU jobs of ten shapes; first until the instances are full, then one
- * job ends and its place is given to the next, CHURN times; then a gang of 200.
+ * job ends and its place is given to the next, CHURN times; then a gang of 200. Then the
+ * same instances for three namespaces of one cohort: the first fills them all, the others
+ * take their shares back.
  */
 #include <stdio.h>
 
@@ -11,6 +13,8 @@
 #include "controllers/job/scheduler/scheduler.h"
 
 enum { INSTANCES = 10000, JOBS = 100000, GPUS = 8, CHURN = 20000, GANG = 200 };
+enum { SPACES = 3, SHARE = INSTANCES * GPUS / SPACES };
+static const char *const spaces[SPACES] = {"default", "vision", "speech"};
 
 static void
 add_instances(struct scheduler *s)
@@ -49,7 +53,7 @@ add_instances(struct scheduler *s)
 }
 
 static void
-add_job(struct scheduler *s, int n, const char *gang)
+add_job(struct scheduler *s, int n, const char *ns, const char *gang)
 {
     struct resource_req req = {.cpu = {1 + n % 10, INT64_MAX},
                                .memory_mib = {8192, INT64_MAX},
@@ -62,7 +66,7 @@ add_job(struct scheduler *s, int n, const char *gang)
                                .total_memory_mib = RANGE_ANY};
     snprintf(uid, sizeof(uid), "job-%06d", n);
     struct sched_job j = {.uid = uid,
-                          .ns = "default",
+                          .ns = ns,
                           .name = uid,
                           .queued_ns = n,
                           .req = &req,
@@ -86,6 +90,70 @@ report(const char *what, size_t n, int64_t since)
            (double)n * 1e9 / (double)ns);
 }
 
+static void
+add_quotas(struct scheduler *s)
+{
+    char fleet[32];
+
+    for (int i = 0; i < 10; i++) {
+        const char *const all = "*";
+        snprintf(fleet, sizeof(fleet), "fleet-%d", i);
+        scheduler_share_fleet(s, "default", fleet, &all, 1);
+    }
+    for (int i = 0; i < SPACES; i++) {
+        struct sched_limit gpus = {
+            .kind = SCHED_LIMIT_GPUS, .own = SHARE, .borrow = INT64_MAX};
+        scheduler_set_quota(s, &(struct sched_quota){.uid = spaces[i],
+                                                     .ns = spaces[i],
+                                                     .cohort = "all",
+                                                     .weight = 1,
+                                                     .limits = &gpus,
+                                                     .n_limits = 1});
+    }
+}
+
+/* Victims end at once and wait no more. */
+static size_t
+take_back(struct scheduler *s)
+{
+    struct sched_decision d;
+    struct sched_preemption p;
+    size_t placed = 0;
+    bool more = true;
+
+    while (more) {
+        while (scheduler_next(s, &d))
+            placed++;
+        more = false;
+        while (scheduler_next_preemption(s, &p)) {
+            more = true;
+            scheduler_remove_job(s, p.uid);
+        }
+    }
+    return placed;
+}
+
+static size_t
+bench_shares(struct scheduler *s)
+{
+    struct sched_decision d;
+    size_t lent = 0, back;
+
+    add_quotas(s);
+    for (int i = 0; i < JOBS; i++)
+        add_job(s, i, spaces[0], NULL);
+    int64_t t = clock_now_ns();
+    while (scheduler_next(s, &d))
+        lent++;
+    report("placed, lent shares", lent, t);
+    for (int i = 0; i < JOBS / 2; i++)
+        add_job(s, JOBS + i, spaces[1 + i % 2], NULL);
+    t = clock_now_ns();
+    back = take_back(s);
+    report("placed, shares taken back", back, t);
+    return back;
+}
+
 int
 main(void)
 {
@@ -97,7 +165,7 @@ main(void)
     add_instances(s);
     int64_t t = clock_now_ns();
     for (int i = 0; i < JOBS; i++)
-        add_job(s, i, NULL);
+        add_job(s, i, "default", NULL);
     report("queued", JOBS, t);
     t = clock_now_ns();
     while (scheduler_next(s, &d))
@@ -116,11 +184,16 @@ main(void)
         scheduler_remove_job(s, uid);
     }
     for (int i = 0; i < GANG; i++)
-        add_job(s, i, "gang");
+        add_job(s, i, "default", "gang");
     t = clock_now_ns();
     while (scheduler_next(s, &d))
         gang++;
     report("members of one gang", gang, t);
+    for (int i = 0; i < GANG; i++) {
+        snprintf(uid, sizeof(uid), "job-%06d", i);
+        scheduler_remove_job(s, uid);
+    }
+    size_t back = bench_shares(s);
     scheduler_free(s);
-    return gang == GANG && again > 0 ? 0 : 1;
+    return gang == GANG && again > 0 && back > 0 ? 0 : 1;
 }

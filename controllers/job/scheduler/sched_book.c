@@ -24,6 +24,15 @@ sched_amounts_add(struct amounts *a, const struct node *n, const struct job *j)
     a->gpus |= sched_gpu_bits(n, j) & n->capacity->gpu_free;
 }
 
+void
+sched_amounts_take(struct amounts *a, const struct reservation *r)
+{
+    a->cpu_milli -= r->cpu_milli;
+    a->memory_mib -= r->memory_mib;
+    a->disk_mib -= r->disk_mib;
+    a->gpus &= ~r->gpu_mask;
+}
+
 bool
 sched_amounts_fit(const struct shape *need, const struct node *n, const struct amounts *a,
                   struct reservation *ret)
@@ -100,13 +109,16 @@ end_of(const struct scheduler *s, const struct shape *need)
 
 /* A gang starts when the last of its instances is free. */
 static bool
-starts_before(const struct scheduler *s, const struct shape *owner, int64_t end)
+starts_before(const struct scheduler *s, const struct node *booked, int64_t end)
 {
+    const struct shape *owner = booked->booked;
     struct amounts ignored;
     int64_t start;
 
     for (size_t i = 0; i < owner->booked.len; i++) {
         const struct node *n = owner->booked.items[i];
+        if (owner->gang == NULL && n != booked)
+            continue;
         if (!sched_start_on(s, n->booked_need, n, &start, &ignored) || start >= end)
             return end == INT64_MAX; /* who never ends is in the way of any start */
     }
@@ -125,14 +137,11 @@ sched_withheld(const struct scheduler *s, const struct ask *a, const struct node
 
     if (owner == a->shape || head == NULL || !sched_before(head, a->head))
         return false;
-    if (!starts_before(s, owner, end_of(s, a->need)))
+    if (!starts_before(s, n, end_of(s, a->need)))
         return false;
     if (!sched_start_on(s, n->booked_need, n, &start, &then))
         return false;
-    then.cpu_milli -= r->cpu_milli;
-    then.memory_mib -= r->memory_mib;
-    then.disk_mib -= r->disk_mib;
-    then.gpus &= ~r->gpu_mask;
+    sched_amounts_take(&then, r);
     return !sched_amounts_fit(n->booked_need, n, &then, &ignored);
 }
 
@@ -188,7 +197,8 @@ struct choice {
     candidate_vec nodes;
 };
 
-/* One instance of the pool for each job; members with equal needs share one look. */
+/* One instance of the pool for each job; members with equal needs share one look. Jobs
+ * that are no gang: for as many as there are. */
 static bool
 choose_in(struct scheduler *s, const struct shape *sh, const struct pool *p,
           sched_score_fn *score, struct choice *c)
@@ -217,7 +227,7 @@ choose_in(struct scheduler *s, const struct shape *sh, const struct pool *p,
     }
     vec_done(&found);
     s->mark++;
-    return i == c->jobs.len;
+    return i > 0 && (sh->gang == NULL || i == c->jobs.len);
 }
 
 static struct score
@@ -232,29 +242,53 @@ worst(const candidate_vec *nodes)
     return w;
 }
 
+/* The last ones, until so many are left. */
 static void
-forget_booking(struct shape *sh)
-{
-    for (size_t i = 0; i < sh->booked.len; i++) {
-        sh->booked.items[i]->booked = NULL;
-        sh->booked.items[i]->booked_need = NULL;
-    }
-    sh->booked.len = 0;
-}
-
-void
-sched_unbook(struct scheduler *s, struct shape *sh)
+unbook_from(struct scheduler *s, struct shape *sh, size_t left)
 {
     vec(struct node *) nodes = {0};
 
-    for (size_t i = 0; i < sh->booked.len; i++)
-        vec_push(&nodes, sh->booked.items[i]);
-    forget_booking(sh);
+    while (sh->booked.len > left) {
+        struct node *n = sh->booked.items[--sh->booked.len];
+        n->booked = NULL;
+        n->booked_need = NULL;
+        vec_push(&nodes, n);
+    }
     s->rebook = s->rebook || nodes.len > 0;
     for (size_t i = 0; i < nodes.len; i++)
         if (nodes.items[i]->known)
             sched_reopen(s, nodes.items[i]);
     vec_done(&nodes);
+}
+
+void
+sched_unbook(struct scheduler *s, struct shape *sh)
+{
+    unbook_from(s, sh, 0);
+}
+
+void
+sched_unbook_excess(struct scheduler *s, struct shape *sh)
+{
+    if (sh->gang == NULL)
+        unbook_from(s, sh, sh->jobs.nodes.len);
+}
+
+void
+sched_unbook_node(struct scheduler *s, struct node *n)
+{
+    struct shape *sh = n->booked;
+    size_t i = 0;
+
+    if (sh->gang != NULL) {
+        sched_unbook(s, sh);
+        return;
+    }
+    while (sh->booked.items[i] != n)
+        i++;
+    sh->booked.items[i] = sh->booked.items[sh->booked.len - 1];
+    sh->booked.items[sh->booked.len - 1] = n;
+    unbook_from(s, sh, sh->booked.len - 1);
 }
 
 /* Later shapes that lose an instance choose anew. */
@@ -266,7 +300,7 @@ apply_choice(struct scheduler *s, struct shape *sh, const struct choice *c)
         struct node *n = c->nodes.items[i].node;
         if (n->booked != NULL) {
             struct shape *loser = n->booked;
-            sched_unbook(s, loser);
+            sched_unbook_node(s, n);
             if (loser->unfit)
                 sched_open(s, loser);
         }
@@ -285,8 +319,33 @@ pool_serves(const struct shape *sh, const struct shape *need, const struct pool 
     return sched_allows(need, p);
 }
 
+/* The one whose worst instance is the best; for jobs that are no gang, whose first is. */
+static bool
+is_better(const struct shape *sh, const candidate_vec *a, const candidate_vec *b)
+{
+    int64_t x = sh->gang != NULL ? worst(a).first : a->items[0].score.first;
+    int64_t y = sh->gang != NULL ? worst(b).first : b->items[0].score.first;
+
+    return x != y ? x < y : a->len > b->len;
+}
+
+/* At most max, as urgent as the first. */
+static void
+first_jobs(struct shape *sh, size_t max, job_vec *ret)
+{
+    int64_t priority = sched_head(sh)->priority;
+    struct job *j;
+
+    while (ret->len < max && (j = sched_head(sh)) != NULL && j->priority == priority) {
+        pq_remove(&sh->jobs, &j->order);
+        vec_push(ret, j);
+    }
+    for (size_t i = 0; i < ret->len; i++)
+        pq_push(&sh->jobs, &ret->items[i]->order);
+}
+
 bool
-sched_pick(struct scheduler *s, struct shape *sh, sched_score_fn *score)
+sched_pick(struct scheduler *s, struct shape *sh, size_t max, sched_score_fn *score)
 {
     struct choice best = {0}, c = {0};
     bool any = false;
@@ -294,13 +353,12 @@ sched_pick(struct scheduler *s, struct shape *sh, sched_score_fn *score)
     if (sh->gang != NULL)
         sched_gang_members(sh, &c.jobs);
     else
-        vec_push(&c.jobs, sched_head(sh));
+        first_jobs(sh, max, &c.jobs);
     for (size_t i = 0; i < s->pool_order.len; i++) {
         const struct pool *p = s->pool_order.items[i];
         if (!pool_serves(sh, c.jobs.items[0]->need, p) || !choose_in(s, sh, p, score, &c))
             continue;
-        struct score w = worst(&c.nodes);
-        if (!any || w.first < worst(&best.nodes).first) {
+        if (!any || is_better(sh, &c.nodes, &best.nodes)) {
             candidate_vec swap = best.nodes;
             best.nodes = c.nodes;
             c.nodes = swap;
@@ -335,7 +393,7 @@ sched_book(struct scheduler *s, struct shape *sh)
     if (sh->booked.len > 0 || (sh->gang != NULL && !sched_gang_complete(sh)))
         return;
     s->skipped = false;
-    if (!sched_pick(s, sh, start_score) && !s->skipped)
+    if (!sched_pick(s, sh, 1, start_score) && !s->skipped)
         sh->hopeless = s->topology + 1;
 }
 
@@ -366,7 +424,7 @@ scheduler_booking_of(const struct scheduler *s, const char *job_uid, size_t i,
     struct amounts ignored;
 
     if (j == NULL || j->where != JOB_WAITING || i >= j->shape->booked.len ||
-        (j->shape->gang == NULL && sched_head(j->shape) != j))
+        (j->shape->gang == NULL && (i > 0 || sched_head(j->shape) != j)))
         return false;
     const struct node *n = j->shape->booked.items[i];
     *ret_instance_uid = n->uid;

@@ -107,8 +107,9 @@ struct job {
     bool evicting;           /* told as a victim */
     struct job *evicted_for; /* while in scheduler->evictions */
     bool reclaimed;
-    bool chosen;      /* while victims are being weighed */
-    bool unannounced; /* a gang's decision that scheduler_next has yet to return */
+    struct pq_node go_order; /* in its quota's holders */
+    bool chosen;             /* while victims are being weighed */
+    bool unannounced;        /* a gang's decision that scheduler_next has yet to return */
     struct reservation reserve; /* of that */
 };
 
@@ -157,6 +158,15 @@ struct quota {
     int64_t used[SCHED_LIMITS_MAX];
     size_t n_limits;
     size_t n_evicting; /* jobs of the namespace that were told to give way */
+    /* Jobs of the namespace that occupy and were not told, the first to go first; only
+     * the first quota of a namespace has them. */
+    struct pq holders;
+};
+
+/* Shares are being taken back for the first jobs of a shape. */
+struct reclaim {
+    struct shape *shape;
+    size_t left; /* how many */
 };
 
 /* Who asks for a place: what it needs, and its turn. */
@@ -175,7 +185,7 @@ struct scheduler {
     vec(struct quota *) quotas;     /* few; by uid */
     bool quotas_dirty;              /* used is to be counted anew */
     vec(struct job *) unannounced;  /* of a gang, in order of rank */
-    vec(struct shape *) reclaiming; /* shares were taken back for their first job */
+    vec(struct reclaim) reclaiming; /* few */
     bool rebook;                    /* bookings went; others may want the instances */
     bool skipped; /* the last look passed over what an earlier job booked */
     vec(struct job *) evictions;   /* victims to be told */

@@ -14,6 +14,7 @@ struct amounts sched_free(const struct node *n);
 void sched_amounts_add(struct amounts *a, const struct node *n, const struct job *j);
 bool sched_amounts_fit(const struct shape *need, const struct node *n,
                        const struct amounts *a, struct reservation *ret);
+void sched_amounts_take(struct amounts *a, const struct reservation *r);
 /* When need would fit on n, as holds end, and what is free then; INT64_MAX: not known.
  * False: never. */
 bool sched_start_on(const struct scheduler *s, const struct shape *need,
@@ -27,11 +28,15 @@ struct score {
 };
 typedef bool sched_score_fn(struct scheduler *s, const struct shape *sh,
                             const struct shape *need, struct node *n, struct score *ret);
-/* Books the best nodes for the first job of sh, or its gang. False: there are none. */
-bool sched_pick(struct scheduler *s, struct shape *sh, sched_score_fn *score);
+/* Books the best nodes: for the gang of sh, or one each for the first jobs, at most max,
+ * that are as urgent as the first. False: there are none. */
+bool sched_pick(struct scheduler *s, struct shape *sh, size_t max, sched_score_fn *score);
 void sched_book(struct scheduler *s, struct shape *sh);
 void sched_rebook(struct scheduler *s); /* whoever waits first and has none */
 void sched_unbook(struct scheduler *s, struct shape *sh); /* reopens what it withheld */
+void sched_unbook_excess(struct scheduler *s, struct shape *sh); /* more than jobs */
+/* Of a booked node; a gang has all of its own or none. */
+void sched_unbook_node(struct scheduler *s, struct node *n);
 
 /* sched_gang.c */
 struct map *sched_gangs_new(void);
@@ -62,19 +67,43 @@ void sched_quota_reopen(struct scheduler *s, const char *ns);
  * no job back just now. */
 bool sched_quota_borrows(const struct scheduler *s, const struct job *j, bool idle);
 bool sched_quota_same_cohort(const struct scheduler *s, const char *a, const char *b);
-void sched_quota_evicting(struct scheduler *s, const struct job *j, int sign);
+void sched_quota_evicting(struct scheduler *s, struct job *j, int sign);
+/* The namespace uses more than its own share of something, and gives nothing back just
+ * now. */
+bool sched_quota_exceeded(const struct scheduler *s, const char *ns);
+/* The first one of the namespace; NULL: none. */
+struct quota *sched_quota_of(const struct scheduler *s, const char *ns);
 /* Whether the first job of sh, or its gang, stays within its namespace's own share of a
  * cohort, or within all quotas, as far as can be told before there is an instance. */
 bool sched_quota_is_own(const struct scheduler *s, const struct shape *sh);
 bool sched_quota_has_room(const struct scheduler *s, const struct shape *sh);
-/* Jobs of the cohort are giving way just now. */
+/* Of so many jobs like the first, how many. */
+size_t sched_quota_room_for(const struct scheduler *s, const struct shape *sh,
+                            size_t n_jobs);
+/* Jobs of the namespace, or of its cohort, are giving way just now. */
 bool sched_quota_busy(const struct scheduler *s, const char *ns);
-void sched_reclaim_done(struct scheduler *s, const struct shape *sh);
 /* Of the open shapes the one whose turn it is. */
 struct shape *sched_quota_turn(struct scheduler *s);
 void sched_quota_free(struct quota *q);
 
+/* sched_reclaim.c */
+/* j occupies, or does so no more; nothing happens without a quota. O(log n). */
+void sched_holder_add(struct scheduler *s, struct job *j);
+void sched_holder_remove(struct scheduler *s, struct job *j);
+/* victim runs on a share that it borrows, and the first job of sh is within its own. */
+bool sched_by_right(struct scheduler *s, const struct shape *sh,
+                    const struct job *victim);
+/* Makes room within the quotas for as many of the first jobs of sh as there would be
+ * places. False: nobody was told to go. */
+bool sched_reclaim(struct scheduler *s, struct shape *sh);
+void sched_reclaim_begins(struct scheduler *s, struct shape *sh, size_t n_jobs);
+bool sched_is_reclaiming(const struct scheduler *s, const struct shape *sh);
+void sched_reclaim_served(struct scheduler *s, const struct shape *sh); /* one of them */
+void sched_reclaim_done(struct scheduler *s, const struct shape *sh);
+
 /* sched_preempt.c */
+void sched_spare(struct scheduler *s, struct job *j); /* chosen no more */
+void sched_evict(struct scheduler *s, struct job *whom_for, struct job *victim);
 void sched_preempt(struct scheduler *s, struct shape *sh);
 void sched_preempt_review(struct scheduler *s);
 void sched_preempt_forget(struct scheduler *s, struct job *j);

@@ -8,13 +8,7 @@
  */
 #include "controllers/job/scheduler/sched_policy.h"
 
-static bool
-by_right(struct scheduler *s, const struct shape *sh, const struct job *victim)
-{
-    return sh->gang == NULL && victim->ns != NULL && !streq(victim->ns, sh->ns) &&
-           sched_quota_same_cohort(s, sh->ns, victim->ns) &&
-           sched_quota_borrows(s, victim, true) && sched_quota_is_own(s, sh);
-}
+enum { BATCH = 64 }; /* instances that are made free together */
 
 static bool
 gives_way(struct scheduler *s, const struct shape *sh, const struct job *victim)
@@ -26,7 +20,7 @@ gives_way(struct scheduler *s, const struct shape *sh, const struct job *victim)
     if (head->need->preempts && victim->preemptible &&
         victim->priority < head->priority && streq(victim->ns, head->ns))
         return true;
-    return by_right(s, sh, victim);
+    return sched_by_right(s, sh, victim);
 }
 
 /* The next victim on n: lowest priority, then the one that came last. */
@@ -42,8 +36,8 @@ next_victim(struct scheduler *s, const struct shape *sh, const struct node *n)
     return best;
 }
 
-static void
-spare(struct scheduler *s, struct job *j)
+void
+sched_spare(struct scheduler *s, struct job *j)
 {
     sched_quota_charge(s, j, 1);
     j->chosen = false;
@@ -77,7 +71,7 @@ choose_victims(struct scheduler *s, const struct shape *sh, const struct shape *
         less.gpus &= ~sched_gpu_bits(n, j);
         if (sched_amounts_fit(need, n, &less, &r)) {
             then = less;
-            spare(s, j);
+            sched_spare(s, j);
             vec_remove(ret, i);
         }
     }
@@ -85,7 +79,7 @@ choose_victims(struct scheduler *s, const struct shape *sh, const struct shape *
     fits =
         fits && sched_amounts_fit(need, n, &then, &r) && sched_quota_allows(s, &a, n, &r);
     for (size_t i = 0; i < ret->len; i++)
-        spare(s, ret->items[i]);
+        sched_spare(s, ret->items[i]);
     return fits;
 }
 
@@ -109,46 +103,14 @@ victim_score(struct scheduler *s, const struct shape *sh, const struct shape *ne
     return fits;
 }
 
-static void
-reclaim_begins(struct scheduler *s, struct shape *sh)
-{
-    for (size_t i = 0; i < s->reclaiming.len; i++)
-        if (s->reclaiming.items[i] == sh)
-            return;
-    vec_push(&s->reclaiming, sh);
-}
-
 void
-sched_reclaim_done(struct scheduler *s, const struct shape *sh)
+sched_evict(struct scheduler *s, struct job *whom_for, struct job *victim)
 {
-    for (size_t i = 0; i < s->reclaiming.len; i++) {
-        if (s->reclaiming.items[i] != sh)
-            continue;
-        vec_remove(&s->reclaiming, i);
-        sched_quota_reopen(s, sh->ns);
-        return;
-    }
-}
-
-static bool
-is_reclaiming(const struct scheduler *s, const struct shape *sh)
-{
-    for (size_t i = 0; i < s->reclaiming.len; i++)
-        if (s->reclaiming.items[i] == sh)
-            return true;
-    return false;
-}
-
-static void
-evict(struct scheduler *s, struct shape *sh, struct job *victim)
-{
-    struct job *head = sched_head(sh);
-
-    victim->reclaimed = !streq(victim->ns, head->ns);
+    victim->reclaimed = !streq(victim->ns, whom_for->ns);
     if (victim->reclaimed)
-        reclaim_begins(s, sh);
+        sched_reclaim_begins(s, whom_for->shape, 1);
     victim->evicting = true;
-    victim->evicted_for = head;
+    victim->evicted_for = whom_for;
     if (victim->ends_ns > s->now_ns)
         victim->ends_ns = s->now_ns;
     sched_quota_evicting(s, victim, 1);
@@ -167,70 +129,6 @@ under_way(const struct shape *sh)
     return false;
 }
 
-/* It would run somewhere if the chosen victims were gone. */
-static bool
-has_place(const struct scheduler *s, struct ask *a)
-{
-    struct reservation r;
-    const struct job *j;
-
-    for (size_t i = 0; i < s->pool_order.len; i++) {
-        const struct pool *p = s->pool_order.items[i];
-        if (!sched_allows(a->need, p))
-            continue;
-        for (size_t k = 0; k < p->nodes.len; k++) {
-            const struct node *n = p->nodes.items[k];
-            struct amounts then = sched_free(n);
-            if (!n->usable || (n->engines & a->need->engine) == 0 ||
-                !sched_allows_node(a->need, n))
-                continue;
-            TAILQ_FOREACH (j, &n->holds, hold_link)
-                if (j->chosen)
-                    sched_amounts_add(&then, n, j);
-            if (sched_amounts_fit(a->need, n, &then, &r) &&
-                (n->booked == NULL || !sched_withheld(s, a, n, &r)) &&
-                sched_quota_allows(s, a, n, &r))
-                return true;
-        }
-    }
-    return false;
-}
-
-/* The cohort's share is used up by borrowers: as many of them as it takes. */
-static void
-reclaim_share(struct scheduler *s, struct shape *sh)
-{
-    struct ask a = {.need = sched_head(sh)->need, .shape = sh, .head = sched_head(sh)};
-    job_vec victims = {0};
-    bool enough = false;
-
-    while (!(enough = sched_quota_allows(s, &a, NULL, NULL))) {
-        struct map_cursor c = map_begin(s->jobs);
-        struct job *best = NULL;
-        void *value;
-        while (map_next(&c, NULL, &value)) {
-            struct job *j = value;
-            if (j->where != JOB_HOLDING || j->chosen || j->evicting ||
-                !by_right(s, sh, j))
-                continue;
-            if (best == NULL || j->priority < best->priority ||
-                (j->priority == best->priority && strcmp(j->uid, best->uid) < 0))
-                best = j;
-        }
-        if (best == NULL)
-            break;
-        best->chosen = true;
-        sched_quota_charge(s, best, -1);
-        vec_push(&victims, best);
-    }
-    enough = enough && has_place(s, &a);
-    for (size_t i = 0; i < victims.len; i++)
-        spare(s, victims.items[i]);
-    for (size_t i = 0; i < victims.len && enough; i++)
-        evict(s, sh, victims.items[i]);
-    vec_done(&victims);
-}
-
 void
 sched_preempt(struct scheduler *s, struct shape *sh)
 {
@@ -239,7 +137,7 @@ sched_preempt(struct scheduler *s, struct shape *sh)
     bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
     job_vec victims = {0};
 
-    if (is_reclaiming(s, sh)) {
+    if (sched_is_reclaiming(s, sh)) {
         if (sched_quota_busy(s, sh->ns))
             return;
         sched_reclaim_done(s, sh); /* it was not enough, or went elsewhere */
@@ -248,18 +146,19 @@ sched_preempt(struct scheduler *s, struct shape *sh)
         (sh->gang != NULL && !sched_gang_complete(sh)))
         return;
     if (sh->over_quota || !sched_quota_has_room(s, sh)) {
-        if (sh->gang == NULL && own)
-            reclaim_share(s, sh);
+        if (sh->gang == NULL)
+            sched_reclaim(s, sh);
         return;
     }
-    if (under_way(sh) || !sched_pick(s, sh, victim_score))
+    if (under_way(sh) ||
+        !sched_pick(s, sh, sched_quota_room_for(s, sh, BATCH), victim_score))
         return;
     for (size_t i = 0; i < sh->booked.len; i++) {
         victims.len = 0;
         if (choose_victims(s, sh, sh->booked.items[i]->booked_need, sh->booked.items[i],
                            &victims))
             for (size_t k = 0; k < victims.len; k++)
-                evict(s, sh, victims.items[k]);
+                sched_evict(s, sched_head(sh), victims.items[k]);
     }
     vec_done(&victims);
 }

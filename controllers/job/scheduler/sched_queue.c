@@ -355,8 +355,10 @@ sched_dequeue(struct scheduler *s, struct job *j)
         sched_unbook(s, sh);
     else if (first)
         head_changed(s, sh);
+    if (!last)
+        sched_unbook_excess(s, sh);
     if (first)
-        sched_reclaim_done(s, sh);
+        sched_reclaim_served(s, sh);
     drop_need(j);
     if (last)
         map_deln(s->shapes, sh->key, sh->key_len);

@@ -145,11 +145,14 @@ sched_quota_refresh(struct scheduler *s)
     for (size_t i = 0; i < s->quotas.len; i++) {
         memset(s->quotas.items[i]->used, 0, sizeof(s->quotas.items[i]->used));
         s->quotas.items[i]->n_evicting = 0;
+        s->quotas.items[i]->holders.nodes.len = 0;
     }
     while (map_next(&c, NULL, &value)) {
-        const struct job *j = value;
+        struct job *j = value;
+        j->go_order.index = SIZE_MAX;
         if (j->where != JOB_HOLDING)
             continue;
+        sched_holder_add(s, j);
         sched_quota_charge(s, j, 1);
         if (j->evicting)
             sched_quota_evicting(s, j, 1);
@@ -158,13 +161,17 @@ sched_quota_refresh(struct scheduler *s)
 }
 
 void
-sched_quota_evicting(struct scheduler *s, const struct job *j, int sign)
+sched_quota_evicting(struct scheduler *s, struct job *j, int sign)
 {
     if (s->quotas_dirty || j->ns == NULL)
         return;
     for (size_t i = 0; i < s->quotas.len; i++)
         if (streq(s->quotas.items[i]->ns, j->ns))
             s->quotas.items[i]->n_evicting += (size_t)sign;
+    if (sign > 0)
+        sched_holder_remove(s, j);
+    else
+        sched_holder_add(s, j);
 }
 
 /* --- admitting --------------------------------------------------------------------- */
@@ -198,8 +205,8 @@ static bool
 reclaimed_from(const struct scheduler *s, const struct shape *sh)
 {
     for (size_t i = 0; i < s->reclaiming.len; i++)
-        if (s->reclaiming.items[i] != sh &&
-            sched_quota_same_cohort(s, s->reclaiming.items[i]->ns, sh->ns))
+        if (s->reclaiming.items[i].shape != sh &&
+            sched_quota_same_cohort(s, s->reclaiming.items[i].shape->ns, sh->ns))
             return true;
     return false;
 }
@@ -282,12 +289,34 @@ sched_quota_has_room(const struct scheduler *s, const struct shape *sh)
     return allows(s, sh, &a);
 }
 
+size_t
+sched_quota_room_for(const struct scheduler *s, const struct shape *sh, size_t n_jobs)
+{
+    const struct amount one = of_need(&sched_head(sh)->need->req);
+    bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
+    struct amount sum = one;
+    size_t n = 1;
+
+    if (s->quotas.len == 0)
+        return n_jobs;
+    for (; n < n_jobs; n++) {
+        sum.cpu_milli += one.cpu_milli;
+        sum.memory_mib += one.memory_mib;
+        sum.n_gpus += one.n_gpus;
+        sum.n_jobs++;
+        if (!allows(s, sh, &sum) || (lends && !is_own(s, sh->ns, &sum)))
+            break;
+    }
+    return n;
+}
+
 bool
 sched_quota_busy(const struct scheduler *s, const char *ns)
 {
     for (size_t i = 0; i < s->quotas.len; i++)
         if (s->quotas.items[i]->n_evicting > 0 &&
-            sched_quota_same_cohort(s, s->quotas.items[i]->ns, ns))
+            (streq(s->quotas.items[i]->ns, ns) ||
+             sched_quota_same_cohort(s, s->quotas.items[i]->ns, ns)))
             return true;
     return false;
 }
@@ -308,6 +337,29 @@ sched_quota_borrows(const struct scheduler *s, const struct job *j, bool idle)
                 return true;
     }
     return false;
+}
+
+bool
+sched_quota_exceeded(const struct scheduler *s, const char *ns)
+{
+    for (size_t i = 0; i < s->quotas.len; i++) {
+        const struct quota *q = s->quotas.items[i];
+        if (!streq(q->ns, ns) || q->cohort == NULL || q->n_evicting > 0)
+            continue;
+        for (size_t k = 0; k < q->n_limits; k++)
+            if (q->used[k] > q->limits[k].own)
+                return true;
+    }
+    return false;
+}
+
+struct quota *
+sched_quota_of(const struct scheduler *s, const char *ns)
+{
+    for (size_t i = 0; i < s->quotas.len; i++)
+        if (streq(s->quotas.items[i]->ns, ns))
+            return s->quotas.items[i];
+    return NULL;
 }
 
 static const char *
@@ -398,6 +450,7 @@ sched_quota_free(struct quota *q)
     free(q->uid);
     free(q->ns);
     free(q->cohort);
+    pq_done(&q->holders);
     free(q);
 }
 

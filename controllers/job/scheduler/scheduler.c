@@ -165,6 +165,7 @@ attach(struct scheduler *s, struct job *j, struct node *n)
     shift(n, j, 1);
     sched_node_enter(n);
     sched_quota_charge(s, j, 1);
+    sched_holder_add(s, j);
     if (j->gang != NULL)
         vec_push(&j->gang->holders, j);
 }
@@ -189,6 +190,7 @@ detach(struct scheduler *s, struct job *j)
 
     sched_node_leave(n);
     sched_quota_charge(s, j, -1);
+    sched_holder_remove(s, j);
     leave_holders(j);
     TAILQ_REMOVE(&n->holds, j, hold_link);
     shift(n, j, -1);
@@ -229,7 +231,7 @@ clear_facts(struct scheduler *s, struct node *n)
     if (n->booked != NULL) {
         struct shape *owner = n->booked;
         n->usable = false; /* nobody is to look at it again */
-        sched_unbook(s, owner);
+        sched_unbook_node(s, n);
         if (owner->unfit)
             sched_open(s, owner);
     }
@@ -350,6 +352,7 @@ job_of(struct scheduler *s, const char *uid)
     j->uid = xstrdup(uid);
     j->reason = "";
     j->order.index = SIZE_MAX;
+    j->go_order.index = SIZE_MAX;
     map_put(s->jobs, uid, j);
     return j;
 }
@@ -500,7 +503,7 @@ decide(struct scheduler *s, struct job *j, struct node *n, const struct reservat
     h.gpu_uuids = ret->gpu_uuids;
     h.n_gpus = ret->n_gpus;
     if (n->booked == sh) /* it got what it waited for */
-        sched_unbook(s, sh);
+        sched_unbook_node(s, n);
     scheduler_hold(s, &h);
 }
 

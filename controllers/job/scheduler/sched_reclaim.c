@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Room within quotas: who borrows gives way to jobs within their namespace's own share;
+ * where there is no cohort, who is less urgent gives way in its own namespace. Jobs that
+ * run are kept in a heap per namespace with a quota, so that a victim costs the logarithm
+ * of their number. Room is made for many waiting jobs at once: what victims take to stop
+ * is waited for together.
+ */
+#include "controllers/job/scheduler/sched_policy.h"
+
+enum {
+    BATCH = 64,   /* jobs that are served by one look */
+    ON_ONE = 256, /* victims for one of them */
+    PASSED = 4096 /* looked at in vain, when the machine matters */
+};
+
+/* --- who could be told to go ---------------------------------------------------------
+ */
+
+static bool
+goes_before(const struct pq_node *na, const struct pq_node *nb)
+{
+    const struct job *a = CONTAINER_OF((uintptr_t)na, struct job, go_order);
+    const struct job *b = CONTAINER_OF((uintptr_t)nb, struct job, go_order);
+
+    return a->priority != b->priority ? a->priority < b->priority
+                                      : strcmp(a->uid, b->uid) < 0;
+}
+
+void
+sched_holder_add(struct scheduler *s, struct job *j)
+{
+    if (s->quotas_dirty || j->ns == NULL || j->evicting || j->where != JOB_HOLDING ||
+        pq_contains(&j->go_order))
+        return;
+    struct quota *q = sched_quota_of(s, j->ns);
+    if (q == NULL)
+        return;
+    q->holders.before = goes_before;
+    pq_push(&q->holders, &j->go_order);
+}
+
+void
+sched_holder_remove(struct scheduler *s, struct job *j)
+{
+    if (s->quotas_dirty || !pq_contains(&j->go_order)) /* all are added anew */
+        return;
+    pq_remove(&sched_quota_of(s, j->ns)->holders, &j->go_order);
+}
+
+bool
+sched_by_right(struct scheduler *s, const struct shape *sh, const struct job *victim)
+{
+    return sh->gang == NULL && victim->ns != NULL && !streq(victim->ns, sh->ns) &&
+           sched_quota_same_cohort(s, sh->ns, victim->ns) &&
+           sched_quota_borrows(s, victim, true) && sched_quota_is_own(s, sh);
+}
+
+/* --- shapes for which shares are being taken back ------------------------------------
+ */
+
+static struct reclaim *
+reclaim_of(const struct scheduler *s, const struct shape *sh)
+{
+    for (size_t i = 0; i < s->reclaiming.len; i++)
+        if (s->reclaiming.items[i].shape == sh)
+            return &s->reclaiming.items[i];
+    return NULL;
+}
+
+void
+sched_reclaim_begins(struct scheduler *s, struct shape *sh, size_t n_jobs)
+{
+    struct reclaim *r = reclaim_of(s, sh);
+
+    if (r == NULL)
+        vec_push(&s->reclaiming, ((struct reclaim){sh, n_jobs}));
+    else if (r->left < n_jobs)
+        r->left = n_jobs;
+}
+
+bool
+sched_is_reclaiming(const struct scheduler *s, const struct shape *sh)
+{
+    return reclaim_of(s, sh) != NULL;
+}
+
+void
+sched_reclaim_done(struct scheduler *s, const struct shape *sh)
+{
+    struct reclaim *r = reclaim_of(s, sh);
+
+    if (r == NULL)
+        return;
+    vec_remove(&s->reclaiming, (size_t)(r - s->reclaiming.items));
+    sched_quota_reopen(s, sh->ns);
+}
+
+void
+sched_reclaim_served(struct scheduler *s, const struct shape *sh)
+{
+    struct reclaim *r = reclaim_of(s, sh);
+
+    if (r != NULL && (--r->left == 0 || sched_head(sh) == NULL))
+        sched_reclaim_done(s, sh);
+}
+
+/* --- one look ------------------------------------------------------------------------
+ */
+
+struct given {
+    struct node *node;
+    struct reservation r;
+};
+struct look {
+    struct shape *shape;
+    struct job *job; /* whose turn it is; a.head */
+    struct ask a;
+    bool lends;       /* its namespace is in a cohort */
+    bool near;        /* only victims on instances that would serve the job */
+    job_vec victims;  /* chosen: not counted by quotas, out of their heaps */
+    job_vec whom_for; /* of each victim */
+    job_vec passed;   /* out of their heaps too */
+    vec(struct given) given;
+};
+
+static void
+put_back(struct scheduler *s, job_vec *jobs)
+{
+    for (size_t i = 0; i < jobs->len; i++)
+        sched_holder_add(s, jobs->items[i]);
+    jobs->len = 0;
+}
+
+static void
+spare_last(struct scheduler *s, struct look *l)
+{
+    struct job *j = l->victims.items[--l->victims.len];
+
+    l->whom_for.len--;
+    sched_spare(s, j);
+    sched_holder_add(s, j);
+}
+
+static bool
+serves(const struct look *l, const struct node *n)
+{
+    const struct shape *need = l->a.need;
+    struct reservation ignored;
+
+    return n->known && n->usable && (n->engines & need->engine) != 0 &&
+           sched_allows(need, n->pool) && sched_allows_node(need, n) &&
+           sched_fit(need, n, n->capacity, &ignored) == RESOURCE_FITS;
+}
+
+/* In its own namespace by priority, elsewhere by right. */
+static bool
+may_go(const struct scheduler *s, const struct look *l, const struct job *j)
+{
+    if (streq(j->ns, l->shape->ns) ? !j->preemptible : !sched_quota_borrows(s, j, true))
+        return false;
+    return !l->near || serves(l, j->node);
+}
+
+/* The first of the heap that may be told to go; those before it are passed over. */
+static struct job *
+first_of(struct scheduler *s, struct look *l, struct quota *q)
+{
+    bool own = streq(q->ns, l->shape->ns);
+    struct pq_node *first;
+
+    while ((first = pq_min(&q->holders)) != NULL) {
+        struct job *j = CONTAINER_OF(first, struct job, go_order);
+        if (own && j->priority >= l->a.head->priority)
+            return NULL;
+        if (may_go(s, l, j))
+            return j;
+        if (l->near && l->passed.len >= PASSED)
+            return NULL;
+        pq_remove(&q->holders, first);
+        vec_push(&l->passed, j);
+    }
+    return NULL;
+}
+
+static bool
+has_victims(const struct scheduler *s, const struct look *l, const struct quota *q)
+{
+    if (l->lends)
+        return !streq(q->ns, l->shape->ns) && sched_quota_exceeded(s, q->ns) &&
+               sched_quota_same_cohort(s, q->ns, l->shape->ns);
+    return streq(q->ns, l->shape->ns);
+}
+
+static void
+choose(struct scheduler *s, struct look *l, struct job *victim)
+{
+    sched_holder_remove(s, victim);
+    victim->chosen = true;
+    sched_quota_charge(s, victim, -1);
+    vec_push(&l->victims, victim);
+    vec_push(&l->whom_for, l->job);
+}
+
+/* With its whole gang, which is going to be told. */
+static struct job *
+choose_next(struct scheduler *s, struct look *l)
+{
+    struct job *best = NULL;
+
+    for (size_t i = 0; i < s->quotas.len; i++) {
+        struct quota *q = s->quotas.items[i];
+        struct job *j = has_victims(s, l, q) ? first_of(s, l, q) : NULL;
+        if (j != NULL && (best == NULL || goes_before(&j->go_order, &best->go_order)))
+            best = j;
+    }
+    if (best == NULL)
+        return NULL;
+    choose(s, l, best);
+    for (size_t i = 0; best->gang != NULL && i < best->gang->holders.len; i++) {
+        struct job *member = best->gang->holders.items[i];
+        if (!member->chosen && !member->evicting)
+            choose(s, l, member);
+    }
+    return best;
+}
+
+/* The job fits on n when the victims are gone, beside what was given to earlier ones. */
+static bool
+fits_then(const struct scheduler *s, const struct look *l, const struct node *n,
+          struct reservation *ret)
+{
+    struct amounts then = sched_free(n);
+    const struct job *j;
+
+    if (!serves(l, n))
+        return false;
+    TAILQ_FOREACH (j, &n->holds, hold_link)
+        if (j->chosen)
+            sched_amounts_add(&then, n, j);
+    for (size_t i = 0; i < l->given.len; i++)
+        if (l->given.items[i].node == n)
+            sched_amounts_take(&then, &l->given.items[i].r);
+    return sched_amounts_fit(l->a.need, n, &then, ret) &&
+           (n->booked == NULL || !sched_withheld(s, &l->a, n, ret)) &&
+           sched_quota_allows(s, &l->a, n, ret);
+}
+
+static bool
+find_place(struct scheduler *s, struct look *l, struct given *ret)
+{
+    for (size_t i = l->victims.len; i-- > 0;) {
+        ret->node = l->victims.items[i]->node;
+        if (fits_then(s, l, ret->node, &ret->r))
+            return true;
+    }
+    ret->node = sched_search(s, &l->a, &ret->r);
+    return ret->node != NULL;
+}
+
+/* Who was chosen for the machine's sake, elsewhere, is spared: highest priority first. */
+static void
+spare_needless(struct scheduler *s, struct look *l, size_t had, struct given *place)
+{
+    struct reservation r;
+
+    for (size_t i = l->victims.len; i-- > had;) {
+        struct job *j = l->victims.items[i];
+        if (j->gang != NULL)
+            continue;
+        sched_spare(s, j);
+        if (fits_then(s, l, place->node, &r)) {
+            place->r = r;
+            vec_remove(&l->victims, i);
+            vec_remove(&l->whom_for, i);
+            vec_push(&l->passed, j);
+            continue;
+        }
+        j->chosen = true;
+        sched_quota_charge(s, j, -1);
+    }
+}
+
+/* First anybody's share, as far as the quotas go. Where that leaves no machine, the
+ * shares of those who are in the way on one. */
+static bool
+make_room(struct scheduler *s, struct look *l, struct job *j)
+{
+    size_t had = l->victims.len;
+    struct given place = {0};
+    bool enough, found;
+
+    l->a.head = l->job = j;
+    while (!l->near && !sched_quota_allows(s, &l->a, NULL, NULL) &&
+           choose_next(s, l) != NULL)
+        ;
+    found = enough = sched_quota_allows(s, &l->a, NULL, NULL) && find_place(s, l, &place);
+    if (!enough) {
+        while (l->victims.len > had)
+            spare_last(s, l);
+        l->near = true;
+    }
+    while (!found && l->victims.len - had < ON_ONE) {
+        const struct job *victim = choose_next(s, l);
+        if (victim == NULL)
+            break;
+        place.node = victim->node;
+        found = fits_then(s, l, place.node, &place.r);
+    }
+    if (!found) {
+        while (l->victims.len > had)
+            spare_last(s, l);
+        return false;
+    }
+    spare_needless(s, l, had, &place);
+    place.node->mark = s->mark;
+    sched_quota_try(s, l->shape->ns, place.node, &place.r, 1);
+    vec_push(&l->given, place);
+    return true;
+}
+
+static void
+look_end(struct scheduler *s, struct look *l)
+{
+    for (size_t i = 0; i < l->given.len; i++)
+        sched_quota_try(s, l->shape->ns, l->given.items[i].node, &l->given.items[i].r,
+                        -1);
+    for (size_t i = 0; i < l->victims.len; i++)
+        sched_spare(s, l->victims.items[i]);
+    put_back(s, &l->passed);
+    s->mark++;
+}
+
+bool
+sched_reclaim(struct scheduler *s, struct shape *sh)
+{
+    struct look l = {.shape = sh,
+                     .a = {.need = sched_head(sh)->need, .shape = sh},
+                     .lends = sched_quota_same_cohort(s, sh->ns, sh->ns)};
+    job_vec served = {0};
+    struct job *j;
+
+    s->mark++;
+    while (served.len < BATCH && (j = sched_head(sh)) != NULL &&
+           (!l.lends || sched_quota_is_own(s, sh)) && make_room(s, &l, j)) {
+        pq_remove(&sh->jobs, &j->order);
+        vec_push(&served, j);
+    }
+    for (size_t i = 0; i < served.len; i++)
+        pq_push(&sh->jobs, &served.items[i]->order);
+    look_end(s, &l);
+    if (l.victims.len > 0)
+        sched_reclaim_begins(s, sh, served.len);
+    for (size_t i = 0; i < l.victims.len; i++)
+        sched_evict(s, l.whom_for.items[i], l.victims.items[i]);
+    bool any = l.victims.len > 0;
+    vec_done(&served);
+    vec_done(&l.given);
+    vec_done(&l.passed);
+    vec_done(&l.whom_for);
+    vec_done(&l.victims);
+    return any;
+}
