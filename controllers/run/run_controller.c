@@ -151,6 +151,25 @@ check_spec(const struct reconcile_env *env, const struct run_view *r,
     }
 }
 
+/* The Run is what its Profile makes of it: that is to be named where the Run alone would
+ * do. */
+static void
+blame_profile(const struct object *o, char why[MESSAGE_MAX_LEN])
+{
+    struct error ignored = ERROR_INIT;
+    struct run_view alone;
+    char name[64];
+    size_t len = strlen(why);
+
+    if (run_view_read(o, &alone, &ignored) < 0)
+        return;
+    if (object_get_string(o, "status.profile", name, sizeof(name)) ||
+        object_get_string(o, "spec.profile", name, sizeof(name)))
+        snprintf(why + len, MESSAGE_MAX_LEN - len, " (profile \"%s\" is applied)", name);
+    else
+        snprintf(why + len, MESSAGE_MAX_LEN - len, " (the default profile is applied)");
+}
+
 /* The Run as it is to be carried out: *ret is to be dropped. What is wrong with it goes
  * into why; only a server that cannot be asked is an error. */
 static int
@@ -172,8 +191,10 @@ read_run(const struct reconcile_env *env, const struct object *o, bool begun,
         snprintf(why, MESSAGE_MAX_LEN, "%s", bad.msg);
         *ret = object_ref(o);
     }
-    if (run_view_read(*ret, view, &bad) < 0 && why[0] == '\0')
+    if (run_view_read(*ret, view, &bad) < 0 && why[0] == '\0') {
         snprintf(why, MESSAGE_MAX_LEN, "%s", bad.msg);
+        blame_profile(o, why);
+    }
     return 0;
 }
 

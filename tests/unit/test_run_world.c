@@ -541,12 +541,17 @@ profiles(void **state)
     add_run(&w, "own", "{\"profile\":\"long\",\"maxDuration\":60}");
     add_run(&w, "none", "{\"profile\":\"none\"}");
     add_run(&w, "missing", "{\"profile\":\"other\"}");
+    add_profile(&w, "nightly", json_pack("{s:{s:[s]}}", "schedule", "cron", "0 2 * * *"));
+    add_run(&w, "clash", "{\"profile\":\"nightly\",\"array\":\"0-3\"}");
     settle(&w);
     is(&w, "jobs/by-default-0-0-0", "spec", "maxDurationSeconds", "3600");
     is(&w, "jobs/named-0-0-0", "spec", "maxDurationSeconds", "7200");
     is(&w, "jobs/own-0-0-0", "spec", "maxDurationSeconds", "60");
     is(&w, "jobs/none-0-0-0", "spec", "maxDurationSeconds", "");
     phase_is(&w, "runs/missing", "Failed", "InvalidSpec");
+    phase_is(&w, "runs/clash", "Failed", "InvalidSpec");
+    is(&w, "runs/clash", "status", "message",
+       "spec.schedule: not together with spec.array (profile \"nightly\" is applied)");
     is(&w, "runs/by-default", "spec", "maxDuration", ""); /* the Run stays as it is */
     world_done(&w);
 }

@@ -354,6 +354,7 @@ sched_pick(struct scheduler *s, struct shape *sh, size_t max, sched_score_fn *sc
         sched_gang_members(sh, &c.jobs);
     else
         first_jobs(sh, max, &c.jobs);
+    bug_if(c.jobs.items == NULL);
     for (size_t i = 0; i < s->pool_order.len; i++) {
         const struct pool *p = s->pool_order.items[i];
         if (!pool_serves(sh, c.jobs.items[0]->need, p) || !choose_in(s, sh, p, score, &c))
