@@ -79,6 +79,12 @@ pull_closed(void *arg)
 #define LOG_ENTRY                                                                        \
     "\1\0\0\0\0\0\0\x24"                                                                 \
     "2036-01-02T03:04:05.000000001Z late\n"
+/* As it was read from the init, in two parts. */
+#define LOG_COMPLAINT                                                                    \
+    "\2\0\0\0\0\0\0\x30"                                                                 \
+    "2036-01-02T03:04:05.000000001Z [FATAL tini (7)] "                                   \
+    "\2\0\0\0\0\0\0\x3c"                                                                 \
+    "2036-01-02T03:04:05.000000002Z exec /x failed: No such file\n"
 
 static ssize_t
 fill_log(void *arg, char *buf, size_t max)
@@ -88,10 +94,13 @@ fill_log(void *arg, char *buf, size_t max)
         return 0;
     if (d->log_sent)
         return -1;
-    assert_true(max >= sizeof(LOG_ENTRY) - 1);
-    memcpy(buf, LOG_ENTRY, sizeof(LOG_ENTRY) - 1);
+    struct span log = {LOG_ENTRY, sizeof(LOG_ENTRY) - 1};
+    if (d->exit_code == 127)
+        log = (struct span){LOG_COMPLAINT, sizeof(LOG_COMPLAINT) - 1};
+    assert_true(max >= log.len);
+    memcpy(buf, log.ptr, log.len);
     d->log_sent = true;
-    return sizeof(LOG_ENTRY) - 1;
+    return (ssize_t)log.len;
 }
 
 static void
@@ -547,6 +556,8 @@ log_that_explains(void **state)
     let_log_go(&d);
     wait_for(f, job->n_exits == 1);
     assert_false(job->result.log_follows);
+    assert_int_equal(job->result.reason, ENGINE_START_FAILED);
+    assert_string_equal(job->result.message, "exec /x failed: No such file");
     remove_job(f, job);
 
     d.exit_code = 0;

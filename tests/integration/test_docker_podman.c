@@ -48,7 +48,12 @@ cannot_start(void **state)
     struct job *job = job_new(f, "true");
     job->argv[0] = "/no/such/program";
     run(f, job);
-    assert_int_equal(job->result.reason, ENGINE_START_FAILED);
+    if (job->result.reason != ENGINE_START_FAILED) {
+        auto_str out = STR_INIT(1 << 16);
+        read_log(job, 0, &out);
+        fail_msg("exit code %d, \"%s\", log \"%s\"", job->result.exit_code,
+                 job->result.message, out.ptr);
+    }
     assert_non_null(strstr(job->result.message, "No such file"));
     remove_job(f, job);
     job = job_new(f, "true");

@@ -126,8 +126,9 @@ void docker_log_daemon_away(struct docker_log *l);
  * when the daemon was not. */
 void docker_log_finish(struct docker_log *l, void (*done)(void *arg, bool reached),
                        void *arg);
-/* The init's own complaint that the job's program could not be executed, or "". */
-const char *docker_log_exec_error(const struct docker_log *l);
+/* The init's own complaint that the job's program could not be executed; false: there is
+ * none. */
+bool docker_log_exec_error(const struct docker_log *l, char *ret, size_t size);
 
 /* --- room for images ------------------------------------------------------------------
  */

@@ -108,13 +108,12 @@ ended(struct docker_job *dj)
     if ((!dj->log_complete && log_tells) || (doubtful(dj, &r) && !dj->seen_known))
         return;
     r.log_follows = !dj->log_complete;
-    const char *exec_error = docker_log_exec_error(dj->log);
     if (dj->fell != NULL) {
         r.reason = ENGINE_RESTARTED;
         snprintf(r.message, sizeof(r.message), "%s", dj->fell);
-    } else if (log_tells && exec_error[0] != '\0') {
+    } else if (log_tells &&
+               docker_log_exec_error(dj->log, r.message, sizeof(r.message))) {
         r.reason = ENGINE_START_FAILED;
-        snprintf(r.message, sizeof(r.message), "%s", exec_error);
     } else if (!dj->stop_wanted) {
         docker_memory_tell(docker_memory_end(dj->memory), dj->j->memory_limit_mib, &r);
     }

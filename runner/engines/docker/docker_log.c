@@ -46,7 +46,8 @@ struct docker_log {
     uint64_t dropped_bytes;
     int64_t spool_checked_at; /* length at which the bound was last looked at */
     bool spool_full;
-    char exec_error[300];
+    char first_line[300];
+    size_t first_line_len;
 
     void (*done)(void *arg, bool reached);
     void *done_arg;
@@ -101,10 +102,24 @@ docker_log_free(struct docker_log *l)
     free(l);
 }
 
-const char *
-docker_log_exec_error(const struct docker_log *l)
+/* "[FATAL tini (7)] exec /x failed: ..." of Docker's init, "ERROR (catatonit:6): failed
+ * to exec pid1: ..." of Podman's. */
+bool
+docker_log_exec_error(const struct docker_log *l, char *ret, size_t size)
 {
-    return l->exec_error;
+    static const struct {
+        const char *prefix;
+        char end; /* of the part before the words */
+    } inits[] = {{"[FATAL tini (", ']'}, {"ERROR (catatonit:", ')'}};
+    const char *text = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(inits); i++)
+        if (str_starts(l->first_line, inits[i].prefix))
+            text = strchr(l->first_line, inits[i].end);
+    if (text == NULL)
+        return false;
+    text += strspn(text, "]): ");
+    snprintf(ret, size, "%.*s", (int)strcspn(text, "\r\n"), text);
+    return ret[0] != '\0';
 }
 
 /* Offset of the last but one segment file: enough history to find a cut in. */
@@ -294,35 +309,20 @@ store_entry(struct docker_log *l, const struct docker_entry *en)
     } while (b.len > 0);
 }
 
-/* The container's init runs, but could not execute the job's program: "[FATAL tini (7)]
- * exec /x failed: ..." of Docker's, "ERROR (catatonit:6): failed to exec pid1: ..." of
- * Podman's. */
+/* The start of a log's first line on stderr, in which an init says why it cannot execute
+ * the program: it may come in parts. */
 static void
-note_exec_error(struct docker_log *l, const struct docker_entry *en)
+note_first_line(struct docker_log *l, const struct docker_entry *en)
 {
-    static const struct {
-        const char *prefix;
-        char end; /* of the part before the words */
-    } inits[] = {{"[FATAL tini (", ']'}, {"ERROR (catatonit:", ')'}};
-    const char *text = NULL;
-    if (l->cursor.frames > 0 || (en->stream != SEGMENT_STDERR && !l->demux.raw))
+    size_t room = sizeof(l->first_line) - l->first_line_len - 1;
+    bool begins = l->cursor.frames == 0;
+    bool ends = memchr(l->first_line, '\n', l->first_line_len) != NULL;
+    if ((!begins && l->first_line_len == 0) || ends ||
+        (en->stream != SEGMENT_STDERR && !l->demux.raw))
         return;
-    for (size_t i = 0; i < ARRAY_LEN(inits); i++) {
-        size_t len = strlen(inits[i].prefix);
-        if (en->bytes.len > len && memcmp(en->bytes.ptr, inits[i].prefix, len) == 0)
-            text = memchr(en->bytes.ptr, inits[i].end, en->bytes.len);
-    }
-    if (text == NULL)
-        return;
-    size_t n = en->bytes.len - (size_t)(text - en->bytes.ptr);
-    while (n > 0 && strchr("]): ", *text) != NULL) {
-        text++;
-        n--;
-    }
-    while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-        n--;
-    snprintf(l->exec_error, sizeof(l->exec_error), "%.*s", (int)(n < 250 ? n : 250),
-             text);
+    size_t n = en->bytes.len < room ? en->bytes.len : room;
+    memcpy(l->first_line + l->first_line_len, en->bytes.ptr, n);
+    l->first_line_len += n;
 }
 
 /* How many frames store_entry makes of an entry that was stored before. */
@@ -355,7 +355,7 @@ on_entry(void *arg, const struct docker_entry *en)
         l->skipped += frames_of(en);
         return;
     }
-    note_exec_error(l, en);
+    note_first_line(l, en);
     tell_away(l, en->unix_ns);
     store_entry(l, en);
 }
