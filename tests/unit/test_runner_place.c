@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "runner/place/untar.h"
+#include "unit/tar_writer.h"
 
 static void
 expands(void **state)
@@ -71,27 +72,6 @@ struct entry {
     const char *link, *content;
 };
 
-static void
-add(struct str *tar, const struct entry *en)
-{
-    char h[513] = {0};
-    unsigned sum = 0;
-    size_t n = en->content != NULL ? strlen(en->content) : 0;
-    static const char zeros[512];
-    snprintf(h, 100, "%s", en->name);
-    snprintf(h + 100, 8, "%07o", 0755u | 04000u);
-    snprintf(h + 124, 12, "%011o", (unsigned)n);
-    memset(h + 148, ' ', 8);
-    h[156] = en->type;
-    snprintf(h + 157, 100, "%s", en->link != NULL ? en->link : "");
-    for (size_t i = 0; i < 512; i++)
-        sum += (unsigned char)h[i];
-    snprintf(h + 148, 8, "%06o", sum);
-    str_add(tar, h, 512);
-    str_add(tar, en->content, n);
-    str_add(tar, zeros, (512 - n % 512) % 512);
-}
-
 static char root[64];
 
 static int
@@ -99,8 +79,14 @@ unpack(const struct entry *entries, struct error *e)
 {
     auto_str tar = STR_INIT(1 << 20);
     struct place_owner me = {geteuid(), getegid()};
-    for (; entries->name != NULL; entries++)
-        add(&tar, entries);
+    for (; entries->name != NULL; entries++) {
+        struct tar_entry en = {.name = entries->name,
+                               .type = entries->type,
+                               .link = entries->link,
+                               .content = entries->content,
+                               .mode = 04755};
+        tar_add(&tar, &en);
+    }
     autoclose int fd = memfd_create("tar", MFD_CLOEXEC);
     assert_int_equal(fs_write_all(fd, tar.ptr, tar.len, e), 0);
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0);

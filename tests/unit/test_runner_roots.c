@@ -24,60 +24,14 @@
 #include "base/str.h"
 #include "runner/place/roots.h"
 #include "runner/place/untar.h"
+#include "unit/tar_writer.h"
 
 enum { TAR_MAX = 8 << 20 };
-
-struct entry {
-    const char *name;
-    char type;
-    const char *link, *content;
-    unsigned mode, uid, gid, mtime;
-    const char *size; /* octal, as it says, whatever the content; NULL: the truth */
-};
 
 static char dir[64]; /* the agent's */
 
 /* --- archives ------------------------------------------------------------------------
  */
-
-static void
-add(struct str *tar, const struct entry *en)
-{
-    char h[513] = {0};
-    unsigned sum = 0;
-    size_t n = en->content != NULL ? strlen(en->content) : 0;
-    static const char zeros[512];
-
-    snprintf(h, 101, "%s", en->name);
-    snprintf(h + 100, 8, "%07o", en->mode != 0 ? en->mode : 0644);
-    snprintf(h + 108, 8, "%07o", en->uid);
-    snprintf(h + 116, 8, "%07o", en->gid);
-    snprintf(h + 124, 12, "%011o", (unsigned)n);
-    if (en->size != NULL)
-        snprintf(h + 124, 12, "%s", en->size);
-    snprintf(h + 136, 12, "%011o", en->mtime);
-    memset(h + 148, ' ', 8);
-    h[156] = en->type;
-    snprintf(h + 157, 101, "%s", en->link != NULL ? en->link : "");
-    memcpy(h + 257,
-           "ustar\0"
-           "00",
-           8);
-    for (size_t i = 0; i < 512; i++)
-        sum += (unsigned char)h[i];
-    snprintf(h + 148, 8, "%06o", sum);
-    str_add(tar, h, 512);
-    str_add(tar, en->content, n);
-    str_add(tar, zeros, (512 - n % 512) % 512);
-}
-
-static void
-finish(struct str *tar)
-{
-    static const char zeros[1024];
-
-    str_add(tar, zeros, sizeof(zeros));
-}
 
 static void
 gzip_member(struct str *out, const char *bytes, size_t n)
@@ -199,7 +153,7 @@ teardown(void **state)
 /* --- what comes of an entry ----------------------------------------------------------
  */
 
-static const struct entry small[] = {
+static const struct tar_entry small[] = {
     {"./", '5', .mode = 0751},
     {"./usr/bin/tool", '0', .content = "tool", .mode = 06755, .gid = 8, .mtime = 1000000},
     {"./bin", '2', "usr/bin", .uid = 5, .mtime = 1000001},
@@ -217,11 +171,11 @@ static const struct entry small[] = {
     {0}};
 
 static void
-make(struct str *tar, const struct entry *entries)
+make(struct str *tar, const struct tar_entry *entries)
 {
     for (; entries->name != NULL; entries++)
-        add(tar, entries);
-    finish(tar);
+        tar_add(tar, entries);
+    tar_finish(tar);
 }
 
 static void
@@ -311,7 +265,7 @@ static void
 harmful_archives(void **state)
 {
     static const struct {
-        struct entry entries[3];
+        struct tar_entry entries[3];
         const char *word;
     } cases[] = {
         {{{.name = "../out", .type = '0'}}, "leads out"},
@@ -336,8 +290,8 @@ harmful_archives(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         auto_str tar = STR_INIT(TAR_MAX);
         for (size_t k = 0; k < 2 && cases[i].entries[k].type != 0; k++)
-            add(&tar, &cases[i].entries[k]);
-        finish(&tar);
+            tar_add(&tar, &cases[i].entries[k]);
+        tar_finish(&tar);
         assert_refused(&tar, cases[i].word);
     }
 }
@@ -397,7 +351,7 @@ damaged_archives(void **state)
 static void
 bombs(void **state)
 {
-    static const struct entry huge[] = {{"f", '0', .size = "77777777777"}, {0}};
+    static const struct tar_entry huge[] = {{"f", '0', .size = "77777777777"}, {0}};
     auto_str tar = STR_INIT(TAR_MAX);
     auto_str zeros = STR_INIT(TAR_MAX);
     auto_str gz = STR_INIT(TAR_MAX);
@@ -411,11 +365,11 @@ bombs(void **state)
     assert_int_equal(take('b', "j", bounded, &e), -ERR_TOO_LARGE);
     assert_non_null(strstr(e.msg, "over 1024 MiB, which is the bound"));
 
-    const struct entry f = {"f", '0', .size = "00020000000"}; /* 4 MiB */
-    add(&zeros, &f);
+    const struct tar_entry f = {"f", '0', .size = "00020000000"}; /* 4 MiB */
+    tar_add(&zeros, &f);
     autofree char *block = xcalloc(1, 4 << 20);
     str_add(&zeros, block, 4 << 20);
-    finish(&zeros);
+    tar_finish(&zeros);
     gzip_member(&gz, zeros.ptr, zeros.len);
     assert_true(gz.len < 8192);
     put_blob('c', &gz);
@@ -487,13 +441,13 @@ static void
 die_unpacking(char digit)
 {
     auto_str tar = STR_INIT(TAR_MAX);
-    const struct entry f = {"f", '0', .size = "00020000000"};
+    const struct tar_entry f = {"f", '0', .size = "00020000000"};
     autofree char *block = xcalloc(1, 4 << 20);
 
-    add(&tar, &small[0]);
-    add(&tar, &f);
+    tar_add(&tar, &small[0]);
+    tar_add(&tar, &f);
     str_add(&tar, block, 4 << 20);
-    finish(&tar);
+    tar_finish(&tar);
     put_blob(digit, &tar);
     pid_t pid = fork();
     if (pid == 0) {
