@@ -120,6 +120,18 @@ find_engine(const json_t *instance, const char *name)
     return NULL;
 }
 
+static bool
+is_limited(const json_t *engine, const char *code)
+{
+    size_t i;
+    const json_t *x;
+
+    json_array_foreach (json_object_get(engine, "limitations"), i, x)
+        if (json_is_string(x) && str_starts(json_string_value(x), code))
+            return true;
+    return false;
+}
+
 /* The list has the word, or is empty. */
 static bool
 allows(const json_t *list, const char *word)
@@ -176,6 +188,10 @@ judge_use(struct candidate *c, const json_t *job)
         c->why_not = streq(engine, "docker")
                          ? "has no usable docker engine, which the image needs"
                          : "has no usable process engine";
+        c->distance += 1000;
+    } else if (json_is_object(js_get(job, "spec.rootfs")) &&
+               is_limited(have, "RootFileSystem: ")) {
+        c->why_not = "gives jobs no root file system of their own: its agent is not root";
         c->distance += 1000;
     }
 }

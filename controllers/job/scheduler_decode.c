@@ -149,6 +149,7 @@ scheduler_tell_waiting(struct scheduler *s, const struct object *job, struct err
         .queued_ns = queued != 0 ? queued : job->facts.created_s * NS_PER_S,
         .req = &req,
         .has_image = image != NULL && image[0] != '\0',
+        .has_rootfs = object_path(job, "spec.rootfs", &raw),
         .fleets = (const char *const *)fleets.list.items,
         .n_fleets = fleets.list.len,
         .instances = (const char *const *)instances.list.items,
@@ -221,6 +222,23 @@ scheduler_tell_assumed(struct scheduler *s, const struct object *job,
 
 /* --- instances --------------------------------------------------------------------- */
 
+static bool
+is_limited(struct span engine, const char *code)
+{
+    struct span list, item;
+    const char *cursor = NULL;
+
+    if (!jscan_member(engine, "limitations", &list) || list.len == 0 ||
+        list.ptr[0] != '[')
+        return false;
+    while (jscan_next_item(list, &cursor, &item)) {
+        auto_str text = STR_INIT(4096);
+        if (jscan_string(item, &text) && str_starts(text.ptr, code))
+            return true;
+    }
+    return false;
+}
+
 static unsigned
 read_engines(const struct object *o)
 {
@@ -238,7 +256,8 @@ read_engines(const struct object *o)
         if (jscan_is(raw, "docker"))
             engines |= SCHED_DOCKER;
         else if (jscan_is(raw, "process"))
-            engines |= SCHED_PROCESS;
+            engines |= is_limited(item, "RootFileSystem: ") ? SCHED_PROCESS
+                                                            : SCHED_PROCESS | SCHED_ROOT;
     }
     return engines;
 }

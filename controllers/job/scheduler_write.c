@@ -24,6 +24,8 @@ reason_text(const char *code)
     } texts[] = {
         {"NoInstances", "there is no ready instance in the allowed fleets"},
         {"NoEngine", "no ready instance has the engine that the job needs"},
+        {"NoRootFileSystem", "no ready instance gives jobs a root file system of their "
+                             "own: that needs an agent that runs as root"},
         {"InsufficientCPU", "no instance has enough free CPU"},
         {"InsufficientMemory", "no instance has enough free memory"},
         {"InsufficientDisk", "no instance has enough free disk"},

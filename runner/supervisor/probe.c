@@ -112,6 +112,7 @@ say_limitations(const struct usermap *map, const struct cgroup_host *host)
     if (host->mount[CGROUP_PIDS][0] == '\0')
         puts("Processes: processes are counted by the resource limit of the user "
              "(RLIMIT_NPROC)");
+    puts("RootFileSystem: jobs have no root file system of their own");
     puts("Devices: devices need permissions for the agent's user or for everybody");
 }
 

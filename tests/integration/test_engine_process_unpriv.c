@@ -74,6 +74,7 @@ test_probe(void **state)
         fail_msg("%s: %s", a.status.reason, a.status.message);
     const char *text = a.status.limitations;
     assert_true((strstr(text, "OneUser: ") != NULL) == (mode_of(state) != SUB_IDS));
+    assert_non_null(strstr(text, "RootFileSystem: "));
     assert_true((strstr(text, "SharedIDs: ") != NULL) == (mode_of(state) == SUB_IDS));
     assert_true((strstr(text, "CPULimit: ") != NULL) == (mode_of(state) != CGROUPS));
     assert_true((strstr(text, "MemoryLimit: ") != NULL) == (mode_of(state) != CGROUPS));

@@ -565,6 +565,36 @@ named_instances_only(void **state)
     world_done(&w);
 }
 
+/* An agent that is not root says that it gives none; one that says nothing does. */
+static void
+root_file_system_finds_its_machine(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init_only(&w, 1, "job");
+    create(&w, &resource_instances,
+           json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:s, s:{s:[{s:s, s:b, s:[s, s]}], "
+                     "s:{s:i, s:i, s:i}}}}",
+                     "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
+                     "name", "m0", "spec", "fleetName", "local", "status", "phase",
+                     "Ready", "agent", "engines", "name", "process", "available", 1,
+                     "limitations", "OneUser: jobs have one user",
+                     "RootFileSystem: jobs have none", "inventory", "cpus", 8,
+                     "memoryMiB", 65536, "diskMiB", 100000));
+    settle(&w);
+    add_job(&w, "root", json_pack("{s:{s:s}}", "rootfs", "path", "/srv/rootfs/debian"));
+    add_job(&w, "plain", NULL);
+    settle(&w);
+    is(&w, "jobs/plain", "spec.instanceName", "m0");
+    is(&w, "jobs/root", "status.reason", "NoRootFileSystem");
+    add_machine(&w, "m1", 1);
+    settle(&w);
+    is(&w, "jobs/root", "spec.instanceName", "m1");
+    is(&w, "jobs/root", "spec.engine", "process");
+    world_done(&w);
+}
+
 int
 main(void)
 {
@@ -582,6 +612,7 @@ main(void)
         cmocka_unit_test(queue_explains_itself),
         cmocka_unit_test(blocks_are_taken_whole),
         cmocka_unit_test(named_instances_only),
+        cmocka_unit_test(root_file_system_finds_its_machine),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -272,7 +272,7 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
     enum resource_lack nearest = RESOURCE_FITS;
     struct reservation ignored;
     size_t seen = 0, apart = 0;
-    bool any = false, fits = false;
+    bool any = false, fits = false, rootless = false;
 
     for (size_t i = 0; i < s->pool_order.len; i++) {
         const struct pool *p = s->pool_order.items[i];
@@ -284,6 +284,8 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
             if (!is_candidate(need, n))
                 continue;
             any = true;
+            rootless = rootless ||
+                       (need->engine == SCHED_ROOT && (n->engines & SCHED_PROCESS) != 0);
             if ((n->engines & need->engine) == 0)
                 continue;
             seen++;
@@ -297,5 +299,7 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
     }
     if (!any)
         return apart > 0 ? "NoCommonNetwork" : "NoInstances";
-    return seen == 0 ? "NoEngine" : lack_name(sh, nearest, fits, apart > 0);
+    if (seen == 0)
+        return rootless ? "NoRootFileSystem" : "NoEngine";
+    return lack_name(sh, nearest, fits, apart > 0);
 }

@@ -85,7 +85,7 @@ add_words(struct str *key, const char *const *words, size_t n)
 static void
 need_key(const struct sched_job *j, struct str *key)
 {
-    str_addf(key, "%s/%d%d/%lld/", j->ns, j->has_image, j->preempts,
+    str_addf(key, "%s/%d%d%d/%lld/", j->ns, j->has_image, j->has_rootfs, j->preempts,
              (long long)j->max_duration_ns);
     add_words(key, j->fleets, j->n_fleets);
     add_words(key, j->instances, j->n_instances);
@@ -99,7 +99,7 @@ shape_new(const struct sched_job *j, struct str *key)
 
     sh->ns = xstrdup(j->ns);
     sh->req = *j->req;
-    sh->engine = j->has_image ? SCHED_DOCKER : SCHED_PROCESS;
+    sh->engine = j->has_image ? SCHED_DOCKER : j->has_rootfs ? SCHED_ROOT : SCHED_PROCESS;
     sh->n_fleets = j->n_fleets;
     sh->fleets = copy_words(j->fleets, j->n_fleets);
     sh->n_instances = j->n_instances;
@@ -260,9 +260,9 @@ static const char *
 known_code(const char *code)
 {
     static const char *const own[] = {
-        "NoInstances",       "NoEngine",          "QuotaExceeded",
-        "HeldForEarlierJob", "WaitingForMembers", "InsufficientInstances",
-        "NoCommonNetwork",
+        "NoInstances",           "NoEngine",          "NoRootFileSystem",
+        "QuotaExceeded",         "HeldForEarlierJob", "WaitingForMembers",
+        "InsufficientInstances", "NoCommonNetwork",
     };
 
     for (size_t i = 0; i < ARRAY_LEN(own); i++)

@@ -36,7 +36,8 @@
 
 struct scheduler;
 
-enum { SCHED_PROCESS = 1, SCHED_DOCKER = 2 }; /* engines, as bits */
+/* Engines, as bits; ROOT: the process engine, for a job with a root file system. */
+enum { SCHED_PROCESS = 1, SCHED_DOCKER = 2, SCHED_ROOT = 4 };
 
 /* Strings are copied. */
 struct sched_instance {
@@ -53,7 +54,7 @@ struct sched_job {
     const char *uid, *ns, *name;
     int64_t priority, queued_ns;
     const struct resource_req *req;
-    bool has_image;
+    bool has_image, has_rootfs;
     const char *const *fleets; /* any of these; none: all fleets */
     size_t n_fleets;
     const char *const *instances; /* names; any of these; none: all */
