@@ -263,6 +263,14 @@ is_candidate(const struct shape *need, const struct node *n)
     return n->usable && n->known && sched_allows_node(need, n);
 }
 
+static const char *
+lacking_engine(const struct shape *need, unsigned others)
+{
+    return need->engine == SCHED_ROOT && (others & SCHED_PROCESS) != 0
+               ? "NoRootFileSystem"
+               : "NoEngine";
+}
+
 /* The lack of the instance that comes nearest: lacks are checked in a fixed order, and
  * the later one is the smaller. Looks at a bounded number of instances. */
 const char *
@@ -272,7 +280,8 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
     enum resource_lack nearest = RESOURCE_FITS;
     struct reservation ignored;
     size_t seen = 0, apart = 0;
-    bool any = false, fits = false, rootless = false;
+    bool any = false, fits = false;
+    unsigned engines = 0;
 
     for (size_t i = 0; i < s->pool_order.len; i++) {
         const struct pool *p = s->pool_order.items[i];
@@ -284,8 +293,7 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
             if (!is_candidate(need, n))
                 continue;
             any = true;
-            rootless = rootless ||
-                       (need->engine == SCHED_ROOT && (n->engines & SCHED_PROCESS) != 0);
+            engines |= n->engines;
             if ((n->engines & need->engine) == 0)
                 continue;
             seen++;
@@ -299,7 +307,6 @@ sched_lack(const struct scheduler *s, const struct shape *sh)
     }
     if (!any)
         return apart > 0 ? "NoCommonNetwork" : "NoInstances";
-    if (seen == 0)
-        return rootless ? "NoRootFileSystem" : "NoEngine";
-    return lack_name(sh, nearest, fits, apart > 0);
+    return seen == 0 ? lacking_engine(need, engines)
+                     : lack_name(sh, nearest, fits, apart > 0);
 }
