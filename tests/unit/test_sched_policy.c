@@ -261,6 +261,17 @@ tell_all(struct world *w)
     return n;
 }
 
+/* First what can be placed. */
+static size_t
+tell_all_placed(struct world *w)
+{
+    struct sched_decision d;
+
+    while (scheduler_next(w->s, &d))
+        take(w, &d);
+    return tell_all(w);
+}
+
 static void
 goes(struct world *w, int n)
 {
@@ -301,6 +312,38 @@ shares_come_back_together(void **state)
         assert_int_equal(w->j[k].where, WAITING); /* nobody borrows meanwhile */
     }
     assert_int_equal(used(w, 1, &limits_b[0]), 4);
+    world_free(w);
+}
+
+/* The quotas have room, the machines have none. */
+static void
+machines_come_back_together(void **state)
+{
+    struct world *w = world_new();
+
+    UNUSED(state);
+    w->slow = true;
+    for (int i = 0; i < 2; i++)
+        add_instance(w, i, 1, 8, GPUS);
+    add_quotas(w);
+    for (int k = 0; k < 8; k++) {
+        struct m_job *j = add_job(w, k, 1, 1);
+        j->space = 1;
+        queue(w, j);
+    }
+    assert_int_equal(settle(w), 0);
+    for (int k = 10; k < 13; k++) {
+        struct m_job *j = add_job(w, k, 1, 1);
+        j->space = 0;
+        queue(w, j);
+    }
+    assert_int_equal(tell_all(w), 2); /* on each */
+    assert_int_equal(tell_all(w), 0);
+    for (int k = 0; k < 8; k++)
+        if (w->j[k].told)
+            goes(w, k);
+    assert_int_equal(tell_all_placed(w), 1); /* the third */
+    assert_int_equal(used(w, 0, &limits_a[0]), 2);
     world_free(w);
 }
 
@@ -440,6 +483,7 @@ main(void)
         cmocka_unit_test(hard_limit),
         cmocka_unit_test(targets),
         cmocka_unit_test(shares_come_back_together),
+        cmocka_unit_test(machines_come_back_together),
         cmocka_unit_test(urgent_jobs_are_served_together),
         cmocka_unit_test(urgent_job_within_a_limit),
         cmocka_unit_test(shares_come_back_where_they_are_of_use),

@@ -242,9 +242,8 @@ worst(const candidate_vec *nodes)
     return w;
 }
 
-/* The last ones, until so many are left. */
-static void
-unbook_from(struct scheduler *s, struct shape *sh, size_t left)
+void
+sched_unbook_beyond(struct scheduler *s, struct shape *sh, size_t left)
 {
     vec(struct node *) nodes = {0};
 
@@ -264,14 +263,7 @@ unbook_from(struct scheduler *s, struct shape *sh, size_t left)
 void
 sched_unbook(struct scheduler *s, struct shape *sh)
 {
-    unbook_from(s, sh, 0);
-}
-
-void
-sched_unbook_excess(struct scheduler *s, struct shape *sh)
-{
-    if (sh->gang == NULL)
-        unbook_from(s, sh, sh->jobs.nodes.len);
+    sched_unbook_beyond(s, sh, 0);
 }
 
 void
@@ -288,7 +280,7 @@ sched_unbook_node(struct scheduler *s, struct node *n)
         i++;
     sh->booked.items[i] = sh->booked.items[sh->booked.len - 1];
     sh->booked.items[sh->booked.len - 1] = n;
-    unbook_from(s, sh, sh->booked.len - 1);
+    sched_unbook_beyond(s, sh, sh->booked.len - 1);
 }
 
 /* Later shapes that lose an instance choose anew. */

@@ -5,6 +5,8 @@
 
 #include "controllers/job/scheduler/sched_internal.h"
 
+enum { SCHED_BATCH = 64 }; /* jobs of a shape that room is made for at once */
+
 /* sched_book.c */
 struct amounts {
     int64_t cpu_milli, memory_mib, disk_mib;
@@ -34,7 +36,7 @@ bool sched_pick(struct scheduler *s, struct shape *sh, size_t max, sched_score_f
 void sched_book(struct scheduler *s, struct shape *sh);
 void sched_rebook(struct scheduler *s); /* whoever waits first and has none */
 void sched_unbook(struct scheduler *s, struct shape *sh); /* reopens what it withheld */
-void sched_unbook_excess(struct scheduler *s, struct shape *sh); /* more than jobs */
+void sched_unbook_beyond(struct scheduler *s, struct shape *sh, size_t left);
 /* Of a booked node; a gang has all of its own or none. */
 void sched_unbook_node(struct scheduler *s, struct node *n);
 
@@ -94,8 +96,9 @@ void sched_holder_remove(struct scheduler *s, struct job *j);
 bool sched_by_right(struct scheduler *s, const struct shape *sh,
                     const struct job *victim);
 /* Makes room within the quotas for as many of the first jobs of sh as there would be
- * places. False: nobody was told to go. */
-bool sched_reclaim(struct scheduler *s, struct shape *sh);
+ * places. */
+void sched_reclaim(struct scheduler *s, struct shape *sh);
+/* Nobody else of the cohort borrows until n_jobs of sh are placed. */
 void sched_reclaim_begins(struct scheduler *s, struct shape *sh, size_t n_jobs);
 bool sched_is_reclaiming(const struct scheduler *s, const struct shape *sh);
 void sched_reclaim_served(struct scheduler *s, const struct shape *sh); /* one of them */

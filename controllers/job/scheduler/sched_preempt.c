@@ -8,8 +8,6 @@
  */
 #include "controllers/job/scheduler/sched_policy.h"
 
-enum { BATCH = 64 }; /* instances that are made free together */
-
 static bool
 gives_way(struct scheduler *s, const struct shape *sh, const struct job *victim)
 {
@@ -43,12 +41,21 @@ sched_spare(struct scheduler *s, struct job *j)
     j->chosen = false;
 }
 
-/* Victims that make need fit on n, no more than needed; marked as chosen. */
+static void
+spare_from(struct scheduler *s, job_vec *victims, size_t left)
+{
+    while (victims->len > left)
+        sched_spare(s, victims->items[--victims->len]);
+}
+
+/* Victims that make need fit on n, no more than needed: added to ret, and chosen, which
+ * is for the caller to undo. False: there are none. */
 static bool
 choose_victims(struct scheduler *s, const struct shape *sh, const struct shape *need,
                const struct node *n, job_vec *ret)
 {
     struct amounts then = sched_free(n);
+    size_t had = ret->len;
     struct reservation r;
     struct job *j;
 
@@ -62,7 +69,7 @@ choose_victims(struct scheduler *s, const struct shape *sh, const struct shape *
         vec_push(ret, j);
     }
     bool fits = sched_amounts_fit(need, n, &then, &r);
-    for (size_t i = ret->len; fits && i-- > 0;) { /* highest first: spared if it can be */
+    for (size_t i = ret->len; fits && i-- > had;) { /* highest first, if it can be */
         struct amounts less = then;
         j = ret->items[i];
         less.cpu_milli -= j->cpu_milli;
@@ -78,8 +85,8 @@ choose_victims(struct scheduler *s, const struct shape *sh, const struct shape *
     struct ask a = {.need = need, .shape = sh, .head = sched_head(sh)};
     fits =
         fits && sched_amounts_fit(need, n, &then, &r) && sched_quota_allows(s, &a, n, &r);
-    for (size_t i = 0; i < ret->len; i++)
-        sched_spare(s, ret->items[i]);
+    if (!fits)
+        spare_from(s, ret, had);
     return fits;
 }
 
@@ -99,6 +106,7 @@ victim_score(struct scheduler *s, const struct shape *sh, const struct shape *ne
     for (size_t i = 0; i < victims.len; i++)
         if (victims.items[i]->priority > ret->first)
             ret->first = victims.items[i]->priority;
+    spare_from(s, &victims, 0);
     vec_done(&victims);
     return fits;
 }
@@ -107,8 +115,6 @@ void
 sched_evict(struct scheduler *s, struct job *whom_for, struct job *victim)
 {
     victim->reclaimed = !streq(victim->ns, whom_for->ns);
-    if (victim->reclaimed)
-        sched_reclaim_begins(s, whom_for->shape, 1);
     victim->evicting = true;
     victim->evicted_for = whom_for;
     if (victim->ends_ns > s->now_ns)
@@ -132,7 +138,7 @@ under_way(const struct shape *sh)
 void
 sched_preempt(struct scheduler *s, struct shape *sh)
 {
-    const struct job *head = sched_head(sh);
+    struct job *head = sched_head(sh);
     bool own = sched_quota_is_own(s, sh);
     bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
     job_vec victims = {0};
@@ -151,16 +157,24 @@ sched_preempt(struct scheduler *s, struct shape *sh)
         return;
     }
     if (under_way(sh) ||
-        !sched_pick(s, sh, sched_quota_room_for(s, sh, BATCH), victim_score))
+        !sched_pick(s, sh, sched_quota_room_for(s, sh, SCHED_BATCH), victim_score))
         return;
-    for (size_t i = 0; i < sh->booked.len; i++) {
-        victims.len = 0;
-        if (choose_victims(s, sh, sh->booked.items[i]->booked_need, sh->booked.items[i],
-                           &victims))
-            for (size_t k = 0; k < victims.len; k++)
-                sched_evict(s, sched_head(sh), victims.items[k]);
+    bool shares = false;
+    size_t n = 0;
+    while (n < sh->booked.len && choose_victims(s, sh, sh->booked.items[n]->booked_need,
+                                                sh->booked.items[n], &victims))
+        n++;
+    for (size_t i = 0; i < victims.len; i++) {
+        sched_spare(s, victims.items[i]);
+        shares = shares || !streq(victims.items[i]->ns, sh->ns);
     }
+    if (shares)
+        sched_reclaim_begins(s, sh, n);
+    for (size_t i = 0; i < victims.len; i++)
+        sched_evict(s, head, victims.items[i]);
     vec_done(&victims);
+    if (sh->gang == NULL)
+        sched_unbook_beyond(s, sh, n);
 }
 
 void

@@ -355,8 +355,8 @@ sched_dequeue(struct scheduler *s, struct job *j)
         sched_unbook(s, sh);
     else if (first)
         head_changed(s, sh);
-    if (!last)
-        sched_unbook_excess(s, sh);
+    if (!last && sh->gang == NULL)
+        sched_unbook_beyond(s, sh, sh->jobs.nodes.len);
     if (first)
         sched_reclaim_served(s, sh);
     drop_need(j);

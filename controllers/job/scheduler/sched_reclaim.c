@@ -9,7 +9,6 @@
 #include "controllers/job/scheduler/sched_policy.h"
 
 enum {
-    BATCH = 64,   /* jobs that are served by one look */
     ON_ONE = 256, /* victims for one of them */
     PASSED = 4096 /* looked at in vain, when the machine matters */
 };
@@ -112,34 +111,29 @@ struct given {
     struct node *node;
     struct reservation r;
 };
+struct victim {
+    struct job *job, *whom_for;
+};
 struct look {
     struct shape *shape;
     struct job *job; /* whose turn it is; a.head */
     struct ask a;
-    bool lends;       /* its namespace is in a cohort */
-    bool near;        /* only victims on instances that would serve the job */
-    job_vec victims;  /* chosen: not counted by quotas, out of their heaps */
-    job_vec whom_for; /* of each victim */
-    job_vec passed;   /* out of their heaps too */
+    bool lends;                 /* its namespace is in a cohort */
+    bool near;                  /* only victims on instances that would serve the job */
+    vec(struct victim) victims; /* chosen: not counted by quotas, out of their heaps */
+    job_vec passed;             /* out of their heaps too */
     vec(struct given) given;
 };
 
+/* All but the first ones. */
 static void
-put_back(struct scheduler *s, job_vec *jobs)
+spare_from(struct scheduler *s, struct look *l, size_t left)
 {
-    for (size_t i = 0; i < jobs->len; i++)
-        sched_holder_add(s, jobs->items[i]);
-    jobs->len = 0;
-}
-
-static void
-spare_last(struct scheduler *s, struct look *l)
-{
-    struct job *j = l->victims.items[--l->victims.len];
-
-    l->whom_for.len--;
-    sched_spare(s, j);
-    sched_holder_add(s, j);
+    while (l->victims.len > left) {
+        struct job *j = l->victims.items[--l->victims.len].job;
+        sched_spare(s, j);
+        sched_holder_add(s, j);
+    }
 }
 
 static bool
@@ -198,8 +192,7 @@ choose(struct scheduler *s, struct look *l, struct job *victim)
     sched_holder_remove(s, victim);
     victim->chosen = true;
     sched_quota_charge(s, victim, -1);
-    vec_push(&l->victims, victim);
-    vec_push(&l->whom_for, l->job);
+    vec_push(&l->victims, ((struct victim){victim, l->job}));
 }
 
 /* With its whole gang, which is going to be told. */
@@ -250,7 +243,7 @@ static bool
 find_place(struct scheduler *s, struct look *l, struct given *ret)
 {
     for (size_t i = l->victims.len; i-- > 0;) {
-        ret->node = l->victims.items[i]->node;
+        ret->node = l->victims.items[i].job->node;
         if (fits_then(s, l, ret->node, &ret->r))
             return true;
     }
@@ -265,14 +258,13 @@ spare_needless(struct scheduler *s, struct look *l, size_t had, struct given *pl
     struct reservation r;
 
     for (size_t i = l->victims.len; i-- > had;) {
-        struct job *j = l->victims.items[i];
+        struct job *j = l->victims.items[i].job;
         if (j->gang != NULL)
             continue;
         sched_spare(s, j);
         if (fits_then(s, l, place->node, &r)) {
             place->r = r;
             vec_remove(&l->victims, i);
-            vec_remove(&l->whom_for, i);
             vec_push(&l->passed, j);
             continue;
         }
@@ -288,16 +280,14 @@ make_room(struct scheduler *s, struct look *l, struct job *j)
 {
     size_t had = l->victims.len;
     struct given place = {0};
-    bool enough, found;
 
     l->a.head = l->job = j;
     while (!l->near && !sched_quota_allows(s, &l->a, NULL, NULL) &&
            choose_next(s, l) != NULL)
         ;
-    found = enough = sched_quota_allows(s, &l->a, NULL, NULL) && find_place(s, l, &place);
-    if (!enough) {
-        while (l->victims.len > had)
-            spare_last(s, l);
+    bool found = sched_quota_allows(s, &l->a, NULL, NULL) && find_place(s, l, &place);
+    if (!found) {
+        spare_from(s, l, had);
         l->near = true;
     }
     while (!found && l->victims.len - had < ON_ONE) {
@@ -308,8 +298,7 @@ make_room(struct scheduler *s, struct look *l, struct job *j)
         found = fits_then(s, l, place.node, &place.r);
     }
     if (!found) {
-        while (l->victims.len > had)
-            spare_last(s, l);
+        spare_from(s, l, had);
         return false;
     }
     spare_needless(s, l, had, &place);
@@ -326,12 +315,13 @@ look_end(struct scheduler *s, struct look *l)
         sched_quota_try(s, l->shape->ns, l->given.items[i].node, &l->given.items[i].r,
                         -1);
     for (size_t i = 0; i < l->victims.len; i++)
-        sched_spare(s, l->victims.items[i]);
-    put_back(s, &l->passed);
+        sched_spare(s, l->victims.items[i].job);
+    for (size_t i = 0; i < l->passed.len; i++)
+        sched_holder_add(s, l->passed.items[i]);
     s->mark++;
 }
 
-bool
+void
 sched_reclaim(struct scheduler *s, struct shape *sh)
 {
     struct look l = {.shape = sh,
@@ -341,7 +331,7 @@ sched_reclaim(struct scheduler *s, struct shape *sh)
     struct job *j;
 
     s->mark++;
-    while (served.len < BATCH && (j = sched_head(sh)) != NULL &&
+    while (served.len < SCHED_BATCH && (j = sched_head(sh)) != NULL &&
            (!l.lends || sched_quota_is_own(s, sh)) && make_room(s, &l, j)) {
         pq_remove(&sh->jobs, &j->order);
         vec_push(&served, j);
@@ -352,12 +342,9 @@ sched_reclaim(struct scheduler *s, struct shape *sh)
     if (l.victims.len > 0)
         sched_reclaim_begins(s, sh, served.len);
     for (size_t i = 0; i < l.victims.len; i++)
-        sched_evict(s, l.whom_for.items[i], l.victims.items[i]);
-    bool any = l.victims.len > 0;
+        sched_evict(s, l.victims.items[i].whom_for, l.victims.items[i].job);
     vec_done(&served);
     vec_done(&l.given);
     vec_done(&l.passed);
-    vec_done(&l.whom_for);
     vec_done(&l.victims);
-    return any;
 }
