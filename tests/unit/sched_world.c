@@ -120,15 +120,22 @@ add_job(struct world *w, int n, int64_t cpus, int64_t gpus)
     return j;
 }
 
-struct world *
-world_new(void)
+static void
+world_start(struct world *w)
 {
     static const char *const all[] = {"*"};
-    struct world *w = xnew(struct world);
 
     w->s = scheduler_new();
     for (int f = 0; f < 2; f++)
         scheduler_share_fleet(w->s, "pool", fleets[f], all, 1);
+}
+
+struct world *
+world_new(void)
+{
+    struct world *w = xnew(struct world);
+
+    world_start(w);
     return w;
 }
 
@@ -281,9 +288,8 @@ borrows(const struct world *w, int space)
            (used(w, space, &l[0]) > l[0].own || used(w, space, &l[1]) > l[1].own);
 }
 
-/* It still occupies, but was told to go. */
 static void
-leave(struct world *w, struct m_job *j)
+hold(struct world *w, const struct m_job *j)
 {
     const char *gpus[GPUS];
     struct sched_hold h = {.uid = j->uid,
@@ -295,15 +301,23 @@ leave(struct world *w, struct m_job *j)
                            .ns = spaces[j->space],
                            .name = j->uid,
                            .priority = j->priority,
+                           .ends_ns = j->duration > 0 ? j->started + j->duration : 0,
                            .preemptible = j->preemptible,
-                           .leaving = true,
+                           .leaving = j->told,
                            .gang = j->gang < 0 ? NULL : j->key};
 
     for (size_t g = 0; g < GPUS; g++)
         if (j->r.gpu_mask >> g & 1)
             gpus[h.n_gpus++] = w->i[j->on].gpus[g];
     scheduler_hold(w->s, &h);
+}
+
+/* It still occupies, but was told to go. */
+static void
+leave(struct world *w, struct m_job *j)
+{
     j->told = true;
+    hold(w, j);
 }
 
 /* The victim, with its gang, stops and waits again. */
@@ -385,4 +399,28 @@ finish(struct world *w, struct m_job *j)
         o->where = ABSENT;
         scheduler_remove_job(w->s, o->uid);
     }
+}
+
+void
+events(struct world *w)
+{
+    for (int k = 0; k < JOBS; k++)
+        if (w->j[k].where == WAITING)
+            queue(w, &w->j[k]);
+        else if (w->j[k].where == HELD)
+            hold(w, &w->j[k]);
+}
+
+void
+restart(struct world *w)
+{
+    scheduler_free(w->s);
+    world_start(w);
+    for (int i = 0; i < INSTANCES; i++)
+        if (w->i[i].uid[0] != '\0')
+            tell_instance(w, i);
+    if (w->quotas)
+        add_quotas(w);
+    scheduler_set_time(w->s, w->now);
+    events(w);
 }

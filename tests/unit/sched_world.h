@@ -72,6 +72,10 @@ void take(struct world *w, const struct sched_decision *d);
 /* The victim, with its gang, waits again: at once, or in a slow world when it is queued.
  */
 void evict(struct world *w, const struct sched_preemption *p);
+/* All jobs are told once more as they are. */
+void events(struct world *w);
+/* Another scheduler, which knows what was stored; fleets are shared with all. */
+void restart(struct world *w);
 /* Decisions and evictions until there are no more; how many evictions. */
 int settle(struct world *w);
 

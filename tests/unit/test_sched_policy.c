@@ -261,6 +261,17 @@ tell_all(struct world *w)
     return n;
 }
 
+/* What was set in motion is enough, also for a scheduler that only sees it. */
+static void
+no_more_are_told(struct world *w)
+{
+    assert_int_equal(tell_all(w), 0);
+    events(w);
+    assert_int_equal(tell_all(w), 0);
+    restart(w);
+    assert_int_equal(tell_all(w), 0);
+}
+
 /* First what can be placed. */
 static size_t
 tell_all_placed(struct world *w)
@@ -296,13 +307,14 @@ shares_come_back_together(void **state)
         queue(w, j);
     }
     assert_int_equal(settle(w), 0);
-    for (int k = 12; k < 20; k++) {
+    for (int k = 12; k < 21; k++) {
         struct m_job *j = add_job(w, k, 1, 1);
-        j->space = 0;
+        j->space = k == 20;
+        j->priority = k == 20 ? 9 : 0; /* it would borrow */
         queue(w, j);
     }
     assert_int_equal(tell_all(w), 6); /* all that a owns, and not more */
-    assert_int_equal(tell_all(w), 0);
+    no_more_are_told(w);
     for (int k = 9, n = 0; k >= 0; k--) {
         if (!w->j[k].told)
             continue;
@@ -310,6 +322,7 @@ shares_come_back_together(void **state)
         assert_int_equal(settle(w), 0);
         assert_int_equal(used(w, 0, &limits_a[0]), ++n);
         assert_int_equal(w->j[k].where, WAITING); /* nobody borrows meanwhile */
+        assert_int_equal(w->j[20].where, WAITING);
     }
     assert_int_equal(used(w, 1, &limits_b[0]), 4);
     world_free(w);
@@ -338,7 +351,7 @@ machines_come_back_together(void **state)
         queue(w, j);
     }
     assert_int_equal(tell_all(w), 2); /* on each */
-    assert_int_equal(tell_all(w), 0);
+    no_more_are_told(w);
     for (int k = 0; k < 8; k++)
         if (w->j[k].told)
             goes(w, k);
@@ -370,7 +383,7 @@ urgent_jobs_are_served_together(void **state)
         queue(w, j);
     }
     assert_int_equal(tell_all(w), 4); /* two instances, of two victims each */
-    assert_int_equal(tell_all(w), 0);
+    no_more_are_told(w);
     for (int k = 0; k < 8; k++) {
         if (!w->j[k].told)
             continue;
@@ -408,6 +421,38 @@ urgent_job_within_a_limit(void **state)
     assert_int_equal(settle(w), 1);
     assert_int_equal(j->where, HELD);
     assert_int_equal(w->j[1].where, WAITING); /* the least urgent that may be */
+    world_free(w);
+}
+
+static void
+urgent_jobs_within_a_limit_together(void **state)
+{
+    struct world *w = world_new();
+
+    UNUSED(state);
+    w->slow = true;
+    add_instance(w, 0, 1, 8, 0);
+    add_quotas(w);
+    for (int k = 0; k < 8; k++) {
+        struct m_job *j = add_job(w, k, 1, 0);
+        j->space = 2;
+        j->priority = k < 5 ? 0 : 5;
+        j->preempts = k >= 5;
+        j->preemptible = k < 5;
+        if (k < 7)
+            queue(w, j);
+        if (k == 4)
+            assert_int_equal(settle(w), 0);
+    }
+    assert_int_equal(tell_all(w), 2);
+    queue(w, &w->j[7]);
+    no_more_are_told(w);
+    goes(w, 0);
+    assert_int_equal(tell_all_placed(w), 0); /* the other one is still going */
+    assert_int_equal(w->j[5].where, HELD);
+    goes(w, 1);
+    assert_int_equal(tell_all_placed(w), 1);
+    assert_int_equal(w->j[6].where, HELD);
     world_free(w);
 }
 
@@ -486,6 +531,7 @@ main(void)
         cmocka_unit_test(machines_come_back_together),
         cmocka_unit_test(urgent_jobs_are_served_together),
         cmocka_unit_test(urgent_job_within_a_limit),
+        cmocka_unit_test(urgent_jobs_within_a_limit_together),
         cmocka_unit_test(shares_come_back_where_they_are_of_use),
         cmocka_unit_test(gang_gives_back_what_it_has),
     };

@@ -121,6 +121,10 @@ run_seed(uint64_t number, bool with_quotas, bool slow)
         advance(w);
         for (uint32_t k = rnd(5); k > 0; k--)
             change(w);
+        if (rnd(8) == 0)
+            events(w);
+        if (rnd(30) == 0)
+            restart(w);
         evictions += settle(w);
         if (slow)
             (void)some_go(w, 4);

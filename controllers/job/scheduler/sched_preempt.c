@@ -143,8 +143,9 @@ sched_preempt(struct scheduler *s, struct shape *sh)
     bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
     job_vec victims = {0};
 
+    bool busy = sched_quota_busy(s, sh->ns);
     if (sched_is_reclaiming(s, sh)) {
-        if (sched_quota_busy(s, sh->ns))
+        if (busy)
             return;
         sched_reclaim_done(s, sh); /* it was not enough, or went elsewhere */
     }
@@ -152,7 +153,10 @@ sched_preempt(struct scheduler *s, struct shape *sh)
         (sh->gang != NULL && !sched_gang_complete(sh)))
         return;
     if (sh->over_quota || !sched_quota_has_room(s, sh)) {
-        if (sh->gang == NULL)
+        /* Who goes already may be enough: perhaps for us, before a restart. */
+        if (busy && own)
+            sched_reclaim_begins(s, sh, 1);
+        else if (!busy && sh->gang == NULL)
             sched_reclaim(s, sh);
         return;
     }
