@@ -76,9 +76,7 @@ sched_start_on(const struct scheduler *s, const struct shape *need, const struct
     job_vec holds = {0};
     struct job *j;
 
-    if (!n->known || !n->usable || (n->engines & need->engine) == 0 ||
-        !sched_allows_node(need, n) ||
-        sched_fit(need, n, n->capacity, &ignored) != RESOURCE_FITS)
+    if (!sched_serves(need, n))
         return false;
     int64_t start = s->now_ns;
     bool fits = sched_amounts_fit(need, n, &then, &ignored);

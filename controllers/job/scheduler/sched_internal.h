@@ -209,6 +209,8 @@ struct pool *sched_pool(struct scheduler *s, const char *ns, const char *fleet);
 void sched_pool_free(void *arg);       /* struct pool */
 void sched_node_leave(struct node *n); /* out of its cell */
 void sched_node_enter(struct node *n); /* into the cell of what is free now */
+/* Were n empty; whether its pool is allowed is another question. */
+bool sched_serves(const struct shape *need, const struct node *n);
 bool sched_fits(const struct scheduler *s, struct ask *a, const struct node *n,
                 struct reservation *ret);
 bool sched_allows(const struct shape *sh, const struct pool *p);

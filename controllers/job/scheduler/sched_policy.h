@@ -92,9 +92,6 @@ void sched_quota_free(struct quota *q);
 /* j occupies, or does so no more; nothing happens without a quota. O(log n). */
 void sched_holder_add(struct scheduler *s, struct job *j);
 void sched_holder_remove(struct scheduler *s, struct job *j);
-/* victim runs on a share that it borrows, and the first job of sh is within its own. */
-bool sched_by_right(struct scheduler *s, const struct shape *sh,
-                    const struct job *victim);
 /* Makes room within the quotas for as many of the first jobs of sh as there would be
  * places. */
 void sched_reclaim(struct scheduler *s, struct shape *sh);

@@ -154,6 +154,16 @@ sched_allows_node(const struct shape *sh, const struct node *n)
 }
 
 bool
+sched_serves(const struct shape *need, const struct node *n)
+{
+    struct reservation ignored;
+
+    return n->known && n->usable && (n->engines & need->engine) != 0 &&
+           sched_allows_node(need, n) &&
+           sched_fit(need, n, n->capacity, &ignored) == RESOURCE_FITS;
+}
+
+bool
 sched_fits(const struct scheduler *s, struct ask *a, const struct node *n,
            struct reservation *ret)
 {

@@ -9,6 +9,14 @@
 #include "controllers/job/scheduler/sched_policy.h"
 
 static bool
+by_right(struct scheduler *s, const struct shape *sh, const struct job *victim)
+{
+    return sh->gang == NULL && victim->ns != NULL && !streq(victim->ns, sh->ns) &&
+           sched_quota_same_cohort(s, sh->ns, victim->ns) &&
+           sched_quota_borrows(s, victim, true) && sched_quota_is_own(s, sh);
+}
+
+static bool
 gives_way(struct scheduler *s, const struct shape *sh, const struct job *victim)
 {
     const struct job *head = sched_head(sh);
@@ -18,7 +26,7 @@ gives_way(struct scheduler *s, const struct shape *sh, const struct job *victim)
     if (head->need->preempts && victim->preemptible &&
         victim->priority < head->priority && streq(victim->ns, head->ns))
         return true;
-    return sched_by_right(s, sh, victim);
+    return by_right(s, sh, victim);
 }
 
 /* The next victim on n: lowest priority, then the one that came last. */

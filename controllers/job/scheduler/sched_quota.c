@@ -69,6 +69,15 @@ of_need(const struct resource_req *q)
                            .n_jobs = 1};
 }
 
+static void
+add(struct amount *sum, const struct amount *one)
+{
+    sum->cpu_milli += one->cpu_milli;
+    sum->memory_mib += one->memory_mib;
+    sum->n_gpus += one->n_gpus;
+    sum->n_jobs += one->n_jobs;
+}
+
 /* Of the first job, or of all members; kinds of a gang's GPUs count as the worst. */
 static struct amount
 of_shape(const struct shape *sh)
@@ -81,10 +90,7 @@ of_shape(const struct shape *sh)
     for (size_t i = 0; i < sh->jobs.nodes.len; i++) {
         struct job *j = CONTAINER_OF(sh->jobs.nodes.items[i], struct job, order);
         struct amount one = of_need(&j->need->req);
-        sum.cpu_milli += one.cpu_milli;
-        sum.memory_mib += one.memory_mib;
-        sum.n_gpus += one.n_gpus;
-        sum.n_jobs++;
+        add(&sum, &one);
     }
     return sum;
 }
@@ -300,10 +306,7 @@ sched_quota_room_for(const struct scheduler *s, const struct shape *sh, size_t n
     if (s->quotas.len == 0)
         return n_jobs;
     for (; n < n_jobs; n++) {
-        sum.cpu_milli += one.cpu_milli;
-        sum.memory_mib += one.memory_mib;
-        sum.n_gpus += one.n_gpus;
-        sum.n_jobs++;
+        add(&sum, &one);
         if (!allows(s, sh, &sum) || (lends && !is_own(s, sh->ns, &sum)))
             break;
     }

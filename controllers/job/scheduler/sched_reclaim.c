@@ -47,14 +47,6 @@ sched_holder_remove(struct scheduler *s, struct job *j)
     pq_remove(&sched_quota_of(s, j->ns)->holders, &j->go_order);
 }
 
-bool
-sched_by_right(struct scheduler *s, const struct shape *sh, const struct job *victim)
-{
-    return sh->gang == NULL && victim->ns != NULL && !streq(victim->ns, sh->ns) &&
-           sched_quota_same_cohort(s, sh->ns, victim->ns) &&
-           sched_quota_borrows(s, victim, true) && sched_quota_is_own(s, sh);
-}
-
 /* --- shapes for which shares are being taken back ------------------------------------
  */
 
@@ -139,12 +131,7 @@ spare_from(struct scheduler *s, struct look *l, size_t left)
 static bool
 serves(const struct look *l, const struct node *n)
 {
-    const struct shape *need = l->a.need;
-    struct reservation ignored;
-
-    return n->known && n->usable && (n->engines & need->engine) != 0 &&
-           sched_allows(need, n->pool) && sched_allows_node(need, n) &&
-           sched_fit(need, n, n->capacity, &ignored) == RESOURCE_FITS;
+    return sched_serves(l->a.need, n) && sched_allows(l->a.need, n->pool);
 }
 
 /* In its own namespace by priority, elsewhere by right. */
