@@ -193,9 +193,8 @@ remove_job(struct fixture *f, struct job *job)
     free(job);
 }
 
-/* All payload bytes of a stream (0: of both), in order. */
 void
-read_log(const struct job *job, int stream, struct str *out)
+each_frame(const struct job *job, frame_fn *fn, void *arg)
 {
     struct error e = ERROR_INIT;
     autofree char *dir = fs_join(job->dir, "log");
@@ -207,10 +206,30 @@ read_log(const struct job *job, int stream, struct str *out)
     for (size_t at = 0; at < raw.len;) {
         struct segment_frame fr;
         assert_int_equal(segment_frame_get(raw.ptr + at, raw.len - at, at, &fr, &e), 1);
-        if (stream == 0 || (int)fr.stream == stream)
-            str_add(out, fr.bytes.ptr, fr.bytes.len);
+        fn(arg, &fr);
         at += SEGMENT_HEADER + fr.bytes.len;
     }
+}
+
+struct wanted {
+    int stream;
+    struct str *out;
+};
+
+static void
+add_wanted(void *arg, const struct segment_frame *fr)
+{
+    const struct wanted *w = arg;
+
+    if (w->stream == 0 || (int)fr->stream == w->stream)
+        str_add(w->out, fr->bytes.ptr, fr->bytes.len);
+}
+
+/* All payload bytes of a stream (0: of both), in order. */
+void
+read_log(const struct job *job, int stream, struct str *out)
+{
+    each_frame(job, add_wanted, &(struct wanted){stream, out});
 }
 
 void

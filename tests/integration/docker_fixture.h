@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "io/segment.h"
 #include "runner/engines/engine.h"
 #include "tests/turn_until.h"
 
@@ -57,6 +58,8 @@ void remove_job(struct fixture *f, struct job *job);
 #define over(job)                                                                        \
     ((job)->n_exits == 1 && (!(job)->result.log_follows || (job)->n_log_ends == 1))
 /* All payload bytes of a stream (0: of both), in order. */
+typedef void frame_fn(void *arg, const struct segment_frame *fr);
+void each_frame(const struct job *job, frame_fn *fn, void *arg);
 void read_log(const struct job *job, int stream, struct str *out);
 void assert_log(const struct job *job, int stream, const char *want);
 uint64_t log_length(const struct job *job);

@@ -79,19 +79,11 @@ read_out(const struct crowd *c, const struct short_job *s, struct str *out)
 /* Entries of the daemon that came twice have one time, those that it had twice have two.
  */
 static void
-print_frames(const struct job *job)
+print_frame(void *arg, const struct segment_frame *fr)
 {
-    struct error e = ERROR_INIT;
-    autofree char *dir = fs_join(job->dir, "log");
-    auto_str raw = STR_INIT(1 << 20);
-    struct segment_frame fr;
-
-    assert_int_equal(segment_read(dir, 0, &raw, 1 << 20, &e), 0);
-    for (size_t at = 0;
-         at < raw.len && segment_frame_get(raw.ptr + at, raw.len - at, at, &fr, &e) == 1;
-         at += SEGMENT_HEADER + fr.bytes.len)
-        print_message("stream %d at %lld: " SPAN_FMT, (int)fr.stream,
-                      (long long)fr.unix_ns, SPAN_ARG(fr.bytes));
+    UNUSED(arg);
+    print_message("stream %d at %lld: " SPAN_FMT, (int)fr->stream, (long long)fr->unix_ns,
+                  SPAN_ARG(fr->bytes));
 }
 
 static void
@@ -120,7 +112,7 @@ check_end(struct crowd *c, const struct short_job *s)
         fail_msg("job %u: log \"%s\"", s->number, got.ptr);
     c->short_logs += !streq(got.ptr, want);
     if (!str_starts(want, got.ptr)) {
-        print_frames(s->job);
+        each_frame(s->job, print_frame, NULL);
         fail_msg("job %u: log \"%s\"", s->number, got.ptr);
     }
 }

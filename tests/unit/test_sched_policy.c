@@ -28,6 +28,17 @@ expect_place(struct world *w, const char *uid)
     take(w, &d);
 }
 
+/* One CPU and one GPU each. */
+static void
+queue_jobs(struct world *w, int from, int end, int space)
+{
+    for (int k = from; k < end; k++) {
+        struct m_job *j = add_job(w, k, 1, 1);
+        j->space = space;
+        queue(w, j);
+    }
+}
+
 static void
 backfill(void **state)
 {
@@ -143,18 +154,10 @@ borrowing(void **state)
     for (int i = 0; i < 5; i++)
         add_instance(w, i, 1, 8, GPUS);
     add_quotas(w);
-    for (int k = 0; k < 12; k++) {
-        struct m_job *j = add_job(w, k, 1, 1);
-        j->space = 1;
-        queue(w, j);
-    }
+    queue_jobs(w, 0, 12, 1);
     assert_int_equal(settle(w), 0); /* b takes all ten of the cohort, though it owns 4 */
     assert_int_equal(used(w, 1, &limits_b[0]), 10);
-    for (int k = 12; k < 20; k++) {
-        struct m_job *j = add_job(w, k, 1, 1);
-        j->space = 0;
-        queue(w, j);
-    }
+    queue_jobs(w, 12, 20, 0);
     assert_int_equal(settle(w), 6); /* a gets its own six back, and not more */
     assert_int_equal(used(w, 0, &limits_a[0]), 6);
     assert_int_equal(used(w, 1, &limits_b[0]), 4);
@@ -301,11 +304,7 @@ shares_come_back_together(void **state)
     for (int i = 0; i < 5; i++)
         add_instance(w, i, 1, 8, GPUS);
     add_quotas(w);
-    for (int k = 0; k < 10; k++) {
-        struct m_job *j = add_job(w, k, 1, 1);
-        j->space = 1;
-        queue(w, j);
-    }
+    queue_jobs(w, 0, 10, 1);
     assert_int_equal(settle(w), 0);
     for (int k = 12; k < 21; k++) {
         struct m_job *j = add_job(w, k, 1, 1);
@@ -339,17 +338,9 @@ machines_come_back_together(void **state)
     for (int i = 0; i < 2; i++)
         add_instance(w, i, 1, 8, GPUS);
     add_quotas(w);
-    for (int k = 0; k < 8; k++) {
-        struct m_job *j = add_job(w, k, 1, 1);
-        j->space = 1;
-        queue(w, j);
-    }
+    queue_jobs(w, 0, 8, 1);
     assert_int_equal(settle(w), 0);
-    for (int k = 10; k < 13; k++) {
-        struct m_job *j = add_job(w, k, 1, 1);
-        j->space = 0;
-        queue(w, j);
-    }
+    queue_jobs(w, 10, 13, 0);
     assert_int_equal(tell_all(w), 2); /* on each */
     no_more_are_told(w);
     for (int k = 0; k < 8; k++)
@@ -504,11 +495,7 @@ gang_gives_back_what_it_has(void **state)
         queue(w, j);
     }
     assert_int_equal(settle(w), 0);
-    for (int k = 20; k < 23; k++) {
-        struct m_job *j = add_job(w, k, 1, 1);
-        j->space = 0;
-        queue(w, j);
-    }
+    queue_jobs(w, 20, 23, 0);
     w->slow = true;
     assert_true(tell_all(w) <= 4);
     for (int k = 0; k < 10; k++)
