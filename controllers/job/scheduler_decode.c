@@ -50,6 +50,19 @@ gang_of(const struct object *job, struct str *key)
     return scheduler_gang_key(job, key) ? key->ptr : NULL;
 }
 
+/* A retry is another Job of the same replica and node. NULL: no Run's. */
+static const char *
+origin_of(const struct object *job, struct str *text)
+{
+    char run[UID_MAX];
+
+    if (!object_get_string(job, "spec.runUID", run, sizeof(run)))
+        return NULL;
+    str_addf(text, "%s/%lld/%lld", run, (long long)object_get_int(job, "spec.replica", 0),
+             (long long)object_get_int(job, "spec.node", 0));
+    return text->ptr;
+}
+
 static bool
 preempts(const struct object *job)
 {
@@ -122,7 +135,7 @@ scheduler_tell_waiting(struct scheduler *s, const struct object *job, struct err
     struct resource_req req;
     struct violations violations = {0};
     struct words fleets = {0}, instances = {0};
-    auto_str key = STR_INIT(GANG_KEY_MAX);
+    auto_str key = STR_INIT(GANG_KEY_MAX), origin = STR_INIT(GANG_KEY_MAX);
     struct job_view j;
     struct span raw;
     json_t *resources = NULL;
@@ -158,6 +171,7 @@ scheduler_tell_waiting(struct scheduler *s, const struct object *job, struct err
         .max_duration_ns = longest(job),
         .preempts = preempts(job),
         .preemptible = object_get_bool(job, "spec.preemptible"),
+        .origin = origin_of(job, &origin),
         .gang = gang_of(job, &key),
         .gang_size = (size_t)object_get_int(job, "spec.nodes", 1),
     };
@@ -171,7 +185,7 @@ void
 scheduler_tell_holding(struct scheduler *s, const struct object *job)
 {
     struct words gpus = {0};
-    auto_str key = STR_INIT(GANG_KEY_MAX);
+    auto_str key = STR_INIT(GANG_KEY_MAX), origin = STR_INIT(GANG_KEY_MAX);
     char instance[UID_MAX], desired[32];
 
     object_get_string(job, "spec.instanceUID", instance, sizeof(instance));
@@ -191,6 +205,7 @@ scheduler_tell_holding(struct scheduler *s, const struct object *job)
         .ends_ns = ends_at(job),
         .preemptible = object_get_bool(job, "spec.preemptible"),
         .leaving = desired_parse(desired) != DESIRED_RUNNING,
+        .origin = origin_of(job, &origin),
         .gang = gang_of(job, &key),
     };
     scheduler_hold(s, &h);
@@ -201,7 +216,7 @@ void
 scheduler_tell_assumed(struct scheduler *s, const struct object *job,
                        const struct member *m)
 {
-    auto_str key = STR_INIT(GANG_KEY_MAX);
+    auto_str key = STR_INIT(GANG_KEY_MAX), origin = STR_INIT(GANG_KEY_MAX);
     struct sched_hold h = {
         .uid = job->uid,
         .instance_uid = m->instance_uid,
@@ -214,6 +229,7 @@ scheduler_tell_assumed(struct scheduler *s, const struct object *job,
         .name = job->name,
         .priority = object_get_int(job, "spec.priority", 0),
         .preemptible = object_get_bool(job, "spec.preemptible"),
+        .origin = origin_of(job, &origin),
         .gang = gang_of(job, &key),
     };
 

@@ -99,6 +99,7 @@ queue(struct world *w, struct m_job *j)
                           .max_duration_ns = j->duration,
                           .preempts = j->preempts,
                           .preemptible = j->preemptible,
+                          .origin = j->origin,
                           .gang = j->gang < 0 ? NULL : j->key,
                           .gang_size = j->gang_size,
                           .reason = ""};
@@ -106,6 +107,16 @@ queue(struct world *w, struct m_job *j)
     j->where = WAITING;
     j->told = false;
     scheduler_queue(w->s, &q);
+}
+
+void
+queue_again(struct world *w, struct m_job *j)
+{
+    if (w->anew) {
+        scheduler_remove_job(w->s, j->uid);
+        snprintf(j->uid, sizeof(j->uid), "%.8s-%d", j->origin, ++j->attempt % 1000);
+    }
+    queue(w, j);
 }
 
 struct m_job *
@@ -117,6 +128,7 @@ add_job(struct world *w, int n, int64_t cpus, int64_t gpus)
     j->space = 3;
     make_need(&j->req, cpus, gpus);
     snprintf(j->uid, sizeof(j->uid), "j%02d", n);
+    snprintf(j->origin, sizeof(j->origin), "j%02d", n);
     return j;
 }
 
@@ -304,6 +316,7 @@ hold(struct world *w, const struct m_job *j)
                            .ends_ns = j->duration > 0 ? j->started + j->duration : 0,
                            .preemptible = j->preemptible,
                            .leaving = j->told,
+                           .origin = j->origin,
                            .gang = j->gang < 0 ? NULL : j->key};
 
     for (size_t g = 0; g < GPUS; g++)
@@ -349,8 +362,28 @@ evict(struct world *w, const struct sched_preemption *p)
         if (w->slow)
             leave(w, j);
         else
-            queue(w, j);
+            queue_again(w, j);
     }
+}
+
+size_t
+tell_all(struct world *w)
+{
+    struct sched_decision d;
+    struct sched_preemption p;
+    size_t n = 0;
+
+    assert_false(scheduler_next(w->s, &d));
+    for (; scheduler_next_preemption(w->s, &p); n++)
+        evict(w, &p);
+    return n;
+}
+
+void
+goes(struct world *w, int n)
+{
+    assert_true(w->j[n].told);
+    queue_again(w, &w->j[n]);
 }
 
 int

@@ -34,7 +34,8 @@ struct m_job {
     bool preempts, preemptible;
     int64_t gpus, cpus;
     struct resource_req req;
-    char uid[16], key[16];
+    char uid[16], origin[16], key[16];
+    int attempt;
     int on;
     struct reservation r;
     bool told; /* to give way, and does so later */
@@ -47,6 +48,7 @@ struct world {
     int next_gang;
     bool quotas;
     bool slow; /* victims take their time */
+    bool anew; /* another attempt has another uid */
 };
 
 /* a and b lend each other; c has a hard limit; d has none. */
@@ -65,13 +67,17 @@ void tell_instance(struct world *w, int n); /* it changed */
 /* Of namespace d, alone; not told to the scheduler yet. */
 struct m_job *add_job(struct world *w, int n, int64_t cpus, int64_t gpus);
 void queue(struct world *w, struct m_job *j);
-void finish(struct world *w, struct m_job *j); /* with its gang */
+void queue_again(struct world *w, struct m_job *j); /* after it was told to go */
+void finish(struct world *w, struct m_job *j);      /* with its gang */
 int64_t used(const struct world *w, int space, const struct sched_limit *l);
 
 void take(struct world *w, const struct sched_decision *d);
 /* The victim, with its gang, waits again: at once, or in a slow world when it is queued.
  */
 void evict(struct world *w, const struct sched_preemption *p);
+/* All that are to give way now, when nothing can be placed; how many. */
+size_t tell_all(struct world *w);
+void goes(struct world *w, int n); /* who was told, and took its time */
 /* All jobs are told once more as they are. */
 void events(struct world *w);
 /* Another scheduler, which knows what was stored; fleets are shared with all. */

@@ -1,4 +1,4 @@
-foreach(name policy worlds)
+foreach(name policy ends worlds)
   drover_test(test_sched_${name} SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/test_sched_${name}.c
               ${CMAKE_CURRENT_SOURCE_DIR}/sched_world.c
               DEPS scheduler api base LABELS unit TIMEOUT 120)

@@ -251,19 +251,6 @@ targets(void **state)
 
 /* --- many at once ------------------------------------------------------------------- */
 
-static size_t
-tell_all(struct world *w)
-{
-    struct sched_decision d;
-    struct sched_preemption p;
-    size_t n = 0;
-
-    assert_false(scheduler_next(w->s, &d));
-    for (; scheduler_next_preemption(w->s, &p); n++)
-        evict(w, &p);
-    return n;
-}
-
 /* What was set in motion is enough, also for a scheduler that only sees it. */
 static void
 no_more_are_told(struct world *w)
@@ -284,13 +271,6 @@ tell_all_placed(struct world *w)
     while (scheduler_next(w->s, &d))
         take(w, &d);
     return tell_all(w);
-}
-
-static void
-goes(struct world *w, int n)
-{
-    assert_true(w->j[n].told);
-    queue(w, &w->j[n]);
 }
 
 /* Who takes long to stop holds up one job, not all that wait for their share. */

@@ -90,7 +90,7 @@ some_go(struct world *w, uint32_t one_in)
         for (int o = 0; o < JOBS; o++)
             if (w->j[o].where == HELD &&
                 (o == k || (j->gang >= 0 && w->j[o].gang == j->gang)))
-                queue(w, &w->j[o]);
+                queue_again(w, &w->j[o]);
     }
     return left;
 }
@@ -106,12 +106,14 @@ come_to_rest(struct world *w)
 }
 
 static int
-run_seed(uint64_t number, bool with_quotas, bool slow)
+run_seed(uint64_t number)
 {
+    bool with_quotas = number % 2 == 0, slow = number % 3 == 0;
     struct world *w = world_new();
     int evictions = 0;
 
     w->slow = slow;
+    w->anew = number % 5 < 2;
     seed(number * 7919 + 1);
     for (int i = 0; i < INSTANCES; i++)
         add_instance(w, i, (int)rnd(2), 2 + rnd(7), rnd(2) ? GPUS : 0);
@@ -137,12 +139,15 @@ run_seed(uint64_t number, bool with_quotas, bool slow)
 static void
 worlds(void **state)
 {
-    uint64_t seeds = getenv("DROVER_LONG") != NULL ? 2000 : 60;
+    const char *more = getenv("DROVER_WORLDS");
+    uint64_t seeds = more != NULL                    ? strtoull(more, NULL, 10)
+                     : getenv("DROVER_LONG") != NULL ? 2000
+                                                     : 100;
     int evictions = 0;
 
     UNUSED(state);
     for (uint64_t n = 1; n <= seeds; n++)
-        evictions += run_seed(n, n % 2 == 0, n % 3 == 0);
+        evictions += run_seed(n);
     assert_true(evictions > 100); /* the worlds do get there */
 }
 

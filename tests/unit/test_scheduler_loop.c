@@ -396,6 +396,63 @@ victims_are_told(void **state)
     world_done(&w);
 }
 
+/* Those that were told stop, and their Runs try again; how many. */
+static int
+next_attempts(struct world *w, int jobs)
+{
+    int n = 0;
+
+    for (int i = 0; i < jobs; i++) {
+        autofree char *name = xasprintf("low-%d", i), *next = xasprintf("l%d-1", i);
+        autofree char *path = xasprintf("jobs/%s", name), *run = xasprintf("l%d", i);
+        autofree char *reason = text_of(w, path, "spec.stopReason");
+        autofree char *state = text_of(w, path, "status.agent.state");
+        if (!streq(reason, "Preempted") || state[0] != '\0')
+            continue;
+        release(w, name);
+        settle(w);
+        add_job(w, next, json_pack("{s:s, s:i}", "runUID", run, "attempt", 1));
+        settle(w);
+        n++;
+    }
+    return n;
+}
+
+/* What others leave goes to jobs whose turn is earlier. Another attempt of who left is
+ * nothing new; see test_sched_ends.c. */
+static void
+making_others_go_ends(void **state)
+{
+    struct world w;
+    int n = 0;
+
+    UNUSED(state);
+    world_init_only(&w, 1, "job");
+    for (int i = 0; i < 12; i++) {
+        autofree char *machine = xasprintf("m%d", i), *low = xasprintf("low-%d", i);
+        autofree char *run = xasprintf("l%d", i);
+        add_machine(&w, machine, 1);
+        add_job(&w, low, json_pack("{s:s, s:b}", "runUID", run, "preemptible", 1));
+    }
+    settle(&w);
+    for (int i = 0; i < 13; i++) {
+        autofree char *name = xasprintf("first-%d", i);
+        add_job(&w, name, json_pack("{s:s, s:i}", "runUID", name, "priority", 20));
+    }
+    add_job(&w, "urgent",
+            json_pack("{s:s, s:i, s:s}", "runUID", "u", "priority", 10,
+                      "preemptionPolicy", "PreemptLowerPriority"));
+    settle(&w);
+    for (int told; (told = next_attempts(&w, 12)) > 0;)
+        n += told;
+    assert_int_equal(n, 8);
+    is(&w, "jobs/urgent", "spec.engine", "");
+    add_job(&w, "new", json_pack("{s:s}", "runUID", "n"));
+    settle(&w);
+    assert_true(next_attempts(&w, 12) > 0);
+    world_done(&w);
+}
+
 /* --- quotas and the queue ---------------------------------------------------------- */
 
 static void
@@ -607,6 +664,7 @@ main(void)
         cmocka_unit_test(unbound_gang_is_placed_again),
         cmocka_unit_test(gang_ends_with_a_member),
         cmocka_unit_test(victims_are_told),
+        cmocka_unit_test(making_others_go_ends),
         cmocka_unit_test(quota_is_kept_and_reported),
         cmocka_unit_test(share_is_taken_back),
         cmocka_unit_test(queue_explains_itself),

@@ -164,22 +164,27 @@ by_score(const void *pa, const void *pb)
     return d != 0 ? d : strcmp(a->node->uid, b->node->uid);
 }
 
-/* Instances of the pool that serve need, best first. Those that an earlier job booked
- * are not for us. */
+bool
+sched_may_book(const struct shape *sh, const struct node *n)
+{
+    const struct shape *owner = n->booked;
+
+    if (owner == NULL || owner == sh || sched_head(owner) == NULL)
+        return true;
+    return !n->vacated && !sched_before(sched_head(owner), sched_head(sh));
+}
+
+/* Instances of the pool that serve need, best first. */
 static void
 find_candidates(struct scheduler *s, const struct shape *sh, const struct shape *need,
                 const struct pool *p, sched_score_fn *score, candidate_vec *ret)
 {
-    const struct job *head = sched_head(sh);
     struct candidate c;
 
     ret->len = 0;
     for (size_t i = 0; i < p->nodes.len && ret->len < SAMPLE; i++) {
         c.node = p->nodes.items[i];
-        const struct shape *owner = c.node->booked;
-        if (c.node->mark == s->mark ||
-            (owner != NULL && owner != sh && sched_head(owner) != NULL &&
-             sched_before(sched_head(owner), head))) {
+        if (c.node->mark == s->mark || !sched_may_book(sh, c.node)) {
             s->skipped = true;
             continue;
         }
@@ -249,6 +254,7 @@ sched_unbook_beyond(struct scheduler *s, struct shape *sh, size_t left)
         struct node *n = sh->booked.items[--sh->booked.len];
         n->booked = NULL;
         n->booked_need = NULL;
+        n->vacated = false;
         vec_push(&nodes, n);
     }
     s->rebook = s->rebook || nodes.len > 0;
@@ -281,23 +287,27 @@ sched_unbook_node(struct scheduler *s, struct node *n)
     sched_unbook_beyond(s, sh, sh->booked.len - 1);
 }
 
-/* Later shapes that lose an instance choose anew. */
+void
+sched_book_node(struct scheduler *s, struct shape *sh, const struct shape *need,
+                struct node *n)
+{
+    struct shape *loser = n->booked;
+
+    if (loser != NULL)
+        sched_unbook_node(s, n);
+    if (loser != NULL && loser->unfit)
+        sched_open(s, loser); /* chooses anew */
+    n->booked = sh;
+    n->booked_need = need;
+    vec_push(&sh->booked, n);
+}
+
 static void
 apply_choice(struct scheduler *s, struct shape *sh, const struct choice *c)
 {
     sched_unbook(s, sh);
-    for (size_t i = 0; i < c->nodes.len; i++) {
-        struct node *n = c->nodes.items[i].node;
-        if (n->booked != NULL) {
-            struct shape *loser = n->booked;
-            sched_unbook_node(s, n);
-            if (loser->unfit)
-                sched_open(s, loser);
-        }
-        n->booked = sh;
-        n->booked_need = c->jobs.items[i]->need;
-        vec_push(&sh->booked, n);
-    }
+    for (size_t i = 0; i < c->nodes.len; i++)
+        sched_book_node(s, sh, c->jobs.items[i]->need, c->nodes.items[i].node);
 }
 
 static bool

@@ -75,6 +75,7 @@ struct node {
     size_t pool_index;
     uint64_t mark;        /* == scheduler.mark: taken by the gang that is being placed */
     struct shape *booked; /* for its first job; NULL: not */
+    bool vacated;         /* others were told to go for that */
     const struct shape *booked_need; /* what is to fit */
 };
 
@@ -84,6 +85,7 @@ enum job_where { JOB_NOWHERE, JOB_WAITING, JOB_HOLDING };
 
 struct job {
     char *uid, *ns, *name;
+    char *origin; /* as told, or the uid */
     enum job_where where;
     /* waiting */
     int64_t priority, queued_ns;
@@ -186,6 +188,8 @@ struct scheduler {
     bool quotas_dirty;              /* used is to be counted anew */
     vec(struct job *) unannounced;  /* of a gang, in order of rank */
     vec(struct reclaim) reclaiming; /* few */
+    struct map *looks;              /* origin -> struct looks */
+    bool looks_refused;             /* to somebody, since they were renewed */
     bool rebook;                    /* bookings went; others may want the instances */
     bool skipped; /* the last look passed over what an earlier job booked */
     vec(struct job *) evictions;   /* victims to be told */
@@ -221,6 +225,9 @@ const char *sched_lack(const struct scheduler *s, const struct shape *sh);
 
 /* sched_queue.c */
 void sched_enqueue(struct scheduler *s, struct job *j, const struct sched_job *from);
+/* It waits, and nothing is new but the reason that it shows. */
+bool sched_waits_already(struct scheduler *s, struct job *j,
+                         const struct sched_job *from);
 void sched_dequeue(struct scheduler *s, struct job *j);
 void sched_mark_unfit(struct scheduler *s, struct shape *sh, bool over_quota);
 bool sched_before(const struct job *a, const struct job *b); /* order of the queue */

@@ -34,6 +34,11 @@ typedef bool sched_score_fn(struct scheduler *s, const struct shape *sh,
  * that are as urgent as the first. False: there are none. */
 bool sched_pick(struct scheduler *s, struct shape *sh, size_t max, sched_score_fn *score);
 void sched_book(struct scheduler *s, struct shape *sh);
+/* What an earlier job booked is not for sh, nor what others leave for a booking. */
+bool sched_may_book(const struct shape *sh, const struct node *n);
+/* For one job; a later shape loses it. */
+void sched_book_node(struct scheduler *s, struct shape *sh, const struct shape *need,
+                     struct node *n);
 void sched_rebook(struct scheduler *s); /* whoever waits first and has none */
 void sched_unbook(struct scheduler *s, struct shape *sh); /* reopens what it withheld */
 void sched_unbook_beyond(struct scheduler *s, struct shape *sh, size_t left);
@@ -70,6 +75,11 @@ void sched_quota_reopen(struct scheduler *s, const char *ns);
 bool sched_quota_borrows(const struct scheduler *s, const struct job *j, bool idle);
 bool sched_quota_same_cohort(const struct scheduler *s, const char *a, const char *b);
 void sched_quota_evicting(struct scheduler *s, struct job *j, int sign);
+/* A victim j of head, which is not counted any more, could come back before head only on
+ * a share that it borrows, or not at all: else the two would push each other out for
+ * ever. */
+bool sched_quota_stays_out(const struct scheduler *s, const struct job *head,
+                           const struct job *j);
 /* The namespace uses more than its own share of something, and gives nothing back just
  * now. */
 bool sched_quota_exceeded(const struct scheduler *s, const char *ns);
@@ -100,6 +110,19 @@ void sched_reclaim_begins(struct scheduler *s, struct shape *sh, size_t n_jobs);
 bool sched_is_reclaiming(const struct scheduler *s, const struct shape *sh);
 void sched_reclaim_served(struct scheduler *s, const struct shape *sh); /* one of them */
 void sched_reclaim_done(struct scheduler *s, const struct shape *sh);
+
+/* sched_looks.c */
+struct map *sched_looks_new(void);
+/* It may make others go; if not, it is asked again when they are renewed. */
+bool sched_looks_left(struct scheduler *s, const struct job *head);
+void sched_looks_count(struct scheduler *s, const struct job *head);
+/* The victim goes for another one, or is to stay after all. */
+void sched_looks_goes(struct scheduler *s, const struct job *victim, bool goes);
+/* A job waits that did not, or is out. */
+void sched_looks_arrives(struct scheduler *s, const char *origin);
+void sched_looks_leaves(struct scheduler *s, const struct job *j);
+/* Something happened that is no consequence of a look. */
+void sched_looks_renew(struct scheduler *s);
 
 /* sched_preempt.c */
 void sched_spare(struct scheduler *s, struct job *j); /* chosen no more */

@@ -56,46 +56,81 @@ spare_from(struct scheduler *s, job_vec *victims, size_t left)
         sched_spare(s, victims->items[--victims->len]);
 }
 
+/* With its whole gang, which is going to be told. */
+static void
+choose(struct scheduler *s, struct job *j, job_vec *ret)
+{
+    j->chosen = true;
+    sched_quota_charge(s, j, -1);
+    vec_push(ret, j);
+    for (size_t i = 0; j->gang != NULL && i < j->gang->holders.len; i++) {
+        struct job *member = j->gang->holders.items[i];
+        if (member->chosen || member->evicting)
+            continue;
+        member->chosen = true;
+        sched_quota_charge(s, member, -1);
+        vec_push(ret, member);
+    }
+}
+
+static bool
+stay_out(const struct scheduler *s, const struct job *head, const job_vec *victims)
+{
+    for (size_t i = 0; i < victims->len; i++)
+        if (!sched_quota_stays_out(s, head, victims->items[i]))
+            return false;
+    return true;
+}
+
+/* Once those that are chosen are gone. */
+static bool
+fits_then(const struct scheduler *s, const struct shape *sh, const struct shape *need,
+          const struct node *n)
+{
+    struct ask a = {.need = need, .shape = sh, .head = sched_head(sh)};
+    struct amounts then = sched_free(n);
+    struct reservation r;
+    const struct job *j;
+
+    TAILQ_FOREACH (j, &n->holds, hold_link)
+        if (j->chosen)
+            sched_amounts_add(&then, n, j);
+    return sched_amounts_fit(need, n, &then, &r) && sched_quota_allows(s, &a, n, &r);
+}
+
 /* Victims that make need fit on n, no more than needed: added to ret, and chosen, which
  * is for the caller to undo. False: there are none. */
 static bool
 choose_victims(struct scheduler *s, const struct shape *sh, const struct shape *need,
                const struct node *n, job_vec *ret)
 {
-    struct amounts then = sched_free(n);
     size_t had = ret->len;
-    struct reservation r;
     struct job *j;
 
-    while (!sched_amounts_fit(need, n, &then, &r)) {
+    while (!fits_then(s, sh, need, n)) {
         j = next_victim(s, sh, n);
-        if (j == NULL)
-            break;
+        if (j == NULL) {
+            spare_from(s, ret, had);
+            return false;
+        }
+        choose(s, j, ret);
+    }
+    for (size_t i = ret->len; i-- > had;) { /* highest first, if it can be */
+        j = ret->items[i];
+        if (j->gang != NULL)
+            continue;
+        sched_spare(s, j);
+        if (fits_then(s, sh, need, n)) {
+            vec_remove(ret, i);
+            continue;
+        }
         j->chosen = true;
         sched_quota_charge(s, j, -1);
-        sched_amounts_add(&then, n, j);
-        vec_push(ret, j);
     }
-    bool fits = sched_amounts_fit(need, n, &then, &r);
-    for (size_t i = ret->len; fits && i-- > had;) { /* highest first, if it can be */
-        struct amounts less = then;
-        j = ret->items[i];
-        less.cpu_milli -= j->cpu_milli;
-        less.memory_mib -= j->memory_mib;
-        less.disk_mib -= j->disk_mib;
-        less.gpus &= ~sched_gpu_bits(n, j);
-        if (sched_amounts_fit(need, n, &less, &r)) {
-            then = less;
-            sched_spare(s, j);
-            vec_remove(ret, i);
-        }
-    }
-    struct ask a = {.need = need, .shape = sh, .head = sched_head(sh)};
-    fits =
-        fits && sched_amounts_fit(need, n, &then, &r) && sched_quota_allows(s, &a, n, &r);
-    if (!fits)
-        spare_from(s, ret, had);
-    return fits;
+    if (stay_out(s, sched_head(sh), ret))
+        return true;
+    spare_from(s, ret, had);
+    return false;
 }
 
 static bool
@@ -128,6 +163,7 @@ sched_evict(struct scheduler *s, struct job *whom_for, struct job *victim)
     if (victim->ends_ns > s->now_ns)
         victim->ends_ns = s->now_ns;
     sched_quota_evicting(s, victim, 1);
+    sched_looks_goes(s, victim, true);
     vec_push(&s->evictions, victim);
 }
 
@@ -143,36 +179,26 @@ under_way(const struct shape *sh)
     return false;
 }
 
-void
-sched_preempt(struct scheduler *s, struct shape *sh)
+/* Those who left made no place for sh: its bookings are like any others. */
+static void
+claim_no_more(struct scheduler *s, struct shape *sh)
 {
-    struct job *head = sched_head(sh);
-    bool own = sched_quota_is_own(s, sh);
-    bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
-    job_vec victims = {0};
+    if (sh->over_quota)
+        sched_unbook(s, sh);
+    for (size_t i = 0; i < sh->booked.len; i++)
+        sh->booked.items[i]->vacated = false;
+}
 
-    bool busy = sched_quota_busy(s, sh->ns);
-    if (sched_is_reclaiming(s, sh)) {
-        if (busy)
-            return;
-        sched_reclaim_done(s, sh); /* it was not enough, or went elsewhere */
-    }
-    if ((!own && (lends || !head->need->preempts)) ||
-        (sh->gang != NULL && !sched_gang_complete(sh)))
-        return;
-    if (sh->over_quota || !sched_quota_has_room(s, sh)) {
-        /* Who goes already may be enough: perhaps for us, before a restart. */
-        if (busy && own)
-            sched_reclaim_begins(s, sh, 1);
-        else if (!busy && sh->gang == NULL)
-            sched_reclaim(s, sh);
-        return;
-    }
-    if (under_way(sh) ||
-        !sched_pick(s, sh, sched_quota_room_for(s, sh, SCHED_BATCH), victim_score))
-        return;
+/* Who is in the way on instances goes. */
+static void
+clear_instances(struct scheduler *s, struct shape *sh)
+{
+    job_vec victims = {0};
     bool shares = false;
     size_t n = 0;
+
+    if (!sched_pick(s, sh, sched_quota_room_for(s, sh, SCHED_BATCH), victim_score))
+        return;
     while (n < sh->booked.len && choose_victims(s, sh, sh->booked.items[n]->booked_need,
                                                 sh->booked.items[n], &victims))
         n++;
@@ -182,11 +208,43 @@ sched_preempt(struct scheduler *s, struct shape *sh)
     }
     if (shares)
         sched_reclaim_begins(s, sh, n);
+    if (victims.len > 0)
+        sched_looks_count(s, sched_head(sh));
     for (size_t i = 0; i < victims.len; i++)
-        sched_evict(s, head, victims.items[i]);
+        sched_evict(s, sched_head(sh), victims.items[i]);
+    for (size_t i = 0; i < n; i++)
+        sh->booked.items[i]->vacated = victims.len > 0;
     vec_done(&victims);
     if (sh->gang == NULL)
         sched_unbook_beyond(s, sh, n);
+}
+
+void
+sched_preempt(struct scheduler *s, struct shape *sh)
+{
+    struct job *head = sched_head(sh);
+    bool own = sched_quota_is_own(s, sh), busy = sched_quota_busy(s, sh->ns);
+    bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
+
+    if (sched_is_reclaiming(s, sh)) {
+        if (busy)
+            return;
+        sched_reclaim_done(s, sh); /* it was not enough, or went elsewhere */
+    }
+    bool still_go = under_way(sh);
+    if (!still_go)
+        claim_no_more(s, sh);
+    if ((!own && (lends || !head->need->preempts)) ||
+        (sh->gang != NULL && !sched_gang_complete(sh)) || !sched_looks_left(s, head))
+        return;
+    if (!sh->over_quota && sched_quota_has_room(s, sh)) {
+        if (!still_go)
+            clear_instances(s, sh);
+    } else if (busy && own) {
+        sched_reclaim_begins(s, sh, 1); /* perhaps for us, before a restart */
+    } else if (!busy && sh->gang == NULL) {
+        sched_reclaim(s, sh);
+    }
 }
 
 void
@@ -203,6 +261,7 @@ sched_preempt_forget(struct scheduler *s, struct job *j)
             v->evicting = false;
             v->evicted_for = NULL;
             sched_quota_evicting(s, v, -1);
+            sched_looks_goes(s, v, false);
         }
     }
     if (j->evicting && j->where == JOB_HOLDING)
@@ -219,6 +278,7 @@ forgive(struct scheduler *s, struct job *victim)
     victim->evicting = false;
     victim->evicted_for = NULL;
     sched_quota_evicting(s, victim, -1);
+    sched_looks_goes(s, victim, false);
     if (sh != NULL && sh->unfit)
         sched_open(s, sh);
 }

@@ -210,10 +210,10 @@ sched_mark_unfit(struct scheduler *s, struct shape *sh, bool over_quota)
     sh->over_quota = over_quota;
     vec_push(&s->unfit, sh);
     set_reason(s, sh);
-    if (over_quota)
-        sched_unbook(s, sh);
-    else
+    if (!over_quota)
         sched_book(s, sh);
+    else if (!sched_is_reclaiming(s, sh))
+        sched_unbook(s, sh);
     sched_preempt(s, sh);
 }
 
@@ -310,6 +310,35 @@ sched_enqueue(struct scheduler *s, struct job *j, const struct sched_job *from)
         open_shape(s, sh);
     else if (sh->gang != NULL || sched_head(sh) == j)
         sched_open(s, sh); /* complete perhaps; or its turn is earlier now */
+}
+
+static bool
+same_need(const struct job *j, const struct sched_job *from)
+{
+    auto_str key = STR_INIT(64 * 1024);
+
+    need_key(from, &key);
+    return key.len == j->need->key_len && memcmp(key.ptr, j->need->key, key.len) == 0;
+}
+
+static bool
+same_gang(const struct gang *g, const struct sched_job *from)
+{
+    if (g == NULL || from->gang == NULL)
+        return g == NULL && from->gang == NULL;
+    return streq(g->key, from->gang) && g->size == from->gang_size;
+}
+
+bool
+sched_waits_already(struct scheduler *s, struct job *j, const struct sched_job *from)
+{
+    if (j->where != JOB_WAITING || j->priority != from->priority ||
+        j->queued_ns != from->queued_ns || j->may_be_preempted != from->preemptible ||
+        !same_gang(j->gang, from) || !same_need(j, from))
+        return false;
+    j->reason = known_code(from->reason);
+    check_stale(s, j->shape, j);
+    return true;
 }
 
 /* Jobs that gave way to the first of sh may go, now that it is another one. */

@@ -217,6 +217,27 @@ reclaimed_from(const struct scheduler *s, const struct shape *sh)
     return false;
 }
 
+/* Of one limit of the namespace: what is being made room for, for jobs before those of
+ * sh; a GPU of any kind may become one of the limit's. */
+static int64_t
+made_for_earlier(const struct scheduler *s, const struct sched_limit *l,
+                 const struct shape *sh)
+{
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < s->reclaiming.len; i++) {
+        const struct reclaim *r = &s->reclaiming.items[i];
+        const struct job *head = sched_head(r->shape);
+        if (r->shape == sh || head == NULL || !streq(r->shape->ns, sh->ns) ||
+            !sched_before(head, sched_head(sh)))
+            continue;
+        struct amount a = of_shape(r->shape);
+        a.any_kind = true;
+        sum += amount_of(l, &a) * (r->shape->gang != NULL ? 1 : (int64_t)r->left);
+    }
+    return sum;
+}
+
 static bool
 limit_allows(const struct scheduler *s, const struct quota *q, size_t k, int64_t more,
              const struct shape *sh)
@@ -226,6 +247,7 @@ limit_allows(const struct scheduler *s, const struct quota *q, size_t k, int64_t
 
     if (more == 0)
         return true;
+    more += made_for_earlier(s, l, sh);
     if (q->cohort == NULL)
         return q->used[k] + more <= most;
     most = l->borrow > INT64_MAX - l->own ? INT64_MAX : l->own + l->borrow;
@@ -338,6 +360,27 @@ sched_quota_borrows(const struct scheduler *s, const struct job *j, bool idle)
         for (size_t k = 0; k < q->n_limits; k++)
             if (q->used[k] > q->limits[k].own && amount_of(&q->limits[k], &a) > 0)
                 return true;
+    }
+    return false;
+}
+
+bool
+sched_quota_stays_out(const struct scheduler *s, const struct job *head,
+                      const struct job *j)
+{
+    struct amount a = of_hold(j);
+
+    if (streq(head->ns, j->ns) || sched_before(head, j))
+        return true;
+    for (size_t i = 0; i < s->quotas.len; i++) {
+        const struct quota *q = s->quotas.items[i];
+        if (!streq(q->ns, j->ns) || q->cohort == NULL)
+            continue;
+        for (size_t k = 0; k < q->n_limits; k++) {
+            int64_t m = amount_of(&q->limits[k], &a);
+            if (m > 0 && q->used[k] + m > q->limits[k].own)
+                return true;
+        }
     }
     return false;
 }
@@ -466,6 +509,7 @@ scheduler_remove_quota(struct scheduler *s, const char *uid)
         sched_quota_free(s->quotas.items[i]);
         vec_remove(&s->quotas, i);
         s->quotas_dirty = true;
+        sched_looks_renew(s);
         return;
     }
 }
@@ -486,6 +530,7 @@ scheduler_set_quota(struct scheduler *s, const struct sched_quota *from)
         q->limits[i] = from->limits[i];
     vec_push(&s->quotas, q);
     s->quotas_dirty = true;
+    sched_looks_renew(s);
 }
 
 bool

@@ -238,15 +238,17 @@ find_place(struct scheduler *s, struct look *l, struct given *ret)
     return ret->node != NULL;
 }
 
-/* Who was chosen for the machine's sake, elsewhere, is spared: highest priority first. */
+/* Who was chosen for the machine's sake, elsewhere, is spared: highest priority first;
+ * returning: only those who would come back at once. */
 static void
-spare_needless(struct scheduler *s, struct look *l, size_t had, struct given *place)
+spare_needless(struct scheduler *s, struct look *l, size_t had, bool returning,
+               struct given *place)
 {
     struct reservation r;
 
     for (size_t i = l->victims.len; i-- > had;) {
         struct job *j = l->victims.items[i].job;
-        if (j->gang != NULL)
+        if (j->gang != NULL || (returning && sched_quota_stays_out(s, l->job, j)))
             continue;
         sched_spare(s, j);
         if (fits_then(s, l, place->node, &r)) {
@@ -258,6 +260,15 @@ spare_needless(struct scheduler *s, struct look *l, size_t had, struct given *pl
         j->chosen = true;
         sched_quota_charge(s, j, -1);
     }
+}
+
+static bool
+stay_out(const struct scheduler *s, const struct look *l)
+{
+    for (size_t i = 0; i < l->victims.len; i++)
+        if (!sched_quota_stays_out(s, l->job, l->victims.items[i].job))
+            return false;
+    return true;
 }
 
 /* First anybody's share, as far as the quotas go. Where that leaves no machine, the
@@ -284,11 +295,15 @@ make_room(struct scheduler *s, struct look *l, struct job *j)
         place.node = victim->node;
         found = fits_then(s, l, place.node, &place.r);
     }
+    if (found) {
+        spare_needless(s, l, had, true, &place);
+        spare_needless(s, l, had, false, &place);
+        found = stay_out(s, l);
+    }
     if (!found) {
         spare_from(s, l, had);
         return false;
     }
-    spare_needless(s, l, had, &place);
     place.node->mark = s->mark;
     sched_quota_try(s, l->shape->ns, place.node, &place.r, 1);
     vec_push(&l->given, place);
@@ -306,6 +321,16 @@ look_end(struct scheduler *s, struct look *l)
     for (size_t i = 0; i < l->passed.len; i++)
         sched_holder_add(s, l->passed.items[i]);
     s->mark++;
+}
+
+/* No earlier gang is to wait for other instances with what is made free on this one. */
+static void
+keep(struct scheduler *s, const struct look *l, struct node *n)
+{
+    if (n->booked == l->shape || !sched_may_book(l->shape, n))
+        return;
+    sched_book_node(s, l->shape, l->a.need, n);
+    n->vacated = true;
 }
 
 void
@@ -326,8 +351,13 @@ sched_reclaim(struct scheduler *s, struct shape *sh)
     for (size_t i = 0; i < served.len; i++)
         pq_push(&sh->jobs, &served.items[i]->order);
     look_end(s, &l);
-    if (l.victims.len > 0)
+    if (l.victims.len > 0) {
+        sched_unbook(s, sh);
+        for (size_t i = 0; i < l.given.len; i++)
+            keep(s, &l, l.given.items[i].node);
         sched_reclaim_begins(s, sh, served.len);
+        sched_looks_count(s, sched_head(sh));
+    }
     for (size_t i = 0; i < l.victims.len; i++)
         sched_evict(s, l.victims.items[i].whom_for, l.victims.items[i].job);
     vec_done(&served);

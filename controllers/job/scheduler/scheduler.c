@@ -33,6 +33,7 @@ job_free(void *arg)
     free(j->uid);
     free(j->ns);
     free(j->name);
+    free(j->origin);
     free(j);
 }
 
@@ -59,6 +60,7 @@ scheduler_new(void)
     s->pools = map_new(sched_pool_free);
     s->shapes = map_new(sched_shape_free);
     s->gangs = sched_gangs_new();
+    s->looks = sched_looks_new();
     s->mark = 1;
     TAILQ_INIT(&s->stale);
     return s;
@@ -81,6 +83,7 @@ scheduler_free(struct scheduler *s)
     map_free(s->shapes);
     map_free(s->jobs);
     map_free(s->gangs);
+    map_free(s->looks);
     map_free(s->nodes);
     map_free(s->pools);
     free(s);
@@ -288,6 +291,7 @@ scheduler_set_instance(struct scheduler *s, const struct sched_instance *i)
 
     if (same_facts(n, i))
         return;
+    sched_looks_renew(s);
     clear_facts(s, n);
     n->name = xstrdup(i->name);
     n->capacity = xmemdup(i->capacity, sizeof(*i->capacity));
@@ -311,6 +315,7 @@ scheduler_remove_instance(struct scheduler *s, const char *uid)
 
     if (n == NULL || !n->known)
         return;
+    sched_looks_renew(s);
     clear_facts(s, n);
     s->topology++;
     reap_node(s, n);
@@ -358,8 +363,10 @@ job_of(struct scheduler *s, const char *uid)
 }
 
 static void
-set_names(struct job *j, const char *ns, const char *name)
+set_names(struct job *j, const char *ns, const char *name, const char *origin)
 {
+    if (j->origin == NULL)
+        j->origin = xstrdup(origin != NULL ? origin : j->uid);
     if (j->ns == NULL && ns != NULL)
         j->ns = xstrdup(ns);
     if (j->name == NULL && name != NULL)
@@ -371,8 +378,11 @@ scheduler_queue(struct scheduler *s, const struct sched_job *from)
 {
     struct job *j = job_of(s, from->uid);
 
+    if (sched_waits_already(s, j, from))
+        return;
+    set_names(j, from->ns, from->name, from->origin);
+    sched_looks_arrives(s, j->origin);
     lift(s, j);
-    set_names(j, from->ns, from->name);
     if (j->gang != NULL && (from->gang == NULL || !streq(j->gang->key, from->gang)))
         sched_gang_leave(s, j);
     if (from->gang != NULL)
@@ -420,24 +430,31 @@ leaves(struct scheduler *s, struct job *j)
     sched_quota_evicting(s, j, 1);
 }
 
-void
-scheduler_hold(struct scheduler *s, const struct sched_hold *h)
+static void
+hold(struct scheduler *s, struct job *j, const struct sched_hold *h)
 {
-    struct job *j = job_of(s, h->uid);
-
-    set_names(j, h->ns, h->name);
-    if (same_hold(j, h)) {
-        if (!j->evicting) /* that one ends as soon as it can */
-            j->ends_ns = h->ends_ns > 0 ? h->ends_ns : INT64_MAX;
-        if (h->leaving)
-            leaves(s, j);
-        return;
-    }
     lift(s, j);
     if (h->gang != NULL)
         sched_gang_join(s, j, h->gang, 0);
     set_amounts(j, h);
     attach(s, j, node_of(s, h->instance_uid));
+    if (h->leaving)
+        leaves(s, j);
+}
+
+void
+scheduler_hold(struct scheduler *s, const struct sched_hold *h)
+{
+    struct job *j = job_of(s, h->uid);
+
+    set_names(j, h->ns, h->name, h->origin);
+    if (!same_hold(j, h)) {
+        sched_looks_renew(s);
+        hold(s, j, h);
+        return;
+    }
+    if (!j->evicting) /* that one ends as soon as it can */
+        j->ends_ns = h->ends_ns > 0 ? h->ends_ns : INT64_MAX;
     if (h->leaving)
         leaves(s, j);
 }
@@ -449,6 +466,7 @@ scheduler_remove_job(struct scheduler *s, const char *uid)
 
     if (j == NULL)
         return;
+    sched_looks_leaves(s, j);
     lift(s, j);
     sched_gang_leave(s, j);
     map_del(s->jobs, uid);
@@ -504,7 +522,7 @@ decide(struct scheduler *s, struct job *j, struct node *n, const struct reservat
     h.n_gpus = ret->n_gpus;
     if (n->booked == sh) /* it got what it waited for */
         sched_unbook_node(s, n);
-    scheduler_hold(s, &h);
+    hold(s, j, &h);
 }
 
 static void
@@ -598,6 +616,7 @@ scheduler_share_fleet(struct scheduler *s, const char *ns, const char *fleet,
     p->with = copy_words(with, n_with);
     p->n_with = n_with;
     s->topology++;
+    sched_looks_renew(s);
     for (size_t i = 0; i < p->nodes.len; i++)
         sched_reopen(s, p->nodes.items[i]);
 }

@@ -62,6 +62,7 @@ struct sched_job {
     int64_t max_duration_ns; /* 0: unknown */
     bool preempts;
     bool preemptible;   /* once it is placed */
+    const char *origin; /* equal for the attempts of one job; NULL: its uid */
     const char *gang;   /* key shared by its members; NULL: alone */
     size_t gang_size;   /* members; placed when all wait or occupy */
     const char *reason; /* code that its condition shows now, or "" */
@@ -77,8 +78,9 @@ struct sched_hold {
     int64_t priority;
     int64_t ends_ns; /* at the latest, by maxDuration; 0: unknown */
     bool preemptible;
-    bool leaving;     /* told to stop: its place is going to be free */
-    const char *gang; /* NULL: none */
+    bool leaving;       /* told to stop: its place is going to be free */
+    const char *origin; /* as above */
+    const char *gang;   /* NULL: none */
 };
 
 enum sched_limit_kind {
