@@ -155,10 +155,13 @@ act(struct mirror_batch *b, struct mirror_item_op **item, struct mirror_entry *e
         }
         return;
     }
-    if (plan->action == MIRROR_RESTORE)
+    if (plan->action == MIRROR_RESTORE) {
         mirror_fail(m, path, en, plan->text.ptr);
-    else if (l->file != MIRROR_FILE_UNKNOWN)
-        mirror_clear(m, path, en);
+        en->restored = true;
+    } else if (l->file != MIRROR_FILE_UNKNOWN &&
+               !(en->restored && plan->action == MIRROR_NOTHING)) {
+        mirror_clear(m, path, en); /* what was restored is told until one side changes */
+    }
 }
 
 static bool

@@ -25,6 +25,7 @@ struct mirror_entry {
     bool stat_known;
     bool settled;  /* the first look is done */
     bool failed;   /* <path>.error is there */
+    bool restored; /* it says so; the file and the object agree again */
     bool withheld; /* its deletion waits for the file that it was moved to */
     bool confirmed, discard, listed;
     unsigned tries;

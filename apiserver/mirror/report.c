@@ -91,6 +91,7 @@ mirror_fail(struct mirror *m, const char *path, struct mirror_entry *en, const c
     if (en->failed && mirror_hash_eq(hash, en->failure))
         return;
     en->failed = true;
+    en->restored = false;
     en->failure = hash;
     map_put(m->failures, path, xstrndup(text, line > 300 ? 300 : line));
     log_warn_rl("a file was not applied", "file=%s reason=\"%.300s\"", path, text);
@@ -110,7 +111,7 @@ mirror_clear(struct mirror *m, const char *path, struct mirror_entry *en)
 
     if (!en->failed)
         return;
-    en->failed = false;
+    en->failed = en->restored = false;
     map_del(m->failures, path);
     if (mirror_tree_remove(m->tree, file, NULL, &e) < 0)
         log_warn_rl("cannot remove a stale explanation", "file=%s error=\"%s\"", file,

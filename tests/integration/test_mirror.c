@@ -279,6 +279,14 @@ test_restart(void **state)
     WAIT(w, file_has(w, DIR "both.yaml", "\"2\""));
     WAIT(w, there(w, DIR "both.yaml.error"));
     WAIT(w, !there(w, DIR ".drover-abc.tmp") && !there(w, DIR "stale.yaml.error"));
+    /* What was refused is looked at again when a namespace comes. This is told still. */
+    api_ok(
+        w->f, 201, "POST", "/api/v1/namespaces", "application/json",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"n\"}}");
+    WAIT(w, there(w, "desired/_cluster/namespaces/n.yaml") && idle(w));
+    assert_true(there(w, DIR "both.yaml.error"));
+    patch(w, "both", "{\"data\":{\"k\":\"3\"}}");
+    WAIT(w, file_has(w, DIR "both.yaml", "\"3\"") && !there(w, DIR "both.yaml.error"));
 }
 
 /* Without its memory the mirror compares; it deletes nothing. */
