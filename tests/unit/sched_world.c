@@ -236,14 +236,15 @@ check_gangs(const struct world *w)
     }
 }
 
-int64_t
-used(const struct world *w, int space, const struct sched_limit *l)
+/* going: with those that were told to go. */
+static int64_t
+amount_used(const struct world *w, int space, const struct sched_limit *l, bool going)
 {
     int64_t n = 0;
 
     for (int k = 0; k < JOBS; k++) {
         const struct m_job *j = &w->j[k];
-        if (j->where != HELD || j->space != space)
+        if (j->where != HELD || j->space != space || (j->told && !going))
             continue;
         if (l->kind == SCHED_LIMIT_CPU_MILLI)
             n += j->r.cpu_milli;
@@ -254,6 +255,12 @@ used(const struct world *w, int space, const struct sched_limit *l)
             n += __builtin_popcountll(j->r.gpu_mask);
     }
     return n;
+}
+
+int64_t
+used(const struct world *w, int space, const struct sched_limit *l)
+{
+    return amount_used(w, space, l, true);
 }
 
 static void
@@ -291,13 +298,15 @@ take(struct world *w, const struct sched_decision *d)
     j->started = w->now;
 }
 
+/* Also when all that were told are gone: nobody is told in vain. */
 static bool
 borrows(const struct world *w, int space)
 {
     const struct sched_limit *l = space == 0 ? limits_a : limits_b;
 
     return w->quotas && space < 2 &&
-           (used(w, space, &l[0]) > l[0].own || used(w, space, &l[1]) > l[1].own);
+           (amount_used(w, space, &l[0], false) > l[0].own ||
+            amount_used(w, space, &l[1], false) > l[1].own);
 }
 
 static void

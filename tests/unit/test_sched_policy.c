@@ -291,8 +291,10 @@ shares_come_back_together(void **state)
         j->space = k == 20;
         j->priority = k == 20 ? 9 : 0; /* it would borrow */
         queue(w, j);
+        if (k == 14)
+            assert_int_equal(tell_all(w), 3);
     }
-    assert_int_equal(tell_all(w), 6); /* all that a owns, and not more */
+    assert_int_equal(tell_all(w), 3); /* all that a owns, and not more */
     no_more_are_told(w);
     for (int k = 9, n = 0; k >= 0; k--) {
         if (!w->j[k].told)
@@ -321,13 +323,13 @@ machines_come_back_together(void **state)
     queue_jobs(w, 0, 8, 1);
     assert_int_equal(settle(w), 0);
     queue_jobs(w, 10, 13, 0);
-    assert_int_equal(tell_all(w), 2); /* on each */
+    assert_int_equal(tell_all(w), 3); /* two on one of them */
     no_more_are_told(w);
     for (int k = 0; k < 8; k++)
         if (w->j[k].told)
             goes(w, k);
-    assert_int_equal(tell_all_placed(w), 1); /* the third */
-    assert_int_equal(used(w, 0, &limits_a[0]), 2);
+    assert_int_equal(tell_all_placed(w), 0);
+    assert_int_equal(used(w, 0, &limits_a[0]), 3);
     world_free(w);
 }
 
@@ -347,13 +349,14 @@ urgent_jobs_are_served_together(void **state)
         }
     }
     assert_int_equal(settle(w), 0);
-    for (int k = 10; k < 12; k++) {
+    for (int k = 10; k < 13; k++) {
         struct m_job *j = add_job(w, k, 4, 0);
         j->priority = 5;
         j->preempts = true;
         queue(w, j);
+        if (k > 10) /* two instances, of two victims each; one for who comes late */
+            assert_int_equal(tell_all(w), k == 11 ? 4 : 2);
     }
-    assert_int_equal(tell_all(w), 4); /* two instances, of two victims each */
     no_more_are_told(w);
     for (int k = 0; k < 8; k++) {
         if (!w->j[k].told)
@@ -364,6 +367,7 @@ urgent_jobs_are_served_together(void **state)
     }
     assert_int_equal(w->j[10].where, HELD);
     assert_int_equal(w->j[11].where, HELD);
+    assert_int_equal(w->j[12].where, HELD);
     world_free(w);
 }
 
@@ -416,14 +420,15 @@ urgent_jobs_within_a_limit_together(void **state)
             assert_int_equal(settle(w), 0);
     }
     assert_int_equal(tell_all(w), 2);
-    queue(w, &w->j[7]);
     no_more_are_told(w);
-    goes(w, 0);
-    assert_int_equal(tell_all_placed(w), 0); /* the other one is still going */
-    assert_int_equal(w->j[5].where, HELD);
-    goes(w, 1);
-    assert_int_equal(tell_all_placed(w), 1);
-    assert_int_equal(w->j[6].where, HELD);
+    queue(w, &w->j[7]);
+    assert_int_equal(tell_all(w), 1);
+    no_more_are_told(w);
+    for (int k = 0; k < 3; k++) {
+        goes(w, k);
+        assert_int_equal(tell_all_placed(w), 0); /* the others are still going */
+        assert_int_equal(w->j[5 + k].where, HELD);
+    }
     world_free(w);
 }
 
@@ -453,6 +458,108 @@ shares_come_back_where_they_are_of_use(void **state)
     assert_int_equal(settle(w), 2);
     assert_int_equal(j->where, HELD);
     assert_int_equal(j->on, 2);
+    world_free(w);
+}
+
+static int
+told(const struct world *w)
+{
+    int n = 0;
+
+    for (int k = 0; k < JOBS; k++)
+        n += w->j[k].where == HELD && w->j[k].told;
+    return n;
+}
+
+static int
+first_told(const struct world *w, int but)
+{
+    for (int k = 0; k < JOBS; k++)
+        if (k != but && w->j[k].where == HELD && w->j[k].told)
+            return k;
+    return -1;
+}
+
+/* Jobs of b, of four cpus each, on as many instances. */
+static struct world *
+lent_instances(int n)
+{
+    struct world *w = world_new();
+
+    w->slow = true;
+    for (int i = 0; i < n; i++)
+        add_instance(w, i, 1, 4, 0);
+    add_quotas(w);
+    for (int k = 0; k < n; k++) {
+        struct m_job *j = add_job(w, k, 4, 0);
+        j->space = 1;
+        queue(w, j);
+    }
+    assert_int_equal(settle(w), 0);
+    return w;
+}
+
+static struct m_job *
+own_job(struct world *w, int n, int64_t cpus)
+{
+    struct m_job *j = add_job(w, n, cpus, 0);
+
+    j->space = 0;
+    queue(w, j);
+    return j;
+}
+
+/* Who needs something else does not wait for the victims of others, nor count on them. */
+static void
+shares_come_back_for_each(void **state)
+{
+    struct world *w = lent_instances(6);
+
+    UNUSED(state);
+    struct m_job *one = own_job(w, 20, 4);
+    assert_int_equal(tell_all(w), 1);
+    int first = first_told(w, -1);
+    struct m_job *two = own_job(w, 21, 3);
+    assert_int_equal(tell_all(w), 1);
+    struct m_job *late = own_job(w, 22, 4);
+    assert_int_equal(tell_all(w), 1);
+    own_job(w, 23, 4); /* nobody has more than its own, when all these are gone */
+    no_more_are_told(w);
+    goes(w, first_told(w, first));
+    assert_int_equal(tell_all_placed(w), 0);
+    assert_int_equal((one->where == HELD) + (two->where == HELD), 1);
+    while (told(w) > 0) {
+        goes(w, first_told(w, -1));
+        assert_int_equal(tell_all_placed(w), 0);
+    }
+    assert_int_equal(one->where, HELD);
+    assert_int_equal(two->where, HELD);
+    assert_int_equal(late->where, HELD);
+    world_free(w);
+}
+
+/* What was made free went to a more urgent job: others are told, although the victims of
+ * somebody else still go. */
+static void
+share_that_was_lost_is_taken_back_again(void **state)
+{
+    struct world *w = lent_instances(6);
+
+    UNUSED(state);
+    struct m_job *one = own_job(w, 20, 4);
+    assert_int_equal(tell_all(w), 1);
+    int first = first_told(w, -1);
+    own_job(w, 21, 3);
+    assert_int_equal(tell_all(w), 1);
+    struct m_job *urgent = add_job(w, 22, 4, 0);
+    urgent->priority = 30;
+    queue(w, urgent);
+    assert_int_equal(tell_all(w), 0);
+    goes(w, first);
+    assert_int_equal(tell_all_placed(w), 1);
+    assert_int_equal(urgent->where, HELD);
+    assert_int_equal(one->where, WAITING);
+    assert_int_equal(told(w), 2);
     world_free(w);
 }
 
@@ -500,6 +607,8 @@ main(void)
         cmocka_unit_test(urgent_job_within_a_limit),
         cmocka_unit_test(urgent_jobs_within_a_limit_together),
         cmocka_unit_test(shares_come_back_where_they_are_of_use),
+        cmocka_unit_test(shares_come_back_for_each),
+        cmocka_unit_test(share_that_was_lost_is_taken_back_again),
         cmocka_unit_test(gang_gives_back_what_it_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

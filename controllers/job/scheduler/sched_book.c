@@ -46,12 +46,11 @@ sched_amounts_fit(const struct shape *need, const struct node *n, const struct a
     return sched_fit(need, n, &f, ret) == RESOURCE_FITS;
 }
 
-static int
-by_end(const void *pa, const void *pb)
+/* Who is chosen as a victim is as good as gone. */
+static int64_t
+end_of_hold(const struct job *j)
 {
-    const struct job *const *a = pa, *const *b = pb;
-
-    return ((*a)->ends_ns > (*b)->ends_ns) - ((*a)->ends_ns < (*b)->ends_ns);
+    return j->chosen ? INT64_MIN : j->ends_ns;
 }
 
 /* Stable: of equal ends the one that was there first is released first. */
@@ -61,7 +60,7 @@ sort_by_end(job_vec *jobs)
     for (size_t i = 1; i < jobs->len; i++) {
         struct job *j = jobs->items[i];
         size_t k = i;
-        for (; k > 0 && by_end(&jobs->items[k - 1], &j) > 0; k--)
+        for (; k > 0 && end_of_hold(jobs->items[k - 1]) > end_of_hold(j); k--)
             jobs->items[k] = jobs->items[k - 1];
         jobs->items[k] = j;
     }
@@ -87,8 +86,8 @@ sched_start_on(const struct scheduler *s, const struct shape *need, const struct
     }
     for (size_t i = 0; i < holds.len && !fits; i++) {
         sched_amounts_add(&then, n, holds.items[i]);
-        if (holds.items[i]->ends_ns > start)
-            start = holds.items[i]->ends_ns;
+        if (end_of_hold(holds.items[i]) > start)
+            start = end_of_hold(holds.items[i]);
         fits = sched_amounts_fit(need, n, &then, &ignored);
     }
     vec_done(&holds);
@@ -174,15 +173,15 @@ sched_may_book(const struct shape *sh, const struct node *n)
     return !n->vacated && !sched_before(sched_head(owner), sched_head(sh));
 }
 
-/* Instances of the pool that serve need, best first. */
+/* Adds the instances of the pool that serve need, and sorts them all, best first. */
 static void
 find_candidates(struct scheduler *s, const struct shape *sh, const struct shape *need,
                 const struct pool *p, sched_score_fn *score, candidate_vec *ret)
 {
+    size_t most = ret->len + SAMPLE;
     struct candidate c;
 
-    ret->len = 0;
-    for (size_t i = 0; i < p->nodes.len && ret->len < SAMPLE; i++) {
+    for (size_t i = 0; i < p->nodes.len && ret->len < most; i++) {
         c.node = p->nodes.items[i];
         if (c.node->mark == s->mark || !sched_may_book(sh, c.node)) {
             s->skipped = true;
@@ -200,8 +199,7 @@ struct choice {
     candidate_vec nodes;
 };
 
-/* One instance of the pool for each job; members with equal needs share one look. Jobs
- * that are no gang: for as many as there are. */
+/* One instance of the pool for each member; those with equal needs share one search. */
 static bool
 choose_in(struct scheduler *s, const struct shape *sh, const struct pool *p,
           sched_score_fn *score, struct choice *c)
@@ -211,15 +209,15 @@ choose_in(struct scheduler *s, const struct shape *sh, const struct pool *p,
     size_t next = 0, i;
 
     s->mark++;
-    if (sh->gang != NULL)
-        for (i = 0; i < sh->gang->holders.len; i++)
-            sh->gang->holders.items[i]->node->mark = s->mark;
+    for (i = 0; i < sh->gang->holders.len; i++)
+        sh->gang->holders.items[i]->node->mark = s->mark;
     c->nodes.len = 0;
     for (i = 0; i < c->jobs.len; i++) {
         const struct shape *wants = c->jobs.items[i]->need;
         if (need == NULL || !streq(need->key, wants->key)) {
             need = wants;
             next = 0;
+            found.len = 0;
             find_candidates(s, sh, need, p, score, &found);
         }
         if (next == found.len)
@@ -230,7 +228,7 @@ choose_in(struct scheduler *s, const struct shape *sh, const struct pool *p,
     }
     vec_done(&found);
     s->mark++;
-    return i > 0 && (sh->gang == NULL || i == c->jobs.len);
+    return i == c->jobs.len;
 }
 
 static struct score
@@ -302,10 +300,11 @@ sched_book_node(struct scheduler *s, struct shape *sh, const struct shape *need,
     vec_push(&sh->booked, n);
 }
 
+/* Its bookings beyond the first ones go. */
 static void
-apply_choice(struct scheduler *s, struct shape *sh, const struct choice *c)
+book_also(struct scheduler *s, struct shape *sh, size_t keep, const struct choice *c)
 {
-    sched_unbook(s, sh);
+    sched_unbook_beyond(s, sh, keep);
     for (size_t i = 0; i < c->nodes.len; i++)
         sched_book_node(s, sh, c->jobs.items[i]->need, c->nodes.items[i].node);
 }
@@ -313,20 +312,37 @@ apply_choice(struct scheduler *s, struct shape *sh, const struct choice *c)
 static bool
 pool_serves(const struct shape *sh, const struct shape *need, const struct pool *p)
 {
-    if (sh->gang != NULL && sh->gang->holders.len > 0 &&
-        sh->gang->holders.items[0]->node->pool != p)
+    if (sh->gang->holders.len > 0 && sh->gang->holders.items[0]->node->pool != p)
         return false;
     return sched_allows(need, p);
 }
 
-/* The one whose worst instance is the best; for jobs that are no gang, whose first is. */
+/* In the fleet whose worst instance is the best. */
 static bool
-is_better(const struct shape *sh, const candidate_vec *a, const candidate_vec *b)
+pick_for_gang(struct scheduler *s, struct shape *sh, sched_score_fn *score)
 {
-    int64_t x = sh->gang != NULL ? worst(a).first : a->items[0].score.first;
-    int64_t y = sh->gang != NULL ? worst(b).first : b->items[0].score.first;
+    struct choice best = {0}, c = {0};
+    bool any = false;
 
-    return x != y ? x < y : a->len > b->len;
+    sched_gang_members(sh, &c.jobs);
+    for (size_t i = 0; i < s->pool_order.len; i++) {
+        const struct pool *p = s->pool_order.items[i];
+        if (!pool_serves(sh, sched_head(sh)->need, p) || !choose_in(s, sh, p, score, &c))
+            continue;
+        if (!any || worst(&c.nodes).first < worst(&best.nodes).first) {
+            candidate_vec swap = best.nodes;
+            best.nodes = c.nodes;
+            c.nodes = swap;
+            any = true;
+        }
+    }
+    best.jobs = c.jobs;
+    if (any)
+        book_also(s, sh, 0, &best);
+    vec_done(&c.jobs);
+    vec_done(&c.nodes);
+    vec_done(&best.nodes);
+    return any;
 }
 
 /* At most max, as urgent as the first. */
@@ -345,33 +361,28 @@ first_jobs(struct shape *sh, size_t max, job_vec *ret)
 }
 
 bool
-sched_pick(struct scheduler *s, struct shape *sh, size_t max, sched_score_fn *score)
+sched_pick(struct scheduler *s, struct shape *sh, size_t keep, size_t max,
+           sched_score_fn *score)
 {
-    struct choice best = {0}, c = {0};
-    bool any = false;
+    struct choice c = {0};
 
     if (sh->gang != NULL)
-        sched_gang_members(sh, &c.jobs);
-    else
-        first_jobs(sh, max, &c.jobs);
-    bug_if(c.jobs.items == NULL);
-    for (size_t i = 0; i < s->pool_order.len; i++) {
-        const struct pool *p = s->pool_order.items[i];
-        if (!pool_serves(sh, c.jobs.items[0]->need, p) || !choose_in(s, sh, p, score, &c))
-            continue;
-        if (!any || is_better(sh, &c.nodes, &best.nodes)) {
-            candidate_vec swap = best.nodes;
-            best.nodes = c.nodes;
-            c.nodes = swap;
-            any = true;
-        }
-    }
-    best.jobs = c.jobs;
+        return pick_for_gang(s, sh, score);
+    first_jobs(sh, max, &c.jobs);
+    s->mark++;
+    for (size_t i = 0; i < keep; i++)
+        sh->booked.items[i]->mark = s->mark;
+    for (size_t i = 0; i < s->pool_order.len && keep < c.jobs.len; i++)
+        if (sched_allows(sh, s->pool_order.items[i]))
+            find_candidates(s, sh, sh, s->pool_order.items[i], score, &c.nodes);
+    s->mark++;
+    if (c.nodes.len + keep > c.jobs.len)
+        c.nodes.len = c.jobs.len > keep ? c.jobs.len - keep : 0;
+    bool any = c.nodes.len > 0;
     if (any)
-        apply_choice(s, sh, &best);
+        book_also(s, sh, keep, &c);
     vec_done(&c.jobs);
     vec_done(&c.nodes);
-    vec_done(&best.nodes);
     return any;
 }
 
@@ -394,7 +405,7 @@ sched_book(struct scheduler *s, struct shape *sh)
     if (sh->booked.len > 0 || (sh->gang != NULL && !sched_gang_complete(sh)))
         return;
     s->skipped = false;
-    if (!sched_pick(s, sh, 1, start_score) && !s->skipped)
+    if (!sched_pick(s, sh, 0, 1, start_score) && !s->skipped)
         sh->hopeless = s->topology + 1;
 }
 

@@ -108,10 +108,12 @@ struct job {
     bool preemptible;
     bool evicting;           /* told as a victim */
     struct job *evicted_for; /* while in scheduler->evictions */
+    uint64_t reclaim;        /* that it was told for; 0: none */
     bool reclaimed;
-    struct pq_node go_order; /* in its quota's holders */
-    bool chosen;             /* while victims are being weighed */
-    bool unannounced;        /* a gang's decision that scheduler_next has yet to return */
+    struct pq *go_in; /* its quota's holders or leavers; NULL: neither */
+    struct pq_node go_order;
+    bool chosen;      /* while victims are being weighed */
+    bool unannounced; /* a gang's decision that scheduler_next has yet to return */
     struct reservation reserve; /* of that */
 };
 
@@ -141,6 +143,9 @@ struct shape {
     bool of_member;    /* the requirements of one member of a gang */
     vec(struct node *) booked;
     bool over_quota;   /* unfit because of a quota */
+    bool served;       /* unfit, and for each of its jobs others were told to go */
+    size_t made;       /* jobs that the last look made room for */
+    bool look_again;   /* it need not have been enough */
     uint64_t hopeless; /* topology in which it could run nowhere, plus 1 */
     struct pq jobs;
     struct pq_node order; /* in scheduler->open while it may fit */
@@ -160,24 +165,18 @@ struct quota {
     int64_t used[SCHED_LIMITS_MAX];
     size_t n_limits;
     size_t n_evicting; /* jobs of the namespace that were told to give way */
-    /* Jobs of the namespace that occupy and were not told, the first to go first; only
-     * the first quota of a namespace has them. */
-    struct pq holders;
+    /* Jobs of the namespace that occupy, the first to go first: those that stay, those
+     * that were told. Only the first quota of a namespace has them. */
+    struct pq holders, leavers;
 };
 
 /* Shares are being taken back for the first jobs of a shape. */
 struct reclaim {
     struct shape *shape;
-    size_t left; /* how many */
-};
-
-/* Who asks for a place: what it needs, and its turn. */
-struct ask {
-    const struct shape *need;
-    const struct shape *shape; /* in the queue */
-    const struct job *head;
-    const struct pool *pool; /* only this one; NULL: any that is allowed */
-    bool over_quota;         /* out: something fit but for a quota */
+    uint64_t id;
+    size_t going;   /* those that were told for it */
+    size_t left;    /* how many */
+    size_t counted; /* of these, as if they occupied */
 };
 
 struct scheduler {
@@ -188,10 +187,11 @@ struct scheduler {
     bool quotas_dirty;              /* used is to be counted anew */
     vec(struct job *) unannounced;  /* of a gang, in order of rank */
     vec(struct reclaim) reclaiming; /* few */
-    struct map *looks;              /* origin -> struct looks */
-    bool looks_refused;             /* to somebody, since they were renewed */
-    bool rebook;                    /* bookings went; others may want the instances */
-    bool skipped; /* the last look passed over what an earlier job booked */
+    uint64_t n_reclaims;
+    struct map *looks;  /* origin -> struct looks */
+    bool looks_refused; /* to somebody, since they were renewed */
+    bool rebook;        /* bookings went; others may want the instances */
+    bool skipped;       /* the last look passed over what an earlier job booked */
     vec(struct job *) evictions;   /* victims to be told */
     struct map *jobs;              /* uid -> struct job */
     struct map *nodes;             /* uid -> struct node */
@@ -204,6 +204,8 @@ struct scheduler {
     uint64_t topology; /* moves when instances come, go or change */
     size_t n_waiting;
 };
+
+struct ask;
 
 /* sched_pool.c */
 /* What need would take of n if so much were free. */

@@ -7,6 +7,15 @@
 
 enum { SCHED_BATCH = 64 }; /* jobs of a shape that room is made for at once */
 
+/* Who asks for a place: what it needs, and its turn. */
+struct ask {
+    const struct shape *need;
+    const struct shape *shape; /* in the queue */
+    const struct job *head;
+    const struct pool *pool; /* only this one; NULL: any that is allowed */
+    bool over_quota;         /* out: something fit but for a quota */
+};
+
 /* sched_book.c */
 struct amounts {
     int64_t cpu_milli, memory_mib, disk_mib;
@@ -31,8 +40,10 @@ struct score {
 typedef bool sched_score_fn(struct scheduler *s, const struct shape *sh,
                             const struct shape *need, struct node *n, struct score *ret);
 /* Books the best nodes: for the gang of sh, or one each for the first jobs, at most max,
- * that are as urgent as the first. False: there are none. */
-bool sched_pick(struct scheduler *s, struct shape *sh, size_t max, sched_score_fn *score);
+ * that are as urgent as the first. The first `keep` of its bookings stay and count.
+ * False: there are none. */
+bool sched_pick(struct scheduler *s, struct shape *sh, size_t keep, size_t max,
+                sched_score_fn *score);
 void sched_book(struct scheduler *s, struct shape *sh);
 /* What an earlier job booked is not for sh, nor what others leave for a booking. */
 bool sched_may_book(const struct shape *sh, const struct node *n);
@@ -70,9 +81,8 @@ void sched_quota_try(struct scheduler *s, const char *ns, const struct node *n,
                      const struct reservation *r, int sign);
 void sched_quota_refresh(struct scheduler *s);
 void sched_quota_reopen(struct scheduler *s, const char *ns);
-/* Its namespace uses more than its own share of something that j takes; idle: and gives
- * no job back just now. */
-bool sched_quota_borrows(const struct scheduler *s, const struct job *j, bool idle);
+/* Its namespace uses more than its own share of something that j takes. */
+bool sched_quota_borrows(const struct scheduler *s, const struct job *j);
 bool sched_quota_same_cohort(const struct scheduler *s, const char *a, const char *b);
 void sched_quota_evicting(struct scheduler *s, struct job *j, int sign);
 /* A victim j of head, which is not counted any more, could come back before head only on
@@ -80,8 +90,7 @@ void sched_quota_evicting(struct scheduler *s, struct job *j, int sign);
  * ever. */
 bool sched_quota_stays_out(const struct scheduler *s, const struct job *head,
                            const struct job *j);
-/* The namespace uses more than its own share of something, and gives nothing back just
- * now. */
+/* The namespace uses more than its own share of something. */
 bool sched_quota_exceeded(const struct scheduler *s, const char *ns);
 /* The first one of the namespace; NULL: none. */
 struct quota *sched_quota_of(const struct scheduler *s, const char *ns);
@@ -99,14 +108,23 @@ struct shape *sched_quota_turn(struct scheduler *s);
 void sched_quota_free(struct quota *q);
 
 /* sched_reclaim.c */
-/* j occupies, or does so no more; nothing happens without a quota. O(log n). */
+/* j occupies, or does so no more, or was told to go; nothing happens without a quota.
+ * O(log n). */
 void sched_holder_add(struct scheduler *s, struct job *j);
 void sched_holder_remove(struct scheduler *s, struct job *j);
 /* Makes room within the quotas for as many of the first jobs of sh as there would be
  * places. */
 void sched_reclaim(struct scheduler *s, struct shape *sh);
-/* Nobody else of the cohort borrows until n_jobs of sh are placed. */
+/* Counts what is being made room for, for other shapes of the cohort and within their own
+ * shares; or no more. */
+void sched_quota_pending(struct scheduler *s, const struct shape *sh, bool count_them);
+/* Nobody else of the cohort borrows until so many jobs of sh are placed. */
 void sched_reclaim_begins(struct scheduler *s, struct shape *sh, size_t n_jobs);
+/* The victim was told for what is being taken back for sh, or goes or stays. */
+void sched_reclaim_told(struct scheduler *s, const struct shape *sh, struct job *victim);
+void sched_reclaim_left(struct scheduler *s, struct job *victim);
+/* Room is on its way, for so many that there need be no look yet. */
+bool sched_has_enough(const struct shape *sh, size_t coming);
 bool sched_is_reclaiming(const struct scheduler *s, const struct shape *sh);
 void sched_reclaim_served(struct scheduler *s, const struct shape *sh); /* one of them */
 void sched_reclaim_done(struct scheduler *s, const struct shape *sh);

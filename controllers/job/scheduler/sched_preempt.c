@@ -13,7 +13,7 @@ by_right(struct scheduler *s, const struct shape *sh, const struct job *victim)
 {
     return sh->gang == NULL && victim->ns != NULL && !streq(victim->ns, sh->ns) &&
            sched_quota_same_cohort(s, sh->ns, victim->ns) &&
-           sched_quota_borrows(s, victim, true) && sched_quota_is_own(s, sh);
+           sched_quota_borrows(s, victim) && sched_quota_is_own(s, sh);
 }
 
 static bool
@@ -82,7 +82,7 @@ stay_out(const struct scheduler *s, const struct job *head, const job_vec *victi
     return true;
 }
 
-/* Once those that are chosen are gone. */
+/* Once those that are chosen, or were told, are gone. */
 static bool
 fits_then(const struct scheduler *s, const struct shape *sh, const struct shape *need,
           const struct node *n)
@@ -93,7 +93,7 @@ fits_then(const struct scheduler *s, const struct shape *sh, const struct shape 
     const struct job *j;
 
     TAILQ_FOREACH (j, &n->holds, hold_link)
-        if (j->chosen)
+        if (j->chosen || j->evicting)
             sched_amounts_add(&then, n, j);
     return sched_amounts_fit(need, n, &then, &r) && sched_quota_allows(s, &a, n, &r);
 }
@@ -164,6 +164,7 @@ sched_evict(struct scheduler *s, struct job *whom_for, struct job *victim)
         victim->ends_ns = s->now_ns;
     sched_quota_evicting(s, victim, 1);
     sched_looks_goes(s, victim, true);
+    sched_reclaim_told(s, whom_for->shape, victim);
     vec_push(&s->evictions, victim);
 }
 
@@ -189,19 +190,42 @@ claim_no_more(struct scheduler *s, struct shape *sh)
         sh->booked.items[i]->vacated = false;
 }
 
-/* Who is in the way on instances goes. */
+/* Puts the bookings that need no more victims first; how many. */
+static size_t
+sort_coming(const struct scheduler *s, struct shape *sh)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < sh->booked.len; i++) {
+        struct node *node = sh->booked.items[i];
+        if (!node->vacated || !fits_then(s, sh, node->booked_need, node))
+            continue;
+        sh->booked.items[i] = sh->booked.items[n];
+        sh->booked.items[n++] = node;
+    }
+    return n;
+}
+
+/* Who is in the way on instances goes; what is on its way to be free counts. */
 static void
 clear_instances(struct scheduler *s, struct shape *sh)
 {
+    size_t n = sh->gang == NULL ? sort_coming(s, sh) : 0;
     job_vec victims = {0};
     bool shares = false;
-    size_t n = 0;
 
-    if (!sched_pick(s, sh, sched_quota_room_for(s, sh, SCHED_BATCH), victim_score))
+    if (sh->gang != NULL ? under_way(sh) : n > 0 && sched_has_enough(sh, n))
         return;
-    while (n < sh->booked.len && choose_victims(s, sh, sh->booked.items[n]->booked_need,
-                                                sh->booked.items[n], &victims))
+    bool more =
+        sched_pick(s, sh, n, sched_quota_room_for(s, sh, SCHED_BATCH), victim_score);
+    while (more && n < sh->booked.len) {
+        size_t had = victims.len;
+        struct node *node = sh->booked.items[n];
+        if (!choose_victims(s, sh, node->booked_need, node, &victims))
+            break;
+        node->vacated = victims.len > had;
         n++;
+    }
     for (size_t i = 0; i < victims.len; i++) {
         sched_spare(s, victims.items[i]);
         shares = shares || !streq(victims.items[i]->ns, sh->ns);
@@ -212,11 +236,12 @@ clear_instances(struct scheduler *s, struct shape *sh)
         sched_looks_count(s, sched_head(sh));
     for (size_t i = 0; i < victims.len; i++)
         sched_evict(s, sched_head(sh), victims.items[i]);
-    for (size_t i = 0; i < n; i++)
-        sh->booked.items[i]->vacated = victims.len > 0;
     vec_done(&victims);
-    if (sh->gang == NULL)
+    if (more && sh->gang == NULL)
         sched_unbook_beyond(s, sh, n);
+    sh->served = sh->gang == NULL && n == sh->jobs.nodes.len;
+    sh->made = n;
+    sh->look_again = false;
 }
 
 void
@@ -226,23 +251,27 @@ sched_preempt(struct scheduler *s, struct shape *sh)
     bool own = sched_quota_is_own(s, sh), busy = sched_quota_busy(s, sh->ns);
     bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
 
-    if (sched_is_reclaiming(s, sh)) {
-        if (busy)
-            return;
+    if (!busy)
         sched_reclaim_done(s, sh); /* it was not enough, or went elsewhere */
-    }
-    bool still_go = under_way(sh);
-    if (!still_go)
+    if (!sched_is_reclaiming(s, sh) && !under_way(sh))
         claim_no_more(s, sh);
     if ((!own && (lends || !head->need->preempts)) ||
         (sh->gang != NULL && !sched_gang_complete(sh)) || !sched_looks_left(s, head))
         return;
-    if (!sh->over_quota && sched_quota_has_room(s, sh)) {
-        if (!still_go)
+    bool room = !sh->over_quota && sched_quota_has_room(s, sh);
+    if (sh->gang != NULL) {
+        if (room)
             clear_instances(s, sh);
-    } else if (busy && own) {
-        sched_reclaim_begins(s, sh, 1); /* perhaps for us, before a restart */
-    } else if (!busy && sh->gang == NULL) {
+        else if (busy && own)
+            sched_reclaim_begins(s, sh, 1); /* what others leave may be enough */
+        return;
+    }
+    if (room && !(lends && busy))
+        clear_instances(s, sh);
+    else
+        sched_reclaim(s, sh);
+    if (room && lends && !busy && !sh->served && sched_quota_busy(s, sh->ns)) {
+        sh->look_again = true; /* for more than one on an instance */
         sched_reclaim(s, sh);
     }
 }
@@ -262,6 +291,7 @@ sched_preempt_forget(struct scheduler *s, struct job *j)
             v->evicted_for = NULL;
             sched_quota_evicting(s, v, -1);
             sched_looks_goes(s, v, false);
+            sched_reclaim_left(s, v);
         }
     }
     if (j->evicting && j->where == JOB_HOLDING)
@@ -279,6 +309,7 @@ forgive(struct scheduler *s, struct job *victim)
     victim->evicted_for = NULL;
     sched_quota_evicting(s, victim, -1);
     sched_looks_goes(s, victim, false);
+    sched_reclaim_left(s, victim);
     if (sh != NULL && sh->unfit)
         sched_open(s, sh);
 }
@@ -289,7 +320,7 @@ sched_preempt_review(struct scheduler *s)
 {
     for (size_t i = 0; i < s->evictions.len;) {
         struct job *j = s->evictions.items[i];
-        if (!j->reclaimed || sched_quota_borrows(s, j, false)) {
+        if (!j->reclaimed || sched_quota_borrows(s, j)) {
             i++;
             continue;
         }

@@ -208,6 +208,7 @@ sched_mark_unfit(struct scheduler *s, struct shape *sh, bool over_quota)
     sh->unfit = true;
     sh->unfit_index = s->unfit.len;
     sh->over_quota = over_quota;
+    sh->served = false;
     vec_push(&s->unfit, sh);
     set_reason(s, sh);
     if (!over_quota)
@@ -302,13 +303,14 @@ sched_enqueue(struct scheduler *s, struct job *j, const struct sched_job *from)
     j->shape = sh;
     set_need(j, sh, from);
     pq_push(&sh->jobs, &j->order);
+    sh->look_again = true;
     s->n_waiting++;
     check_stale(s, sh, j);
     if (pq_contains(&sh->order))
         pq_fix(&s->open, &sh->order);
     else if (!sh->unfit)
         open_shape(s, sh);
-    else if (sh->gang != NULL || sched_head(sh) == j)
+    else if (sh->gang != NULL || sched_head(sh) == j || sh->served)
         sched_open(s, sh); /* complete perhaps; or its turn is earlier now */
 }
 

@@ -152,10 +152,11 @@ sched_quota_refresh(struct scheduler *s)
         memset(s->quotas.items[i]->used, 0, sizeof(s->quotas.items[i]->used));
         s->quotas.items[i]->n_evicting = 0;
         s->quotas.items[i]->holders.nodes.len = 0;
+        s->quotas.items[i]->leavers.nodes.len = 0;
     }
     while (map_next(&c, NULL, &value)) {
         struct job *j = value;
-        j->go_order.index = SIZE_MAX;
+        j->go_in = NULL;
         if (j->where != JOB_HOLDING)
             continue;
         sched_holder_add(s, j);
@@ -174,10 +175,8 @@ sched_quota_evicting(struct scheduler *s, struct job *j, int sign)
     for (size_t i = 0; i < s->quotas.len; i++)
         if (streq(s->quotas.items[i]->ns, j->ns))
             s->quotas.items[i]->n_evicting += (size_t)sign;
-    if (sign > 0)
-        sched_holder_remove(s, j);
-    else
-        sched_holder_add(s, j);
+    sched_holder_remove(s, j);
+    sched_holder_add(s, j);
 }
 
 /* --- admitting --------------------------------------------------------------------- */
@@ -233,7 +232,8 @@ made_for_earlier(const struct scheduler *s, const struct sched_limit *l,
             continue;
         struct amount a = of_shape(r->shape);
         a.any_kind = true;
-        sum += amount_of(l, &a) * (r->shape->gang != NULL ? 1 : (int64_t)r->left);
+        sum += amount_of(l, &a) *
+               (r->shape->gang != NULL ? 1 : (int64_t)(r->left - r->counted));
     }
     return sum;
 }
@@ -299,6 +299,23 @@ is_own(const struct scheduler *s, const char *ns, const struct amount *more)
     return any;
 }
 
+void
+sched_quota_pending(struct scheduler *s, const struct shape *sh, bool count_them)
+{
+    for (size_t i = 0; i < s->reclaiming.len; i++) {
+        struct reclaim *r = &s->reclaiming.items[i];
+        if (r->shape == sh || r->shape->gang != NULL || sched_head(r->shape) == NULL ||
+            !sched_quota_same_cohort(s, r->shape->ns, sh->ns))
+            continue;
+        struct amount a = of_shape(r->shape);
+        for (; !count_them && r->counted > 0; r->counted--)
+            count(s, r->shape->ns, &a, -1);
+        for (; count_them && r->counted < r->left && is_own(s, r->shape->ns, &a);
+             r->counted++)
+            count(s, r->shape->ns, &a, 1);
+    }
+}
+
 bool
 sched_quota_is_own(const struct scheduler *s, const struct shape *sh)
 {
@@ -347,7 +364,7 @@ sched_quota_busy(const struct scheduler *s, const char *ns)
 }
 
 bool
-sched_quota_borrows(const struct scheduler *s, const struct job *j, bool idle)
+sched_quota_borrows(const struct scheduler *s, const struct job *j)
 {
     struct amount a = of_hold(j);
 
@@ -355,7 +372,7 @@ sched_quota_borrows(const struct scheduler *s, const struct job *j, bool idle)
         return false;
     for (size_t i = 0; i < s->quotas.len; i++) {
         const struct quota *q = s->quotas.items[i];
-        if (!streq(q->ns, j->ns) || q->cohort == NULL || (idle && q->n_evicting > 0))
+        if (!streq(q->ns, j->ns) || q->cohort == NULL)
             continue;
         for (size_t k = 0; k < q->n_limits; k++)
             if (q->used[k] > q->limits[k].own && amount_of(&q->limits[k], &a) > 0)
@@ -390,7 +407,7 @@ sched_quota_exceeded(const struct scheduler *s, const char *ns)
 {
     for (size_t i = 0; i < s->quotas.len; i++) {
         const struct quota *q = s->quotas.items[i];
-        if (!streq(q->ns, ns) || q->cohort == NULL || q->n_evicting > 0)
+        if (!streq(q->ns, ns) || q->cohort == NULL)
             continue;
         for (size_t k = 0; k < q->n_limits; k++)
             if (q->used[k] > q->limits[k].own)
@@ -497,6 +514,7 @@ sched_quota_free(struct quota *q)
     free(q->ns);
     free(q->cohort);
     pq_done(&q->holders);
+    pq_done(&q->leavers);
     free(q);
 }
 

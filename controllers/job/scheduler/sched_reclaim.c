@@ -29,22 +29,23 @@ goes_before(const struct pq_node *na, const struct pq_node *nb)
 void
 sched_holder_add(struct scheduler *s, struct job *j)
 {
-    if (s->quotas_dirty || j->ns == NULL || j->evicting || j->where != JOB_HOLDING ||
-        pq_contains(&j->go_order))
+    struct quota *q;
+
+    if (s->quotas_dirty || j->ns == NULL || j->where != JOB_HOLDING || j->go_in != NULL ||
+        (q = sched_quota_of(s, j->ns)) == NULL)
         return;
-    struct quota *q = sched_quota_of(s, j->ns);
-    if (q == NULL)
-        return;
-    q->holders.before = goes_before;
-    pq_push(&q->holders, &j->go_order);
+    j->go_in = j->evicting ? &q->leavers : &q->holders;
+    j->go_in->before = goes_before;
+    pq_push(j->go_in, &j->go_order);
 }
 
 void
 sched_holder_remove(struct scheduler *s, struct job *j)
 {
-    if (s->quotas_dirty || !pq_contains(&j->go_order)) /* all are added anew */
+    if (s->quotas_dirty || j->go_in == NULL) /* all are added anew */
         return;
-    pq_remove(&sched_quota_of(s, j->ns)->holders, &j->go_order);
+    pq_remove(j->go_in, &j->go_order);
+    j->go_in = NULL;
 }
 
 /* --- shapes for which shares are being taken back ------------------------------------
@@ -65,9 +66,37 @@ sched_reclaim_begins(struct scheduler *s, struct shape *sh, size_t n_jobs)
     struct reclaim *r = reclaim_of(s, sh);
 
     if (r == NULL)
-        vec_push(&s->reclaiming, ((struct reclaim){sh, n_jobs}));
-    else if (r->left < n_jobs)
+        vec_push(&s->reclaiming,
+                 ((struct reclaim){.shape = sh, .id = ++s->n_reclaims, .left = n_jobs}));
+    else
         r->left = n_jobs;
+}
+
+void
+sched_reclaim_told(struct scheduler *s, const struct shape *sh, struct job *victim)
+{
+    struct reclaim *r = reclaim_of(s, sh);
+
+    victim->reclaim = r == NULL ? 0 : r->id;
+    if (r != NULL)
+        r->going++;
+}
+
+void
+sched_reclaim_left(struct scheduler *s, struct job *victim)
+{
+    for (size_t i = 0; victim->reclaim != 0 && i < s->reclaiming.len; i++) {
+        struct reclaim *r = &s->reclaiming.items[i];
+        if (r->id == victim->reclaim && --r->going == 0)
+            r->shape->look_again = true; /* unless it gets its places now */
+    }
+    victim->reclaim = 0;
+}
+
+bool
+sched_has_enough(const struct shape *sh, size_t coming)
+{
+    return !sh->look_again && coming > sh->made / 2;
 }
 
 bool
@@ -113,7 +142,9 @@ struct look {
     bool lends;                 /* its namespace is in a cohort */
     bool near;                  /* only victims on instances that would serve the job */
     vec(struct victim) victims; /* chosen: not counted by quotas, out of their heaps */
-    job_vec passed;             /* out of their heaps too */
+    job_vec going;              /* told before; chosen too */
+    size_t next_going;          /* the first where there may be a place */
+    job_vec passed;             /* out of their heaps, not chosen */
     vec(struct given) given;
 };
 
@@ -138,7 +169,7 @@ serves(const struct look *l, const struct node *n)
 static bool
 may_go(const struct scheduler *s, const struct look *l, const struct job *j)
 {
-    if (streq(j->ns, l->shape->ns) ? !j->preemptible : !sched_quota_borrows(s, j, true))
+    if (streq(j->ns, l->shape->ns) ? !j->preemptible : !sched_quota_borrows(s, j))
         return false;
     return !l->near || serves(l, j->node);
 }
@@ -158,7 +189,7 @@ first_of(struct scheduler *s, struct look *l, struct quota *q)
             return j;
         if (l->near && l->passed.len >= PASSED)
             return NULL;
-        pq_remove(&q->holders, first);
+        sched_holder_remove(s, j);
         vec_push(&l->passed, j);
     }
     return NULL;
@@ -205,6 +236,22 @@ choose_next(struct scheduler *s, struct look *l)
     return best;
 }
 
+/* What others are told to leave for somebody else's booking stays for that one, also when
+ * the job here is more urgent. */
+static bool
+is_for_others(const struct scheduler *s, const struct look *l, const struct node *n,
+              const struct reservation *r, struct amounts left)
+{
+    struct reservation ignored;
+
+    if (n->booked == NULL || n->booked == l->shape)
+        return false;
+    if (!n->vacated)
+        return sched_withheld(s, &l->a, n, r);
+    sched_amounts_take(&left, r);
+    return !sched_amounts_fit(n->booked_need, n, &left, &ignored);
+}
+
 /* The job fits on n when the victims are gone, beside what was given to earlier ones. */
 static bool
 fits_then(const struct scheduler *s, const struct look *l, const struct node *n,
@@ -222,13 +269,17 @@ fits_then(const struct scheduler *s, const struct look *l, const struct node *n,
         if (l->given.items[i].node == n)
             sched_amounts_take(&then, &l->given.items[i].r);
     return sched_amounts_fit(l->a.need, n, &then, ret) &&
-           (n->booked == NULL || !sched_withheld(s, &l->a, n, ret)) &&
-           sched_quota_allows(s, &l->a, n, ret);
+           !is_for_others(s, l, n, ret, then) && sched_quota_allows(s, &l->a, n, ret);
 }
 
 static bool
 find_place(struct scheduler *s, struct look *l, struct given *ret)
 {
+    for (; l->next_going < l->going.len; l->next_going++) {
+        ret->node = l->going.items[l->next_going]->node;
+        if (fits_then(s, l, ret->node, &ret->r))
+            return true;
+    }
     for (size_t i = l->victims.len; i-- > 0;) {
         ret->node = l->victims.items[i].job->node;
         if (fits_then(s, l, ret->node, &ret->r))
@@ -310,39 +361,81 @@ make_room(struct scheduler *s, struct look *l, struct job *j)
     return true;
 }
 
+/* As it will be when those that were told are gone, and others have what they wait for.
+ */
+static void
+look_begin(struct scheduler *s, struct look *l)
+{
+    for (size_t i = 0; i < s->quotas.len; i++) {
+        const struct quota *q = s->quotas.items[i];
+        if (!streq(q->ns, l->shape->ns) &&
+            !sched_quota_same_cohort(s, q->ns, l->shape->ns))
+            continue;
+        for (size_t k = 0; k < q->leavers.nodes.len; k++) {
+            struct job *j = CONTAINER_OF(q->leavers.nodes.items[k], struct job, go_order);
+            j->chosen = true;
+            sched_quota_charge(s, j, -1);
+            vec_push(&l->going, j);
+        }
+    }
+    sched_quota_pending(s, l->shape, true);
+    s->mark++;
+}
+
 static void
 look_end(struct scheduler *s, struct look *l)
 {
+    sched_quota_pending(s, l->shape, false);
     for (size_t i = 0; i < l->given.len; i++)
         sched_quota_try(s, l->shape->ns, l->given.items[i].node, &l->given.items[i].r,
                         -1);
     for (size_t i = 0; i < l->victims.len; i++)
         sched_spare(s, l->victims.items[i].job);
+    for (size_t i = 0; i < l->going.len; i++)
+        sched_spare(s, l->going.items[i]);
     for (size_t i = 0; i < l->passed.len; i++)
         sched_holder_add(s, l->passed.items[i]);
     s->mark++;
 }
 
-/* No earlier gang is to wait for other instances with what is made free on this one. */
-static void
-keep(struct scheduler *s, const struct look *l, struct node *n)
+static bool
+is_given(const struct look *l, const struct node *n)
 {
-    if (n->booked == l->shape || !sched_may_book(l->shape, n))
-        return;
-    sched_book_node(s, l->shape, l->a.need, n);
-    n->vacated = true;
+    for (size_t i = 0; i < l->given.len; i++)
+        if (l->given.items[i].node == n)
+            return true;
+    return false;
+}
+
+/* No earlier gang is to wait for other instances with what is made free on these. What
+ * was booked stays as it is: a look that changes nothing is to open no other shape. */
+static void
+keep_places(struct scheduler *s, const struct look *l)
+{
+    for (size_t i = l->shape->booked.len; i-- > 0;)
+        if (!is_given(l, l->shape->booked.items[i]))
+            sched_unbook_node(s, l->shape->booked.items[i]);
+    for (size_t i = 0; i < l->given.len; i++) {
+        struct node *n = l->given.items[i].node;
+        if (n->booked != l->shape && sched_may_book(l->shape, n))
+            sched_book_node(s, l->shape, l->a.need, n);
+        n->vacated = n->vacated || n->booked == l->shape;
+    }
 }
 
 void
 sched_reclaim(struct scheduler *s, struct shape *sh)
 {
+    const struct reclaim *r = reclaim_of(s, sh);
     struct look l = {.shape = sh,
                      .a = {.need = sched_head(sh)->need, .shape = sh},
                      .lends = sched_quota_same_cohort(s, sh->ns, sh->ns)};
     job_vec served = {0};
     struct job *j;
 
-    s->mark++;
+    if (r != NULL && sched_has_enough(sh, r->left))
+        return;
+    look_begin(s, &l);
     while (served.len < SCHED_BATCH && (j = sched_head(sh)) != NULL &&
            (!l.lends || sched_quota_is_own(s, sh)) && make_room(s, &l, j)) {
         pq_remove(&sh->jobs, &j->order);
@@ -351,17 +444,22 @@ sched_reclaim(struct scheduler *s, struct shape *sh)
     for (size_t i = 0; i < served.len; i++)
         pq_push(&sh->jobs, &served.items[i]->order);
     look_end(s, &l);
-    if (l.victims.len > 0) {
-        sched_unbook(s, sh);
-        for (size_t i = 0; i < l.given.len; i++)
-            keep(s, &l, l.given.items[i].node);
+    sh->served = served.len == sh->jobs.nodes.len;
+    sh->made = served.len;
+    sh->look_again = false;
+    if (served.len > 0 && l.victims.len + l.going.len > 0) {
+        keep_places(s, &l);
         sched_reclaim_begins(s, sh, served.len);
-        sched_looks_count(s, sched_head(sh));
+    } else if (l.going.len == 0) { /* else nobody borrows before they are gone */
+        sched_reclaim_done(s, sh);
     }
+    if (l.victims.len > 0)
+        sched_looks_count(s, sched_head(sh));
     for (size_t i = 0; i < l.victims.len; i++)
         sched_evict(s, l.victims.items[i].whom_for, l.victims.items[i].job);
     vec_done(&served);
     vec_done(&l.given);
     vec_done(&l.passed);
+    vec_done(&l.going);
     vec_done(&l.victims);
 }

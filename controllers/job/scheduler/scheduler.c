@@ -194,6 +194,7 @@ detach(struct scheduler *s, struct job *j)
     sched_node_leave(n);
     sched_quota_charge(s, j, -1);
     sched_holder_remove(s, j);
+    sched_reclaim_left(s, j);
     leave_holders(j);
     TAILQ_REMOVE(&n->holds, j, hold_link);
     shift(n, j, -1);
@@ -357,7 +358,6 @@ job_of(struct scheduler *s, const char *uid)
     j->uid = xstrdup(uid);
     j->reason = "";
     j->order.index = SIZE_MAX;
-    j->go_order.index = SIZE_MAX;
     map_put(s->jobs, uid, j);
     return j;
 }
