@@ -192,6 +192,16 @@ earlier(int64_t a, int64_t b)
 }
 
 static int64_t
+look_due(const struct scheduler_loop *l, int64_t now)
+{
+    int64_t at = scheduler_due_ns(l->s), wall = manager_wall_ns(l->m);
+
+    if (at == 0)
+        return -1;
+    return at <= wall ? now : now + (at - wall) / 1000000 + 1;
+}
+
+static int64_t
 step(void *arg, int64_t now)
 {
     struct scheduler_loop *l = arg;
@@ -214,6 +224,7 @@ step(void *arg, int64_t now)
         break;
     }
     due = earlier(due, scheduler_gangs_step(l, now));
+    due = earlier(due, look_due(l, now));
     return earlier(due, scheduler_reports_step(l, now));
 }
 

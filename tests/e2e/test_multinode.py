@@ -65,16 +65,17 @@ class Cluster:
                        "the machine to enrol")
             self.server.wait(f"instance/node-{i}", "phase=Ready")
 
-    def start_agent(self, i):
-        join = self.server.drover("token", "create", "--join", "local").stdout
+    def start_agent(self, i, namespace="default", name=None):
+        name = name or f"node-{i}"
+        join = self.server.drover("token", "create", "--join", "local", "-n", namespace).stdout
         token = next(w for w in join.split() if w.startswith("drj_"))
-        with open(self.dir / f"agent{i}.log", "ab") as log:
+        with open(self.dir / f"{name}.log", "ab") as log:
             # nsenter, not ip netns exec: that hides the cgroups by a /sys of its own
-            self.agents[i] = subprocess.Popen(
+            self.agents[name] = subprocess.Popen(
                 ["nsenter", f"--net=/run/netns/{TAG}n{i}", BIN / "drover-runner", "--join",
                  f"https://{NET}.1:{self.api}", "--token", token, "--ca-file",
-                 self.server.dir / "keys" / "ca.crt", "--dir", self.dir / f"agent{i}",
-                 "--name", f"node-{i}"], stdout=log, stderr=log)
+                 self.server.dir / "keys" / "ca.crt", "--dir", self.dir / name,
+                 "--name", name], stdout=log, stderr=log)
 
     def stop(self):
         for p in self.agents.values():
@@ -266,3 +267,32 @@ def test_mpi_hello(cluster):
     s.wait("run/mpi", "phase=Done", timeout="120s")
     assert sorted(line for line in log.splitlines() if line.startswith("rank")) == \
         [f"rank {i} of 3" for i in range(3)]
+
+
+def test_a_gang_takes_its_share_back(cluster):
+    """Three of another namespace run where one is its own: two go, and not for less than
+    the whole gang."""
+    s = cluster.server
+    s.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lent"}},
+            {"apiVersion": "drover.dev/v1", "kind": "Fleet",
+             "metadata": {"name": "local", "namespace": "lent"}, "spec": {}},
+            *[{"apiVersion": "drover.dev/v1", "kind": "Quota",
+               "metadata": {"name": "q", "namespace": ns},
+               "spec": {"cohort": "lab", "limits": [{"resource": "jobs", "hard": hard}]}}
+              for ns, hard in (("default", 2), ("lent", 1))])
+    cluster.start_agent(0, "lent", "far")
+    small = {"cpu": "0..", "memory": "0MB.."}
+    for i in range(3):
+        run = run_object(f"far{i}", ["trap 'exit 0' TERM; while :; do sleep 0.1; done"],
+                         resources=small, stopDuration="20s")
+        run["metadata"]["namespace"] = "lent"
+        s.apply(run)
+    for i in range(3):
+        s.drover("wait", f"run/far{i}", "--for=phase=Running", "--timeout", "60s", "-n", "lent")
+    s.apply(several("own", ["echo here"], nodes=2))
+    s.wait("run/own", "phase=Done")
+    jobs = json.loads(s.drover("get", "jobs", "-n", "lent", "-o", "json").stdout)["items"]
+    told = [j for j in jobs if j["spec"].get("stopReason") == "Preempted"]
+    assert len(told) == 2, [j["metadata"]["name"] for j in told]
+    for ns in ("default", "lent"):
+        s.drover("delete", "quota/q", "-n", ns)

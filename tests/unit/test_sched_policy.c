@@ -563,6 +563,88 @@ share_that_was_lost_is_taken_back_again(void **state)
     world_free(w);
 }
 
+static void
+own_gang(struct world *w, int n, size_t size, int gang)
+{
+    for (int k = n; k < n + (int)size; k++) {
+        struct m_job *j = add_job(w, k, 4, 0);
+        j->space = 0;
+        j->gang = gang;
+        j->gang_size = size;
+        snprintf(j->key, sizeof(j->key), "g%d", gang);
+        queue(w, j);
+    }
+}
+
+/* For all its members, or for none. */
+static void
+gang_takes_its_share_back(void **state)
+{
+    struct world *w = lent_instances(6);
+
+    UNUSED(state);
+    own_gang(w, 20, 4, 0); /* but b owns three of the six */
+    assert_int_equal(tell_all(w), 0);
+    finish(w, &w->j[20]);
+    own_gang(w, 30, 3, 1);
+    assert_int_equal(tell_all(w), 3);
+    no_more_are_told(w);
+    while (told(w) > 1) {
+        goes(w, first_told(w, -1));
+        assert_int_equal(tell_all_placed(w), 0);
+        assert_int_equal(used(w, 0, &limits_a[1]), 0); /* nobody takes what is free */
+        assert_int_equal(w->j[30].where, WAITING);
+    }
+    goes(w, first_told(w, -1));
+    assert_int_equal(tell_all_placed(w), 0);
+    for (int k = 30; k < 33; k++)
+        assert_int_equal(w->j[k].where, HELD);
+    assert_int_equal(used(w, 1, &limits_b[1]), 12000);
+    world_free(w);
+}
+
+/* A look in vain is not repeated at once, whatever ends. */
+static void
+gang_looks_again_later(void **state)
+{
+    struct world *w = lent_instances(6);
+    const int64_t second = 1000000000;
+
+    UNUSED(state);
+    own_gang(w, 20, 4, 0);
+    assert_int_equal(tell_all(w), 0);
+    assert_int_equal(scheduler_due_ns(w->s), second);
+    add_instance(w, 6, 1, 4, 0);
+    assert_int_equal(tell_all(w), 0);
+    scheduler_set_time(w->s, second - 1);
+    assert_int_equal(tell_all(w), 0);
+    scheduler_set_time(w->s, second);
+    assert_int_equal(tell_all(w), 3);
+    assert_int_equal(scheduler_due_ns(w->s), 0);
+    world_free(w);
+}
+
+/* Where machines are free, anybody's share will do. */
+static void
+gang_takes_back_quota_only(void **state)
+{
+    struct world *w = lent_instances(7); /* all that the cohort has */
+
+    UNUSED(state);
+    for (int i = 7; i < 9; i++)
+        add_instance(w, i, 0, 4, 0);
+    own_gang(w, 20, 2, 0);
+    assert_int_equal(tell_all(w), 2);
+    no_more_are_told(w);
+    for (int k = 0; k < 7; k++)
+        if (w->j[k].told)
+            goes(w, k);
+    assert_int_equal(tell_all_placed(w), 0);
+    for (int k = 20; k < 22; k++)
+        assert_int_equal(w->j[k].where, HELD);
+    world_free(w);
+}
+
 /* A gang goes whole, and counts as that. */
 static void
 gang_gives_back_what_it_has(void **state)
@@ -609,6 +691,9 @@ main(void)
         cmocka_unit_test(shares_come_back_where_they_are_of_use),
         cmocka_unit_test(shares_come_back_for_each),
         cmocka_unit_test(share_that_was_lost_is_taken_back_again),
+        cmocka_unit_test(gang_takes_its_share_back),
+        cmocka_unit_test(gang_looks_again_later),
+        cmocka_unit_test(gang_takes_back_quota_only),
         cmocka_unit_test(gang_gives_back_what_it_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,16 +13,22 @@ advance(struct world *w, int64_t ms)
 }
 
 static void
-add_machine(struct world *w, const char *name, int cpus)
+add_machine_in(struct world *w, const char *ns, const char *name, int cpus)
 {
-    create(
-        w, &resource_instances,
+    create_in(
+        w, &resource_instances, ns,
         json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:s, s:{s:[{s:s, s:b}], s:{s:i, s:i, "
                   "s:i}}}}",
                   "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata", "name",
                   name, "spec", "fleetName", "local", "status", "phase", "Ready", "agent",
                   "engines", "name", "process", "available", 1, "inventory", "cpus", cpus,
                   "memoryMiB", 65536, "diskMiB", 100000));
+}
+
+static void
+add_machine(struct world *w, const char *name, int cpus)
+{
+    add_machine_in(w, "default", name, cpus);
 }
 
 static char *
@@ -349,11 +355,18 @@ gang_ends_with_a_member(void **state)
 /* --- preemption -------------------------------------------------------------------- */
 
 static void
+release_in(struct world *w, const char *ns, const char *job)
+{
+    patch_in(w, &resource_jobs, ns, job,
+             json_pack("{s:{s:{s:s, s:i, s:b, s:{s:s}}}}", "status", "agent", "state",
+                       "Exited", "exitCode", 143, "released", 1, "claim", "journalID",
+                       "j"));
+}
+
+static void
 release(struct world *w, const char *job)
 {
-    patch(w, &resource_jobs, job,
-          json_pack("{s:{s:{s:s, s:i, s:b, s:{s:s}}}}", "status", "agent", "state",
-                    "Exited", "exitCode", 143, "released", 1, "claim", "journalID", "j"));
+    release_in(w, "default", job);
 }
 
 static void
@@ -497,6 +510,42 @@ quota_is_kept_and_reported(void **state)
     world_done(&w);
 }
 
+/* Not before there is a machine for each node; then a share goes for the gang. */
+static void
+gang_takes_its_share_back(void **state)
+{
+    struct world w;
+
+    UNUSED(state);
+    world_init_only(&w, 1, "job");
+    for (int i = 0; i < 2; i++)
+        add_quota(&w, i == 0 ? "default" : "other",
+                  json_pack("{s:s, s:[{s:s, s:i}]}", "cohort", "lab", "limits",
+                            "resource", "jobs", "hard", 2));
+    add_machine(&w, "m0", 8);
+    add_machine_in(&w, "other", "m1", 4);
+    for (int i = 0; i < 3; i++) {
+        autofree char *name = xasprintf("lent-%d", i);
+        add_job_in(&w, "other", name, json_pack("{s:i}", "priority", i));
+    }
+    settle(&w);
+    autofree char *uid = add_run(&w, "r");
+    add_gang(&w, uid, 2);
+    advance(&w, 20000);
+    is(&w, "../other/jobs/lent-0", "spec.stopReason", "");
+    add_machine(&w, "m2", 8);
+    settle(&w);
+    is(&w, "../other/jobs/lent-0", "spec.stopReason", ""); /* it has just looked */
+    advance(&w, 20000);
+    is(&w, "../other/jobs/lent-0", "spec.stopReason", "Preempted");
+    is(&w, "../other/jobs/lent-1", "spec.stopReason", "");
+    assert_int_equal(bound(&w, 2), 0);
+    release_in(&w, "other", "lent-0");
+    settle(&w);
+    assert_int_equal(bound(&w, 2), 2);
+    world_done(&w);
+}
+
 static void
 share_is_taken_back(void **state)
 {
@@ -509,13 +558,7 @@ share_is_taken_back(void **state)
                   json_pack("{s:s, s:[{s:s, s:i}]}", "cohort", "lab", "limits",
                             "resource", "jobs", "hard", 1));
     add_machine(&w, "m0", 8);
-    create_in(&w, &resource_instances, "other",
-              json_pack("{s:s, s:s, s:{s:s}, s:{s:s}, s:{s:s, s:{s:[{s:s, s:b}], s:{s:i, "
-                        "s:i, s:i}}}}",
-                        "apiVersion", "drover.dev/v1", "kind", "Instance", "metadata",
-                        "name", "m1", "spec", "fleetName", "local", "status", "phase",
-                        "Ready", "agent", "engines", "name", "process", "available", 1,
-                        "inventory", "cpus", 4, "memoryMiB", 65536, "diskMiB", 100000));
+    add_machine_in(&w, "other", "m1", 4);
     add_job(&w, "a", json_pack("{s:i}", "priority", 2));
     add_job(&w, "b", json_pack("{s:i}", "priority", 1));
     advance(&w, 2000);
@@ -667,6 +710,7 @@ main(void)
         cmocka_unit_test(making_others_go_ends),
         cmocka_unit_test(quota_is_kept_and_reported),
         cmocka_unit_test(share_is_taken_back),
+        cmocka_unit_test(gang_takes_its_share_back),
         cmocka_unit_test(queue_explains_itself),
         cmocka_unit_test(blocks_are_taken_whole),
         cmocka_unit_test(named_instances_only),

@@ -118,14 +118,21 @@ create(struct world *w, const struct resource *r, json_t *o)
 }
 
 void
-patch(struct world *w, const struct resource *r, const char *name, json_t *body)
+patch_in(struct world *w, const struct resource *r, const char *ns, const char *name,
+         json_t *body)
 {
     struct client_patch_opts o = {.type = CLIENT_PATCH_MERGE};
     struct error e = ERROR_INIT;
 
-    if (client_patch(w->client, r, "default", name, &o, body, NULL, &e) < 0)
+    if (client_patch(w->client, r, ns, name, &o, body, NULL, &e) < 0)
         fail_msg("%s", e.msg);
     json_decref(body);
+}
+
+void
+patch(struct world *w, const struct resource *r, const char *name, json_t *body)
+{
+    patch_in(w, r, "default", name, body);
 }
 
 void

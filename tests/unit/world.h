@@ -48,5 +48,7 @@ void create_in(struct world *w, const struct resource *r, const char *ns, json_t
 /* Of an Instance that is there, as its agent takes it; renewed at START_NS. */
 void create_lease(struct world *w, const char *instance, int seconds);
 void patch(struct world *w, const struct resource *r, const char *name, json_t *body);
+void patch_in(struct world *w, const struct resource *r, const char *ns, const char *name,
+              json_t *body);
 
 #endif

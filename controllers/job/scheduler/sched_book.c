@@ -317,9 +317,9 @@ pool_serves(const struct shape *sh, const struct shape *need, const struct pool 
     return sched_allows(need, p);
 }
 
-/* In the fleet whose worst instance is the best. */
-static bool
-pick_for_gang(struct scheduler *s, struct shape *sh, sched_score_fn *score)
+bool
+sched_pick_for_gang(struct scheduler *s, const struct shape *sh, sched_score_fn *score,
+                    spot_vec *ret)
 {
     struct choice best = {0}, c = {0};
     bool any = false;
@@ -336,12 +336,45 @@ pick_for_gang(struct scheduler *s, struct shape *sh, sched_score_fn *score)
             any = true;
         }
     }
-    best.jobs = c.jobs;
-    if (any)
-        book_also(s, sh, 0, &best);
+    ret->len = 0;
+    for (size_t i = 0; any && i < best.nodes.len; i++)
+        vec_push(ret, ((struct spot){best.nodes.items[i].node, c.jobs.items[i]->need}));
     vec_done(&c.jobs);
     vec_done(&c.nodes);
     vec_done(&best.nodes);
+    return any;
+}
+
+static bool
+is_booked_as(const struct shape *sh, const spot_vec *spots)
+{
+    size_t same = 0;
+
+    for (size_t i = 0; i < spots->len; i++)
+        same += spots->items[i].node->booked == sh &&
+                spots->items[i].node->booked_need == spots->items[i].need;
+    return same == spots->len && same == sh->booked.len;
+}
+
+void
+sched_book_for_gang(struct scheduler *s, struct shape *sh, const spot_vec *spots)
+{
+    if (is_booked_as(sh, spots))
+        return;
+    sched_unbook(s, sh);
+    for (size_t i = 0; i < spots->len; i++)
+        sched_book_node(s, sh, spots->items[i].need, spots->items[i].node);
+}
+
+static bool
+book_for_gang(struct scheduler *s, struct shape *sh, sched_score_fn *score)
+{
+    spot_vec spots = {0};
+    bool any = sched_pick_for_gang(s, sh, score, &spots);
+
+    if (any)
+        sched_book_for_gang(s, sh, &spots);
+    vec_done(&spots);
     return any;
 }
 
@@ -367,7 +400,7 @@ sched_pick(struct scheduler *s, struct shape *sh, size_t keep, size_t max,
     struct choice c = {0};
 
     if (sh->gang != NULL)
-        return pick_for_gang(s, sh, score);
+        return book_for_gang(s, sh, score);
     first_jobs(sh, max, &c.jobs);
     s->mark++;
     for (size_t i = 0; i < keep; i++)

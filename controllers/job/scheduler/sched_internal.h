@@ -142,11 +142,13 @@ struct shape {
     struct gang *gang; /* its jobs are the members; NULL: jobs are alone */
     bool of_member;    /* the requirements of one member of a gang */
     vec(struct node *) booked;
-    bool over_quota;   /* unfit because of a quota */
-    bool served;       /* unfit, and for each of its jobs others were told to go */
-    size_t made;       /* jobs that the last look made room for */
-    bool look_again;   /* it need not have been enough */
-    uint64_t hopeless; /* topology in which it could run nowhere, plus 1 */
+    bool over_quota; /* unfit because of a quota */
+    bool own;        /* during a look: within its namespace's share of the cohort */
+    bool served;     /* unfit, and for each of its jobs others were told to go */
+    size_t made;     /* jobs that the last look made room for */
+    bool look_again; /* it need not have been enough */
+    int64_t not_before_ns, pause_ns; /* a gang that found no victims looks again */
+    uint64_t hopeless;               /* topology in which it could run nowhere, plus 1 */
     struct pq jobs;
     struct pq_node order; /* in scheduler->open while it may fit */
     bool unfit;           /* asked, fits nowhere; in scheduler->unfit */
@@ -188,6 +190,7 @@ struct scheduler {
     vec(struct job *) unannounced;  /* of a gang, in order of rank */
     vec(struct reclaim) reclaiming; /* few */
     uint64_t n_reclaims;
+    int64_t due_ns;     /* when the first of such gangs does; 0: none */
     struct map *looks;  /* origin -> struct looks */
     bool looks_refused; /* to somebody, since they were renewed */
     bool rebook;        /* bookings went; others may want the instances */

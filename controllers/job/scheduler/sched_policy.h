@@ -44,6 +44,15 @@ typedef bool sched_score_fn(struct scheduler *s, const struct shape *sh,
  * False: there are none. */
 bool sched_pick(struct scheduler *s, struct shape *sh, size_t keep, size_t max,
                 sched_score_fn *score);
+/* In one fleet, an instance for each member that waits; nothing is booked. */
+struct spot {
+    struct node *node;
+    const struct shape *need;
+};
+typedef vec(struct spot) spot_vec;
+bool sched_pick_for_gang(struct scheduler *s, const struct shape *sh,
+                         sched_score_fn *score, spot_vec *ret);
+void sched_book_for_gang(struct scheduler *s, struct shape *sh, const spot_vec *spots);
 void sched_book(struct scheduler *s, struct shape *sh);
 /* What an earlier job booked is not for sh, nor what others leave for a booking. */
 bool sched_may_book(const struct shape *sh, const struct node *n);
@@ -115,6 +124,14 @@ void sched_holder_remove(struct scheduler *s, struct job *j);
 /* Makes room within the quotas for as many of the first jobs of sh as there would be
  * places. */
 void sched_reclaim(struct scheduler *s, struct shape *sh);
+/* From here on quotas and instances count as they will be when those that were told are
+ * gone (chosen, in ret_going), and others have what they wait for. */
+void sched_future_begin(struct scheduler *s, const struct shape *sh, job_vec *ret_going);
+void sched_future_end(struct scheduler *s, const struct shape *sh, job_vec *going);
+/* Chooses victims, the first to go first, until the quotas have room for the gang of sh.
+ * False: there are not enough; what was chosen is added to ret all the same, out of its
+ * heap. */
+bool sched_reclaim_for_gang(struct scheduler *s, struct shape *sh, job_vec *ret);
 /* Counts what is being made room for, for other shapes of the cohort and within their own
  * shares; or no more. */
 void sched_quota_pending(struct scheduler *s, const struct shape *sh, bool count_them);
@@ -147,6 +164,7 @@ void sched_spare(struct scheduler *s, struct job *j); /* chosen no more */
 void sched_evict(struct scheduler *s, struct job *whom_for, struct job *victim);
 void sched_preempt(struct scheduler *s, struct shape *sh);
 void sched_preempt_review(struct scheduler *s);
+void sched_preempt_wake(struct scheduler *s); /* time has passed */
 void sched_preempt_forget(struct scheduler *s, struct job *j);
 
 #endif

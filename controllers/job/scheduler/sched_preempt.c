@@ -3,17 +3,20 @@
  * Who gives way. A job takes the place of others by one of two rules, and neither can be
  * turned against it: by priority (strictly lower, same namespace, victim preemptible), or
  * by right (it stays within its namespace's own share, the victim's namespace borrows in
- * the same cohort; not for a gang). Who would borrow preempts nobody. So a
- * chain of preemptions ends.
+ * the same cohort). Who would borrow preempts nobody. That a chain of
+ * preemptions ends does not rest on these rules: sched_looks.c.
  */
 #include "controllers/job/scheduler/sched_policy.h"
+
+#define PAUSE_NS INT64_C(1000000000)
+#define PAUSE_MAX_NS (16 * PAUSE_NS)
 
 static bool
 by_right(struct scheduler *s, const struct shape *sh, const struct job *victim)
 {
-    return sh->gang == NULL && victim->ns != NULL && !streq(victim->ns, sh->ns) &&
+    return sh->own && victim->ns != NULL && !streq(victim->ns, sh->ns) &&
            sched_quota_same_cohort(s, sh->ns, victim->ns) &&
-           sched_quota_borrows(s, victim) && sched_quota_is_own(s, sh);
+           sched_quota_borrows(s, victim);
 }
 
 static bool
@@ -206,66 +209,211 @@ sort_coming(const struct scheduler *s, struct shape *sh)
     return n;
 }
 
+/* For each of the first instances that sh has booked; how many. */
+static size_t
+choose_on_booked(struct scheduler *s, const struct shape *sh, size_t from,
+                 job_vec *victims)
+{
+    size_t n = from;
+
+    for (; n < sh->booked.len; n++) {
+        size_t had = victims->len;
+        struct node *node = sh->booked.items[n];
+        if (!choose_victims(s, sh, node->booked_need, node, victims))
+            break;
+        node->vacated = victims->len > had;
+    }
+    return n;
+}
+
+static void
+evict_all(struct scheduler *s, const struct shape *sh, const job_vec *victims)
+{
+    if (victims->len > 0)
+        sched_looks_count(s, sched_head(sh));
+    for (size_t i = 0; i < victims->len; i++)
+        sched_evict(s, sched_head(sh), victims->items[i]);
+}
+
 /* Who is in the way on instances goes; what is on its way to be free counts. */
 static void
 clear_instances(struct scheduler *s, struct shape *sh)
 {
-    size_t n = sh->gang == NULL ? sort_coming(s, sh) : 0;
+    size_t n = sort_coming(s, sh);
     job_vec victims = {0};
     bool shares = false;
 
-    if (sh->gang != NULL ? under_way(sh) : n > 0 && sched_has_enough(sh, n))
+    if (n > 0 && sched_has_enough(sh, n))
         return;
     bool more =
         sched_pick(s, sh, n, sched_quota_room_for(s, sh, SCHED_BATCH), victim_score);
-    while (more && n < sh->booked.len) {
-        size_t had = victims.len;
-        struct node *node = sh->booked.items[n];
-        if (!choose_victims(s, sh, node->booked_need, node, &victims))
-            break;
-        node->vacated = victims.len > had;
-        n++;
-    }
+    if (more)
+        n = choose_on_booked(s, sh, n, &victims);
     for (size_t i = 0; i < victims.len; i++) {
         sched_spare(s, victims.items[i]);
         shares = shares || !streq(victims.items[i]->ns, sh->ns);
     }
     if (shares)
         sched_reclaim_begins(s, sh, n);
-    if (victims.len > 0)
-        sched_looks_count(s, sched_head(sh));
-    for (size_t i = 0; i < victims.len; i++)
-        sched_evict(s, sched_head(sh), victims.items[i]);
+    evict_all(s, sh, &victims);
     vec_done(&victims);
-    if (more && sh->gang == NULL)
+    if (more)
         sched_unbook_beyond(s, sh, n);
-    sh->served = sh->gang == NULL && n == sh->jobs.nodes.len;
+    sh->served = n == sh->jobs.nodes.len;
     sh->made = n;
     sh->look_again = false;
+}
+
+static bool
+is_in_the_way(const spot_vec *spots, const struct job *j)
+{
+    for (size_t i = 0; i < spots->len; i++)
+        if (spots->items[i].node == j->node)
+            return true;
+    return false;
+}
+
+/* Of the first ones, who were chosen for the quotas' sake, where others go for the
+ * instances': highest first. */
+static void
+spare_needless(struct scheduler *s, const struct shape *sh, const spot_vec *spots,
+               size_t first, job_vec *victims)
+{
+    for (size_t i = first; i-- > 0;) {
+        struct job *j = victims->items[i];
+        if (j->gang != NULL || is_in_the_way(spots, j))
+            continue;
+        sched_spare(s, j);
+        if (sched_quota_has_room(s, sh)) {
+            sched_holder_add(s, j);
+            vec_remove(victims, i);
+            continue;
+        }
+        j->chosen = true;
+        sched_quota_charge(s, j, -1);
+    }
+}
+
+/* Chosen are victims for all members, or it is false: for the quotas anywhere, then on
+ * the instances where they are cheapest. */
+static bool
+choose_for_gang(struct scheduler *s, struct shape *sh, spot_vec *spots, job_vec *victims)
+{
+    if (!sched_reclaim_for_gang(s, sh, victims) ||
+        !sched_pick_for_gang(s, sh, victim_score, spots))
+        return false;
+    size_t first = victims->len;
+    for (size_t i = 0; i < spots->len; i++)
+        if (!choose_victims(s, sh, spots->items[i].need, spots->items[i].node, victims))
+            return false;
+    spare_needless(s, sh, spots, first, victims);
+    return stay_out(s, sched_head(sh), victims);
+}
+
+/* A look in vain costs a search of all instances, and much could ask for it: each job
+ * that ends. */
+static void
+look_later(struct scheduler *s, struct shape *sh)
+{
+    sh->pause_ns = sh->pause_ns == 0                 ? PAUSE_NS
+                   : sh->pause_ns * 2 < PAUSE_MAX_NS ? sh->pause_ns * 2
+                                                     : PAUSE_MAX_NS;
+    sh->not_before_ns = s->now_ns + sh->pause_ns;
+    if (s->due_ns == 0 || sh->not_before_ns < s->due_ns)
+        s->due_ns = sh->not_before_ns;
+    sh->look_again = false;
+}
+
+static bool
+may_find(const struct scheduler *s, const struct shape *sh)
+{
+    if (sched_head(sh)->need->preempts)
+        return true;
+    for (size_t i = 0; i < s->quotas.len; i++)
+        if (sched_quota_same_cohort(s, s->quotas.items[i]->ns, sh->ns) &&
+            (s->quotas.items[i]->n_evicting > 0 ||
+             sched_quota_exceeded(s, s->quotas.items[i]->ns)))
+            return true;
+    return false;
+}
+
+void
+sched_preempt_wake(struct scheduler *s)
+{
+    if (s->due_ns == 0 || s->now_ns < s->due_ns)
+        return;
+    s->due_ns = 0;
+    for (size_t i = 0; i < s->unfit.len;) {
+        struct shape *sh = s->unfit.items[i];
+        int64_t at = sh->not_before_ns;
+        if (at != 0 && at <= s->now_ns) {
+            sh->not_before_ns = 0;
+            sched_open(s, sh); /* another one is at i now */
+            continue;
+        }
+        if (at != 0 && (s->due_ns == 0 || at < s->due_ns))
+            s->due_ns = at;
+        i++;
+    }
+}
+
+static void
+clear_for_gang(struct scheduler *s, struct shape *sh)
+{
+    if (!may_find(s, sh) || (!sh->look_again && s->now_ns < sh->not_before_ns))
+        return;
+    job_vec going = {0}, victims = {0};
+    spot_vec spots = {0};
+    bool right = sh->own;
+
+    sched_future_begin(s, sh, &going);
+    bool any_going = going.len > 0;
+    sh->own = sched_quota_is_own(s, sh);
+    bool found = sh->own == right && choose_for_gang(s, sh, &spots, &victims);
+    for (size_t i = 0; i < victims.len; i++) {
+        sched_spare(s, victims.items[i]);
+        sched_holder_add(s, victims.items[i]);
+    }
+    sched_future_end(s, sh, &going);
+    if (found && (victims.len > 0 || any_going)) {
+        sched_book_for_gang(s, sh, &spots);
+        for (size_t i = 0; i < spots.len; i++)
+            spots.items[i].node->vacated = true;
+        sched_reclaim_begins(s, sh, 1);
+        evict_all(s, sh, &victims);
+        sh->made = 1;
+        sh->look_again = false;
+        sh->not_before_ns = sh->pause_ns = 0;
+    } else if (!found) {
+        look_later(s, sh);
+    }
+    vec_done(&spots);
+    vec_done(&victims);
+    vec_done(&going);
 }
 
 void
 sched_preempt(struct scheduler *s, struct shape *sh)
 {
     struct job *head = sched_head(sh);
-    bool own = sched_quota_is_own(s, sh), busy = sched_quota_busy(s, sh->ns);
+    bool busy = sched_quota_busy(s, sh->ns);
     bool lends = sched_quota_same_cohort(s, sh->ns, sh->ns);
 
+    sh->own = sched_quota_is_own(s, sh);
     if (!busy)
         sched_reclaim_done(s, sh); /* it was not enough, or went elsewhere */
     if (!sched_is_reclaiming(s, sh) && !under_way(sh))
         claim_no_more(s, sh);
-    if ((!own && (lends || !head->need->preempts)) ||
+    if ((!sh->own && (lends || !head->need->preempts)) ||
         (sh->gang != NULL && !sched_gang_complete(sh)) || !sched_looks_left(s, head))
         return;
-    bool room = !sh->over_quota && sched_quota_has_room(s, sh);
     if (sh->gang != NULL) {
-        if (room)
-            clear_instances(s, sh);
-        else if (busy && own)
-            sched_reclaim_begins(s, sh, 1); /* what others leave may be enough */
+        bool known = sched_is_reclaiming(s, sh);
+        if (known ? !sched_has_enough(sh, 1) : lends || !under_way(sh))
+            clear_for_gang(s, sh);
         return;
     }
+    bool room = !sh->over_quota && sched_quota_has_room(s, sh);
     if (room && !(lends && busy))
         clear_instances(s, sh);
     else

@@ -232,8 +232,7 @@ made_for_earlier(const struct scheduler *s, const struct sched_limit *l,
             continue;
         struct amount a = of_shape(r->shape);
         a.any_kind = true;
-        sum += amount_of(l, &a) *
-               (r->shape->gang != NULL ? 1 : (int64_t)(r->left - r->counted));
+        sum += amount_of(l, &a) * (int64_t)(r->left - r->counted);
     }
     return sum;
 }
@@ -304,7 +303,7 @@ sched_quota_pending(struct scheduler *s, const struct shape *sh, bool count_them
 {
     for (size_t i = 0; i < s->reclaiming.len; i++) {
         struct reclaim *r = &s->reclaiming.items[i];
-        if (r->shape == sh || r->shape->gang != NULL || sched_head(r->shape) == NULL ||
+        if (r->shape == sh || sched_head(r->shape) == NULL ||
             !sched_quota_same_cohort(s, r->shape->ns, sh->ns))
             continue;
         struct amount a = of_shape(r->shape);

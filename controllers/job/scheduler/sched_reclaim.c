@@ -361,38 +361,61 @@ make_room(struct scheduler *s, struct look *l, struct job *j)
     return true;
 }
 
-/* As it will be when those that were told are gone, and others have what they wait for.
- */
-static void
-look_begin(struct scheduler *s, struct look *l)
+void
+sched_future_begin(struct scheduler *s, const struct shape *sh, job_vec *ret_going)
 {
     for (size_t i = 0; i < s->quotas.len; i++) {
         const struct quota *q = s->quotas.items[i];
-        if (!streq(q->ns, l->shape->ns) &&
-            !sched_quota_same_cohort(s, q->ns, l->shape->ns))
+        if (!streq(q->ns, sh->ns) && !sched_quota_same_cohort(s, q->ns, sh->ns))
             continue;
         for (size_t k = 0; k < q->leavers.nodes.len; k++) {
             struct job *j = CONTAINER_OF(q->leavers.nodes.items[k], struct job, go_order);
             j->chosen = true;
             sched_quota_charge(s, j, -1);
-            vec_push(&l->going, j);
+            vec_push(ret_going, j);
         }
     }
-    sched_quota_pending(s, l->shape, true);
-    s->mark++;
+    sched_quota_pending(s, sh, true);
+}
+
+void
+sched_future_end(struct scheduler *s, const struct shape *sh, job_vec *going)
+{
+    sched_quota_pending(s, sh, false);
+    while (going->len > 0)
+        sched_spare(s, going->items[--going->len]);
+}
+
+bool
+sched_reclaim_for_gang(struct scheduler *s, struct shape *sh, job_vec *ret)
+{
+    struct job *head = sched_head(sh);
+    struct look l = {.shape = sh,
+                     .job = head,
+                     .a = {.need = head->need, .shape = sh, .head = head},
+                     .lends = sched_quota_same_cohort(s, sh->ns, sh->ns)};
+    bool room;
+
+    while (!(room = sched_quota_has_room(s, sh)) && choose_next(s, &l) != NULL)
+        ;
+    for (size_t i = 0; i < l.passed.len; i++)
+        sched_holder_add(s, l.passed.items[i]);
+    for (size_t i = 0; i < l.victims.len; i++)
+        vec_push(ret, l.victims.items[i].job);
+    vec_done(&l.passed);
+    vec_done(&l.victims);
+    return room;
 }
 
 static void
 look_end(struct scheduler *s, struct look *l)
 {
-    sched_quota_pending(s, l->shape, false);
     for (size_t i = 0; i < l->given.len; i++)
         sched_quota_try(s, l->shape->ns, l->given.items[i].node, &l->given.items[i].r,
                         -1);
     for (size_t i = 0; i < l->victims.len; i++)
         sched_spare(s, l->victims.items[i].job);
-    for (size_t i = 0; i < l->going.len; i++)
-        sched_spare(s, l->going.items[i]);
+    sched_future_end(s, l->shape, &l->going);
     for (size_t i = 0; i < l->passed.len; i++)
         sched_holder_add(s, l->passed.items[i]);
     s->mark++;
@@ -435,7 +458,9 @@ sched_reclaim(struct scheduler *s, struct shape *sh)
 
     if (r != NULL && sched_has_enough(sh, r->left))
         return;
-    look_begin(s, &l);
+    sched_future_begin(s, sh, &l.going);
+    bool any_going = l.going.len > 0;
+    s->mark++;
     while (served.len < SCHED_BATCH && (j = sched_head(sh)) != NULL &&
            (!l.lends || sched_quota_is_own(s, sh)) && make_room(s, &l, j)) {
         pq_remove(&sh->jobs, &j->order);
@@ -447,10 +472,10 @@ sched_reclaim(struct scheduler *s, struct shape *sh)
     sh->served = served.len == sh->jobs.nodes.len;
     sh->made = served.len;
     sh->look_again = false;
-    if (served.len > 0 && l.victims.len + l.going.len > 0) {
+    if (served.len > 0 && (any_going || l.victims.len > 0)) {
         keep_places(s, &l);
         sched_reclaim_begins(s, sh, served.len);
-    } else if (l.going.len == 0) { /* else nobody borrows before they are gone */
+    } else if (!any_going) { /* else nobody borrows before they are gone */
         sched_reclaim_done(s, sh);
     }
     if (l.victims.len > 0)

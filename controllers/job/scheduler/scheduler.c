@@ -604,6 +604,13 @@ scheduler_set_time(struct scheduler *s, int64_t now_ns)
 {
     if (now_ns > s->now_ns)
         s->now_ns = now_ns;
+    sched_preempt_wake(s);
+}
+
+int64_t
+scheduler_due_ns(const struct scheduler *s)
+{
+    return s->due_ns;
 }
 
 void

@@ -18,7 +18,9 @@
  *    in its namespace, the cheapest set on the instances where they are cheapest.
  *  - quotas: per namespace; unused shares can be borrowed within a cohort, go first to
  *    who has the smallest share of its own, and are reclaimed from borrowers for jobs
- *    (not gangs) within their namespace's own share. Who would borrow preempts nobody.
+ *    and gangs within their namespace's own share. Who would borrow preempts nobody.
+ *  - preemption ends: a job makes others go a few times at most until something happens
+ *    that is no consequence of it.
  *  - never more than an instance has: what is free is its capacity minus what bound jobs
  *    and decisions not yet answered take.
  *  - while nothing is booked: same state, same decisions, however the state was reached.
@@ -131,6 +133,8 @@ void scheduler_free(struct scheduler *s);
 
 /* The time that durations count from; never goes back. */
 void scheduler_set_time(struct scheduler *s, int64_t now_ns);
+/* When it wants to be told the time and asked again, though nothing happens; 0: not. */
+int64_t scheduler_due_ns(const struct scheduler *s);
 /* Namespaces that may use a fleet of ns beside ns itself; "*": all. Replaces. */
 void scheduler_share_fleet(struct scheduler *s, const char *ns, const char *fleet,
                            const char *const *with, size_t n_with);
