@@ -510,6 +510,22 @@ quota_is_kept_and_reported(void **state)
     world_done(&w);
 }
 
+/* Two namespaces, each with a machine and with so many jobs of its own. */
+static void
+cohort_init(struct world *w, int jobs)
+{
+    static const char *const spaces[] = {"default", "other"};
+
+    world_init_only(w, 1, "job");
+    for (int i = 0; i < 2; i++) {
+        autofree char *machine = xasprintf("m%d", i);
+        add_machine_in(w, spaces[i], machine, 8);
+        add_quota(w, spaces[i],
+                  json_pack("{s:s, s:[{s:s, s:i}]}", "cohort", "lab", "limits",
+                            "resource", "jobs", "hard", jobs));
+    }
+}
+
 /* Not before there is a machine for each node; then a share goes for the gang. */
 static void
 gang_takes_its_share_back(void **state)
@@ -517,13 +533,7 @@ gang_takes_its_share_back(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init_only(&w, 1, "job");
-    for (int i = 0; i < 2; i++)
-        add_quota(&w, i == 0 ? "default" : "other",
-                  json_pack("{s:s, s:[{s:s, s:i}]}", "cohort", "lab", "limits",
-                            "resource", "jobs", "hard", 2));
-    add_machine(&w, "m0", 8);
-    add_machine_in(&w, "other", "m1", 4);
+    cohort_init(&w, 2);
     for (int i = 0; i < 3; i++) {
         autofree char *name = xasprintf("lent-%d", i);
         add_job_in(&w, "other", name, json_pack("{s:i}", "priority", i));
@@ -552,13 +562,7 @@ share_is_taken_back(void **state)
     struct world w;
 
     UNUSED(state);
-    world_init_only(&w, 1, "job");
-    for (int i = 0; i < 2; i++)
-        add_quota(&w, i == 0 ? "default" : "other",
-                  json_pack("{s:s, s:[{s:s, s:i}]}", "cohort", "lab", "limits",
-                            "resource", "jobs", "hard", 1));
-    add_machine(&w, "m0", 8);
-    add_machine_in(&w, "other", "m1", 4);
+    cohort_init(&w, 1);
     add_job(&w, "a", json_pack("{s:i}", "priority", 2));
     add_job(&w, "b", json_pack("{s:i}", "priority", 1));
     advance(&w, 2000);
