@@ -509,6 +509,46 @@ own_job(struct world *w, int n, int64_t cpus)
     return j;
 }
 
+/* A gang too, where only the quota is in the way. */
+static void
+urgent_gang_within_a_limit(void **state)
+{
+    struct world *w = world_new();
+
+    UNUSED(state);
+    w->slow = true;
+    for (int i = 0; i < 2; i++)
+        add_instance(w, i, 0, 8, GPUS);
+    add_quotas(w);
+    for (int k = 0; k < 3; k++) {
+        struct m_job *j = add_job(w, k, 1, 1);
+        j->space = 2;
+        j->preemptible = true;
+        queue(w, j);
+    }
+    assert_int_equal(settle(w), 0);
+    for (int k = 10; k < 12; k++) {
+        struct m_job *j = add_job(w, k, 1, 1);
+        j->space = 2;
+        j->priority = 5;
+        j->preempts = true;
+        j->gang = 0;
+        j->gang_size = 2;
+        snprintf(j->key, sizeof(j->key), "g");
+        queue(w, j);
+    }
+    assert_int_equal(tell_all(w), 2);
+    no_more_are_told(w);
+    goes(w, first_told(w, -1));
+    assert_int_equal(tell_all_placed(w), 0);
+    assert_int_equal(w->j[10].where, WAITING);
+    goes(w, first_told(w, -1));
+    assert_int_equal(tell_all_placed(w), 0);
+    assert_int_equal(w->j[10].where, HELD);
+    assert_int_equal(w->j[11].where, HELD);
+    world_free(w);
+}
+
 /* Who needs something else does not wait for the victims of others, nor count on them. */
 static void
 shares_come_back_for_each(void **state)
@@ -694,6 +734,7 @@ main(void)
         cmocka_unit_test(gang_takes_its_share_back),
         cmocka_unit_test(gang_looks_again_later),
         cmocka_unit_test(gang_takes_back_quota_only),
+        cmocka_unit_test(urgent_gang_within_a_limit),
         cmocka_unit_test(gang_gives_back_what_it_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -384,7 +384,7 @@ clear_for_gang(struct scheduler *s, struct shape *sh)
         sh->made = 1;
         sh->look_again = false;
         sh->not_before_ns = sh->pause_ns = 0;
-    } else if (!found) {
+    } else {
         look_later(s, sh);
     }
     vec_done(&spots);
