@@ -14,13 +14,19 @@ enum { WORD_MAX = 256, WORDS_MAX = 64 };
 #define NS_PER_S INT64_C(1000000000)
 #define DURATION_MAX_S (INT64_C(30) * 365 * 86400) /* longer: as if without limit */
 
+static bool
+is_over(const struct job_view *j)
+{
+    return phase_is_final(j->phase) || agent_is_over(j->agent);
+}
+
 enum sched_standing
 scheduler_standing(const struct object *job)
 {
     struct job_view j;
 
     job_view_read(job, &j);
-    bool over = phase_is_final(j.phase) || agent_is_over(j.agent);
+    bool over = is_over(&j);
     if (!j.bound)
         return over || j.deleting || j.desired != DESIRED_RUNNING ? SCHED_OUT
                                                                   : SCHED_WAITS;
@@ -187,7 +193,9 @@ scheduler_tell_holding(struct scheduler *s, const struct object *job)
     struct words gpus = {0};
     auto_str key = STR_INIT(GANG_KEY_MAX), origin = STR_INIT(GANG_KEY_MAX);
     char instance[UID_MAX], desired[32];
+    struct job_view j;
 
+    job_view_read(job, &j);
     object_get_string(job, "spec.instanceUID", instance, sizeof(instance));
     object_get_string(job, "spec.desiredState", desired, sizeof(desired));
     read_words(job, "spec.reservation.gpus", NULL, &gpus);
@@ -205,6 +213,7 @@ scheduler_tell_holding(struct scheduler *s, const struct object *job)
         .ends_ns = ends_at(job),
         .preemptible = object_get_bool(job, "spec.preemptible"),
         .leaving = desired_parse(desired) != DESIRED_RUNNING,
+        .over = is_over(&j),
         .origin = origin_of(job, &origin),
         .gang = gang_of(job, &key),
     };

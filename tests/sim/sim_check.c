@@ -310,24 +310,46 @@ sim_job_occupies(const struct object *o)
                            (claimed(o) && !is_true(o, "status.agent.released")));
 }
 
+struct occupying {
+    struct sim *s;
+    const struct object *job;
+    bool has_machine;
+    unsigned n;
+};
+
+static void
+is_its_machine(void *arg, struct object *o)
+{
+    struct occupying *c = arg;
+
+    c->has_machine = c->has_machine || text_is(c->job, "spec.instanceUID", o->uid);
+}
+
+/* Of what is over, nothing is left when its machine is gone for good. */
 static void
 count_occupying(void *arg, struct object *o)
 {
-    unsigned *n = arg;
+    struct occupying *c = arg;
 
-    *n += sim_job_occupies(o);
+    if (!sim_job_occupies(o))
+        return;
+    c->job = o;
+    c->has_machine = !over(o);
+    each(c->s, RES_INSTANCES, is_its_machine, c);
+    c->n += c->has_machine;
 }
 
 static void
 check_quota(struct sim *s)
 {
-    unsigned n = 0, most = s->quota_jobs - (s->opts.mutation == SIM_QUOTA);
+    unsigned most = s->quota_jobs - (s->opts.mutation == SIM_QUOTA);
+    struct occupying c = {.s = s};
 
     if (s->quota_jobs == 0)
         return;
-    each(s, RES_JOBS, count_occupying, &n);
-    if (n > most)
-        sim_violate(s, "quotas_are_kept", "%u jobs run at once, %u may", n, most);
+    each(s, RES_JOBS, count_occupying, &c);
+    if (c.n > most)
+        sim_violate(s, "quotas_are_kept", "%u jobs run at once, %u may", c.n, most);
 }
 
 void

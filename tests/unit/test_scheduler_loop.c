@@ -510,6 +510,43 @@ quota_is_kept_and_reported(void **state)
     world_done(&w);
 }
 
+/* Its agent cannot say any more that nothing is left. */
+static void
+lost_job_uses_no_quota(void **state)
+{
+    struct world w;
+    struct error e = ERROR_INIT;
+
+    UNUSED(state);
+    world_init_only(&w, 1, "job");
+    for (int i = 0; i < 2; i++)
+        add_machine(&w, i == 0 ? "m0" : "m1", 1);
+    add_quota(&w, "default",
+              json_pack("{s:[{s:s, s:i}]}", "limits", "resource", "jobs", "hard", 1));
+    settle(&w);
+    add_job(&w, "lost", NULL);
+    settle(&w);
+    patch(&w, &resource_jobs, "lost",
+          json_pack("{s:{s:{s:s, s:{s:s}}}}", "status", "agent", "state", "Running",
+                    "claim", "journalID", "j"));
+    add_job(&w, "next", NULL);
+    settle(&w);
+    autofree char *machine = text_of(&w, "jobs/lost", "spec.instanceName");
+    patch(
+        &w, &resource_jobs, "lost",
+        json_pack("{s:{s:s, s:s}}", "status", "phase", "Failed", "reason", "AgentLost"));
+    settle(&w);
+    is(&w, "jobs/next", "spec.engine",
+       ""); /* the machine is there: something may be left */
+    assert_int_equal(
+        client_delete(w.client, &resource_instances, "default", machine, NULL, NULL, &e),
+        0);
+    settle(&w);
+    is(&w, "jobs/next", "spec.engine", "process");
+    rests(&w);
+    world_done(&w);
+}
+
 /* Two namespaces, each with a machine and with so many jobs of its own. */
 static void
 cohort_init(struct world *w, int jobs)
@@ -713,6 +750,7 @@ main(void)
         cmocka_unit_test(victims_are_told),
         cmocka_unit_test(making_others_go_ends),
         cmocka_unit_test(quota_is_kept_and_reported),
+        cmocka_unit_test(lost_job_uses_no_quota),
         cmocka_unit_test(share_is_taken_back),
         cmocka_unit_test(gang_takes_its_share_back),
         cmocka_unit_test(queue_explains_itself),

@@ -105,7 +105,7 @@ struct job {
     char **gpu_uuids;
     size_t n_gpus;
     int64_t ends_ns; /* INT64_MAX: unknown */
-    bool preemptible;
+    bool preemptible, over;
     bool evicting;           /* told as a victim */
     struct job *evicted_for; /* while in scheduler->evictions */
     uint64_t reclaim;        /* that it was told for; 0: none */

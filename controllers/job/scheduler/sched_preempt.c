@@ -24,7 +24,7 @@ gives_way(struct scheduler *s, const struct shape *sh, const struct job *victim)
 {
     const struct job *head = sched_head(sh);
 
-    if (victim->evicting || victim->ns == NULL)
+    if (victim->evicting || victim->over || victim->ns == NULL)
         return false;
     if (head->need->preempts && victim->preemptible &&
         victim->priority < head->priority && streq(victim->ns, head->ns))

@@ -130,10 +130,18 @@ sched_quota_try(struct scheduler *s, const char *ns, const struct node *n,
     count(s, ns, &a, sign);
 }
 
+/* What is over on a machine that is gone uses nothing, and nobody will say so. When
+ * machines come and go all is counted anew. */
+static bool
+is_gone(const struct job *j)
+{
+    return j->over && !j->node->known;
+}
+
 void
 sched_quota_charge(struct scheduler *s, const struct job *j, int sign)
 {
-    if (s->quotas.len == 0 || s->quotas_dirty || j->ns == NULL)
+    if (s->quotas.len == 0 || s->quotas_dirty || j->ns == NULL || is_gone(j))
         return;
     struct amount a = of_hold(j);
     count(s, j->ns, &a, sign);
@@ -157,7 +165,7 @@ sched_quota_refresh(struct scheduler *s)
     while (map_next(&c, NULL, &value)) {
         struct job *j = value;
         j->go_in = NULL;
-        if (j->where != JOB_HOLDING)
+        if (j->where != JOB_HOLDING || is_gone(j))
             continue;
         sched_holder_add(s, j);
         sched_quota_charge(s, j, 1);
@@ -170,7 +178,7 @@ sched_quota_refresh(struct scheduler *s)
 void
 sched_quota_evicting(struct scheduler *s, struct job *j, int sign)
 {
-    if (s->quotas_dirty || j->ns == NULL)
+    if (s->quotas_dirty || j->ns == NULL || is_gone(j))
         return;
     for (size_t i = 0; i < s->quotas.len; i++)
         if (streq(s->quotas.items[i]->ns, j->ns))

@@ -31,7 +31,8 @@ sched_holder_add(struct scheduler *s, struct job *j)
 {
     struct quota *q;
 
-    if (s->quotas_dirty || j->ns == NULL || j->where != JOB_HOLDING || j->go_in != NULL ||
+    if (s->quotas_dirty || j->ns == NULL || j->where != JOB_HOLDING ||
+        (j->over && !j->evicting) || j->go_in != NULL ||
         (q = sched_quota_of(s, j->ns)) == NULL)
         return;
     j->go_in = j->evicting ? &q->leavers : &q->holders;

@@ -401,6 +401,7 @@ set_amounts(struct job *j, const struct sched_hold *h)
     j->n_gpus = h->n_gpus;
     j->ends_ns = h->ends_ns > 0 ? h->ends_ns : INT64_MAX;
     j->preemptible = h->preemptible;
+    j->over = h->over;
     j->priority = h->priority;
 }
 
@@ -410,7 +411,8 @@ same_hold(const struct job *j, const struct sched_hold *h)
     if (j->where != JOB_HOLDING || !streq(j->node->uid, h->instance_uid) ||
         j->cpu_milli != h->cpu_milli || j->memory_mib != h->memory_mib ||
         j->disk_mib != h->disk_mib || j->n_gpus != h->n_gpus ||
-        j->preemptible != h->preemptible || j->priority != h->priority)
+        j->preemptible != h->preemptible || j->over != h->over ||
+        j->priority != h->priority)
         return false;
     for (size_t i = 0; i < j->n_gpus; i++)
         if (!streq(j->gpu_uuids[i], h->gpu_uuids[i]))

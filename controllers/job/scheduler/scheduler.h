@@ -81,6 +81,7 @@ struct sched_hold {
     int64_t ends_ns; /* at the latest, by maxDuration; 0: unknown */
     bool preemptible;
     bool leaving;       /* told to stop: its place is going to be free */
+    bool over;          /* ended, but its machine has not said that all of it is gone */
     const char *origin; /* as above */
     const char *gang;   /* NULL: none */
 };
