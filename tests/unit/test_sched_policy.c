@@ -221,6 +221,30 @@ hard_limit(void **state)
     world_free(w);
 }
 
+/* First there was no machine for it, then no room in the quota. */
+static void
+one_lack_after_the_other(void **state)
+{
+    struct world *w = world_new();
+
+    UNUSED(state);
+    add_instance(w, 0, 0, 8, 0);
+    add_quotas(w);
+    queue_jobs(w, 10, 11, 2);
+    expect_reason(w, "j10", "NoMatchingGPU");
+    for (int k = 0; k < 5; k++) {
+        struct m_job *j = add_job(w, k, 1, 0);
+        j->space = 2;
+        queue(w, j);
+    }
+    assert_int_equal(settle(w), 0);
+    add_instance(w, 1, 1, 8, 1);
+    expect_reason(w, "j10", "QuotaExceeded");
+    finish(w, &w->j[0]);
+    expect_place(w, "j10");
+    world_free(w);
+}
+
 static void
 targets(void **state)
 {
@@ -722,6 +746,7 @@ main(void)
         cmocka_unit_test(borrowing),
         cmocka_unit_test(fair_share),
         cmocka_unit_test(hard_limit),
+        cmocka_unit_test(one_lack_after_the_other),
         cmocka_unit_test(targets),
         cmocka_unit_test(shares_come_back_together),
         cmocka_unit_test(machines_come_back_together),

@@ -225,6 +225,7 @@ sched_open(struct scheduler *s, struct shape *sh)
     open_shape(s, sh);
 }
 
+/* A quota may be in the way, but then it has to be known that it is. */
 static bool
 fits_on(const struct scheduler *s, const struct shape *sh, const struct node *n)
 {
@@ -233,7 +234,8 @@ fits_on(const struct scheduler *s, const struct shape *sh, const struct node *n)
 
     for (size_t i = 0; i < sh->jobs.nodes.len; i++) {
         a.need = CONTAINER_OF(sh->jobs.nodes.items[i], struct job, order)->need;
-        if (sched_allows(a.need, n->pool) && sched_fits(s, &a, n, &ignored))
+        if (sched_allows(a.need, n->pool) &&
+            (sched_fits(s, &a, n, &ignored) || (a.over_quota && !sh->over_quota)))
             return true;
         if (sh->gang == NULL)
             break; /* all need the same */
