@@ -280,6 +280,60 @@ check_quotas(const struct world *w)
     }
 }
 
+static bool
+is_booked(const struct world *w, int n)
+{
+    const char *on;
+    int64_t start;
+
+    for (int k = 0; k < JOBS; k++)
+        for (size_t i = 0; w->j[k].where == WAITING &&
+                           scheduler_booking_of(w->s, w->j[k].uid, i, &on, &start);
+             i++)
+            if (streq(on, w->i[n].uid))
+                return true;
+    return false;
+}
+
+/* Within the namespace's own share, if it has one. */
+static bool
+quota_has_room(const struct world *w, const struct m_job *j, int n)
+{
+    const struct sched_limit *const limits[] = {limits_a, limits_b, limits_c};
+
+    for (size_t k = 0; w->quotas && j->space < 3 && k < 2; k++) {
+        const struct sched_limit *l = &limits[j->space][k];
+        int64_t more = l->kind == SCHED_LIMIT_CPU_MILLI               ? j->cpus * 1000
+                       : l->kind == SCHED_LIMIT_JOBS                  ? 1
+                       : l->gpu_name[0] == '\0' || w->i[n].fleet == 0 ? j->gpus
+                                                                      : 0;
+        if (more > 0 && (used(w, j->space, l) + more > l->own ||
+                         (j->space < 2 && used(w, 0, l) + used(w, 1, l) + more >
+                                              limits_a[k].own + limits_b[k].own)))
+            return false;
+    }
+    return true;
+}
+
+/* Nobody waits for what is there for it: no wake-up was lost. */
+static void
+check_idle(const struct world *w)
+{
+    for (int k = 0; k < JOBS; k++) {
+        const struct m_job *j = &w->j[k];
+        int64_t cpu, memory;
+        uint64_t gpus;
+        for (int i = 0; i < INSTANCES && j->where == WAITING && j->gang < 0; i++) {
+            if (w->i[i].uid[0] == '\0' || !w->i[i].usable || is_booked(w, i) ||
+                !quota_has_room(w, j, i) ||
+                !scheduler_free_of(w->s, w->i[i].uid, &cpu, &memory, &gpus))
+                continue;
+            if (cpu >= j->cpus * 1000 && __builtin_popcountll(gpus) >= j->gpus)
+                fail_msg("%s waits, but %s has room for it", j->uid, w->i[i].uid);
+        }
+    }
+}
+
 /* --- one exchange until nothing more comes ------------------------------------------ */
 
 void
@@ -426,6 +480,8 @@ settle(struct world *w)
     while (scheduler_next_reason(w->s, &why))
         assert_int_equal(job_of(w, why.uid)->where, WAITING);
     assert_false(scheduler_next(w->s, &d));
+    if (w->shared)
+        check_idle(w);
     return evictions;
 }
 

@@ -47,8 +47,9 @@ struct world {
     int64_t now;
     int next_gang;
     bool quotas;
-    bool slow; /* victims take their time */
-    bool anew; /* another attempt has another uid */
+    bool slow;   /* victims take their time */
+    bool anew;   /* another attempt has another uid */
+    bool shared; /* all fleets with all, and nobody goes slowly */
 };
 
 /* a and b lend each other; c has a hard limit; d has none. */

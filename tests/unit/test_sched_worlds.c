@@ -114,6 +114,7 @@ run_seed(uint64_t number)
 
     w->slow = slow;
     w->anew = number % 5 < 2;
+    w->shared = !slow;
     seed(number * 7919 + 1);
     for (int i = 0; i < INSTANCES; i++)
         add_instance(w, i, (int)rnd(2), 2 + rnd(7), rnd(2) ? GPUS : 0);
