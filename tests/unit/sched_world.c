@@ -449,6 +449,14 @@ goes(struct world *w, int n)
     queue_again(w, &w->j[n]);
 }
 
+void
+all_go(struct world *w)
+{
+    for (int k = 0; k < JOBS; k++)
+        if (w->j[k].where == HELD && w->j[k].told)
+            goes(w, k);
+}
+
 int
 settle(struct world *w)
 {

@@ -79,6 +79,7 @@ void evict(struct world *w, const struct sched_preemption *p);
 /* All that are to give way now, when nothing can be placed; how many. */
 size_t tell_all(struct world *w);
 void goes(struct world *w, int n); /* who was told, and took its time */
+void all_go(struct world *w);
 /* All jobs are told once more as they are. */
 void events(struct world *w);
 /* Another scheduler, which knows what was stored; fleets are shared with all. */

@@ -87,9 +87,7 @@ place_that_was_made_is_not_booked_by_others(void **state)
         assert_int_equal(settle(w), 1);
         queue_pair(w, 11, 10, 4);
         assert_int_equal(settle(w), 0);
-        for (int k = 0; k < n; k++)
-            if (w->j[k].told)
-                goes(w, k);
+        all_go(w);
         assert_int_equal(settle(w), 0);
         assert_int_equal(j->where, HELD);
         world_free(w);

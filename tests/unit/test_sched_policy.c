@@ -349,9 +349,7 @@ machines_come_back_together(void **state)
     queue_jobs(w, 10, 13, 0);
     assert_int_equal(tell_all(w), 3); /* two on one of them */
     no_more_are_told(w);
-    for (int k = 0; k < 8; k++)
-        if (w->j[k].told)
-            goes(w, k);
+    all_go(w);
     assert_int_equal(tell_all_placed(w), 0);
     assert_int_equal(used(w, 0, &limits_a[0]), 3);
     world_free(w);
@@ -573,6 +571,18 @@ urgent_gang_within_a_limit(void **state)
     world_free(w);
 }
 
+/* One for j20, then one for j21, which needs something else; who was told first. */
+static int
+two_are_told(struct world *w)
+{
+    own_job(w, 20, 4);
+    assert_int_equal(tell_all(w), 1);
+    int first = first_told(w, -1);
+    own_job(w, 21, 3);
+    assert_int_equal(tell_all(w), 1);
+    return first;
+}
+
 /* Who needs something else does not wait for the victims of others, nor count on them. */
 static void
 shares_come_back_for_each(void **state)
@@ -580,11 +590,8 @@ shares_come_back_for_each(void **state)
     struct world *w = lent_instances(6);
 
     UNUSED(state);
-    struct m_job *one = own_job(w, 20, 4);
-    assert_int_equal(tell_all(w), 1);
-    int first = first_told(w, -1);
-    struct m_job *two = own_job(w, 21, 3);
-    assert_int_equal(tell_all(w), 1);
+    struct m_job *one = &w->j[20], *two = &w->j[21];
+    int first = two_are_told(w);
     struct m_job *late = own_job(w, 22, 4);
     assert_int_equal(tell_all(w), 1);
     own_job(w, 23, 4); /* nobody has more than its own, when all these are gone */
@@ -610,11 +617,8 @@ share_that_was_lost_is_taken_back_again(void **state)
     struct world *w = lent_instances(6);
 
     UNUSED(state);
-    struct m_job *one = own_job(w, 20, 4);
-    assert_int_equal(tell_all(w), 1);
-    int first = first_told(w, -1);
-    own_job(w, 21, 3);
-    assert_int_equal(tell_all(w), 1);
+    struct m_job *one = &w->j[20];
+    int first = two_are_told(w);
     struct m_job *urgent = add_job(w, 22, 4, 0);
     urgent->priority = 30;
     queue(w, urgent);
@@ -700,9 +704,7 @@ gang_takes_back_quota_only(void **state)
     own_gang(w, 20, 2, 0);
     assert_int_equal(tell_all(w), 2);
     no_more_are_told(w);
-    for (int k = 0; k < 7; k++)
-        if (w->j[k].told)
-            goes(w, k);
+    all_go(w);
     assert_int_equal(tell_all_placed(w), 0);
     for (int k = 20; k < 22; k++)
         assert_int_equal(w->j[k].where, HELD);

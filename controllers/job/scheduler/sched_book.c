@@ -366,18 +366,6 @@ sched_book_for_gang(struct scheduler *s, struct shape *sh, const spot_vec *spots
         sched_book_node(s, sh, spots->items[i].need, spots->items[i].node);
 }
 
-static bool
-book_for_gang(struct scheduler *s, struct shape *sh, sched_score_fn *score)
-{
-    spot_vec spots = {0};
-    bool any = sched_pick_for_gang(s, sh, score, &spots);
-
-    if (any)
-        sched_book_for_gang(s, sh, &spots);
-    vec_done(&spots);
-    return any;
-}
-
 /* At most max, as urgent as the first. */
 static void
 first_jobs(struct shape *sh, size_t max, job_vec *ret)
@@ -399,8 +387,6 @@ sched_pick(struct scheduler *s, struct shape *sh, size_t keep, size_t max,
 {
     struct choice c = {0};
 
-    if (sh->gang != NULL)
-        return book_for_gang(s, sh, score);
     first_jobs(sh, max, &c.jobs);
     s->mark++;
     for (size_t i = 0; i < keep; i++)
@@ -432,13 +418,27 @@ start_score(struct scheduler *s, const struct shape *sh, const struct shape *nee
     return true;
 }
 
+static bool
+book_first(struct scheduler *s, struct shape *sh)
+{
+    spot_vec spots = {0};
+
+    if (sh->gang == NULL)
+        return sched_pick(s, sh, 0, 1, start_score);
+    bool any = sched_pick_for_gang(s, sh, start_score, &spots);
+    if (any)
+        sched_book_for_gang(s, sh, &spots);
+    vec_done(&spots);
+    return any;
+}
+
 void
 sched_book(struct scheduler *s, struct shape *sh)
 {
     if (sh->booked.len > 0 || (sh->gang != NULL && !sched_gang_complete(sh)))
         return;
     s->skipped = false;
-    if (!sched_pick(s, sh, 0, 1, start_score) && !s->skipped)
+    if (!book_first(s, sh) && !s->skipped)
         sh->hopeless = s->topology + 1;
 }
 

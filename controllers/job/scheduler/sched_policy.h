@@ -39,7 +39,7 @@ struct score {
 };
 typedef bool sched_score_fn(struct scheduler *s, const struct shape *sh,
                             const struct shape *need, struct node *n, struct score *ret);
-/* Books the best nodes: for the gang of sh, or one each for the first jobs, at most max,
+/* Books the best nodes, one each for the first jobs of sh, which is no gang; at most max,
  * that are as urgent as the first. The first `keep` of its bookings stay and count.
  * False: there are none. */
 bool sched_pick(struct scheduler *s, struct shape *sh, size_t keep, size_t max,

@@ -424,6 +424,17 @@ sched_preempt(struct scheduler *s, struct shape *sh)
     }
 }
 
+/* It was chosen, and nobody was told. */
+static void
+stays(struct scheduler *s, struct job *victim)
+{
+    victim->evicting = false;
+    victim->evicted_for = NULL;
+    sched_quota_evicting(s, victim, -1);
+    sched_looks_goes(s, victim, false);
+    sched_reclaim_left(s, victim);
+}
+
 void
 sched_preempt_forget(struct scheduler *s, struct job *j)
 {
@@ -434,13 +445,8 @@ sched_preempt_forget(struct scheduler *s, struct job *j)
         else
             i++;
         /* A victim that nobody was told of is none. */
-        if (v != j && v->evicted_for == j) {
-            v->evicting = false;
-            v->evicted_for = NULL;
-            sched_quota_evicting(s, v, -1);
-            sched_looks_goes(s, v, false);
-            sched_reclaim_left(s, v);
-        }
+        if (v != j && v->evicted_for == j)
+            stays(s, v);
     }
     if (j->evicting && j->where == JOB_HOLDING)
         sched_quota_evicting(s, j, -1);
@@ -453,11 +459,7 @@ forgive(struct scheduler *s, struct job *victim)
 {
     struct shape *sh = victim->evicted_for->shape;
 
-    victim->evicting = false;
-    victim->evicted_for = NULL;
-    sched_quota_evicting(s, victim, -1);
-    sched_looks_goes(s, victim, false);
-    sched_reclaim_left(s, victim);
+    stays(s, victim);
     if (sh != NULL && sh->unfit)
         sched_open(s, sh);
 }

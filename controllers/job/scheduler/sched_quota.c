@@ -394,19 +394,7 @@ sched_quota_stays_out(const struct scheduler *s, const struct job *head,
 {
     struct amount a = of_hold(j);
 
-    if (streq(head->ns, j->ns) || sched_before(head, j))
-        return true;
-    for (size_t i = 0; i < s->quotas.len; i++) {
-        const struct quota *q = s->quotas.items[i];
-        if (!streq(q->ns, j->ns) || q->cohort == NULL)
-            continue;
-        for (size_t k = 0; k < q->n_limits; k++) {
-            int64_t m = amount_of(&q->limits[k], &a);
-            if (m > 0 && q->used[k] + m > q->limits[k].own)
-                return true;
-        }
-    }
-    return false;
+    return streq(head->ns, j->ns) || sched_before(head, j) || !is_own(s, j->ns, &a);
 }
 
 bool
